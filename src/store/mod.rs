@@ -1,0 +1,135 @@
+//! Where objects lie. A [`Store`] keeps whole objects under fixed names and knows nothing of their
+//! content.
+//!
+//! What the engine demands of every store (the contract suite in [`contract`] checks it):
+//!
+//! * `put` is atomic: an object is listed complete or not at all, whatever is cut or killed.
+//! * An object is never overwritten: its name is the SHA-256 of its bytes (config, sessions aside).
+//! * After [`Store::sync`] returned, everything put before survives a power cut.
+//! * `publish` moves a staged object to its final name in one step, and fails with
+//!   [`StoreErrorKind::NotFound`] when somebody removed the staged object first.
+//! * Deleting what is not there is no error.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+pub mod contract;
+mod error;
+mod faulty;
+mod local;
+mod location;
+mod memory;
+mod name;
+mod recording;
+
+pub use error::{StoreError, StoreErrorKind, Verb};
+pub use faulty::{Fault, Faulty};
+pub use local::LocalStore;
+pub use location::{Location, open_store};
+pub use memory::MemoryStore;
+pub use name::{ObjectKind, ObjectName};
+pub use recording::{Call, Recording};
+
+/// One object in a listing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectInfo {
+    /// Its name.
+    pub name: ObjectName,
+    /// Its length in bytes.
+    pub size: u64,
+    /// When the store says it was written.
+    pub modified: Option<Timestamp>,
+}
+
+/// Which part of an object is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ByteRange {
+    /// All of it; more than `limit` bytes is an error, found before anything is allocated.
+    Whole {
+        /// Most bytes that are acceptable.
+        limit: u64,
+    },
+    /// Exactly `len` bytes from `offset`; fewer is [`StoreErrorKind::TooShort`].
+    Exact {
+        /// First byte.
+        offset: u64,
+        /// Number of bytes.
+        len: u64,
+    },
+}
+
+/// What lies at a location, found without any key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Survey {
+    /// Nothing there.
+    Missing,
+    /// A place with nothing in it.
+    Empty,
+    /// A config object of ours lies there.
+    Repository,
+    /// A restic repository (its own `config`, `data/`, `keys/` and so on).
+    Restic,
+    /// Objects of ours without a `config`.
+    Headless,
+    /// Something else; a few of the names found.
+    Foreign(Vec<String>),
+    /// Not a place that can hold objects (a plain file, say).
+    Unusable(String),
+}
+
+/// Keeps whole objects.
+pub trait Store: std::fmt::Debug + Send + Sync {
+    /// Where it is, fit to print: never a password.
+    fn location(&self) -> &Location;
+
+    /// How many calls are worth making at once.
+    fn connections(&self) -> NonZeroUsize;
+
+    /// Makes the place ready for objects. An existing place is left as it is.
+    fn create(&self) -> Result<(), StoreError>;
+
+    /// What lies there.
+    fn survey(&self) -> Result<Survey, StoreError>;
+
+    /// Writes one object made of `parts`, one after the other.
+    fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError>;
+
+    /// Reads (a part of) one object.
+    fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError>;
+
+    /// Length of one object in bytes, [`StoreErrorKind::NotFound`] if it is not there.
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError>;
+
+    /// Visits every object of one kind, in no order. Files with other names are passed over.
+    fn list(
+        &self,
+        kind: ObjectKind,
+        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
+    ) -> Result<(), StoreError>;
+
+    /// Removes one object; one that is not there counts as removed.
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError>;
+
+    /// Moves a staged object to its final name in one step.
+    fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError>;
+
+    /// Makes everything put or published so far durable.
+    fn sync(&self) -> Result<(), StoreError>;
+
+    /// Bytes that can still be written, if the store can tell.
+    fn free_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// All objects of one kind, as a list.
+pub fn list_all(store: &dyn Store, kind: ObjectKind) -> Result<Vec<ObjectInfo>, StoreError> {
+    let mut found = Vec::new();
+    store.list(kind, &mut |info| {
+        found.push(info);
+        ControlFlow::Continue(())
+    })?;
+    Ok(found)
+}
