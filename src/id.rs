@@ -164,7 +164,17 @@ impl From<ChunkId> for SegmentId {
 
 /// Which key epoch sealed something. The first is 1.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, minicbor::Encode, minicbor::Decode, serde::Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    minicbor::Encode,
+    minicbor::Decode,
+    serde::Serialize,
 )]
 #[cbor(transparent)]
 pub struct KeyId(#[n(0)] pub u32);

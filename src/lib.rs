@@ -1,6 +1,9 @@
 //! Encrypted, deduplicating snapshots of web applications and their databases.
 
+pub mod chunker;
 pub mod clock;
+pub mod crypto;
 pub mod event;
 pub mod id;
+pub mod pack;
 pub mod store;

@@ -1,0 +1,13 @@
+//! Content-defined chunking: cuts a stream where its content says so, so that an insertion moves
+//! only the cuts around it.
+//!
+//! FastCDC (Xia et al., USENIX ATC 2016; the `fastcdc` crate's 2020 variant) with a gear table
+//! derived from a secret of the repository, so that chunk lengths tell strangers less about known files.
+
+mod cutter;
+mod profile;
+mod sample;
+
+pub use cutter::{Chunker, GearTable};
+pub use profile::{ChunkerProfile, ProfileName};
+pub use sample::looks_incompressible;

@@ -1,0 +1,2 @@
+pub struct Faulty;
+pub struct Fault;

@@ -1,0 +1,2 @@
+pub struct Recording;
+pub struct Call;
