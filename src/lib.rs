@@ -5,5 +5,7 @@ pub mod clock;
 pub mod crypto;
 pub mod event;
 pub mod id;
+pub mod index;
 pub mod pack;
+pub mod snapshot;
 pub mod store;

@@ -1,0 +1,22 @@
+//! The index: a local SQLite database of which chunk is where. It is a cache: everything in it can
+//! be rebuilt from the store's index objects, or from the packs themselves.
+//!
+//! Rules it keeps:
+//!
+//! * Rows of an index object that is no longer listed are dropped before anything is decided by them.
+//! * A pack's rows count for deduplication only while the pack is listed and not condemned.
+//! * Rows of a pack whose index object is not stored yet are *pending*: they serve only the session that made them.
+//! * The *loss generation* grows whenever something that was usable no longer is; state remembered
+//!   under the same generation needs no second look.
+
+mod dedup;
+mod filter;
+mod object;
+mod schema;
+mod state;
+mod store;
+
+pub use dedup::{Claim, Dedup};
+pub use object::{IndexObject, IndexedPack};
+pub use state::{DirectoryState, FileState};
+pub use store::{Index, IndexCounts, IndexError, Opened, PackRow, Place};
