@@ -1,0 +1,150 @@
+//! What can go wrong with a repository, with the object and the place named.
+
+use crate::crypto::envelope::EnvelopeError;
+use crate::id::ChunkId;
+use crate::index::IndexError;
+use crate::pack::PackError;
+use crate::store::{Location, ObjectName, StoreError};
+
+/// A failed operation on a repository.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RepositoryError {
+    /// The store failed; its message names verb, object and place.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The local index failed.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Nothing (of ours) is there.
+    #[error("there is no repository at {location}: {found}")]
+    NoRepository {
+        /// Where.
+        location: Location,
+        /// What is there instead.
+        found: String,
+    },
+    /// A restic repository is there.
+    #[error("{location} holds a restic repository, which mrs-backup does not write to")]
+    Restic {
+        /// Where.
+        location: Location,
+    },
+    /// Something is there already.
+    #[error("cannot make a repository at {location}: {found}")]
+    NotEmpty {
+        /// Where.
+        location: Location,
+        /// What is there.
+        found: String,
+    },
+    /// Made by a version we do not know.
+    #[error("the repository at {location} has format version {version}; this program reads version 1")]
+    UnknownVersion {
+        /// Where.
+        location: Location,
+        /// Its version.
+        version: u32,
+    },
+    /// No slot opens.
+    #[error("wrong password for the repository at {location} (tried {slots} key slots)")]
+    WrongPassword {
+        /// Where.
+        location: Location,
+        /// How many were tried.
+        slots: usize,
+    },
+    /// There is no slot that could be tried.
+    #[error("the repository at {location} has no usable key slot: {reason}")]
+    NoKeySlot {
+        /// Where.
+        location: Location,
+        /// Why not.
+        reason: String,
+    },
+    /// Another repository than the one expected.
+    #[error("{location} holds repository {found}, but {expected} was expected")]
+    OtherRepository {
+        /// Where.
+        location: Location,
+        /// What is there.
+        found: String,
+        /// What should be.
+        expected: String,
+    },
+    /// An object is damaged.
+    #[error("{object} at {location} is damaged: {reason}")]
+    Damaged {
+        /// Which.
+        object: ObjectName,
+        /// Where.
+        location: Location,
+        /// How it shows.
+        reason: String,
+    },
+    /// A chunk is in no pack we know.
+    #[error("chunk {} is in no pack of {location}", .chunk.short())]
+    MissingChunk {
+        /// Which.
+        chunk: ChunkId,
+        /// Where it was looked for.
+        location: Location,
+    },
+    /// A chunk is known, but none of its places can be read.
+    #[error("chunk {} cannot be read: {reason}", .chunk.short())]
+    UnreadableChunk {
+        /// Which.
+        chunk: ChunkId,
+        /// What happened at each place.
+        reason: String,
+    },
+    /// A directory or list holds what it must not.
+    #[error("a directory in the repository at {location} is damaged: {reason}")]
+    DamagedTree {
+        /// Where.
+        location: Location,
+        /// How it shows.
+        reason: String,
+    },
+    /// Sealing or compressing failed.
+    #[error("cannot seal data: {0}")]
+    Seal(#[from] PackError),
+    /// Sealing an object failed.
+    #[error("cannot seal an object: {0}")]
+    Envelope(#[from] EnvelopeError),
+    /// A key slot cannot be written.
+    #[error("cannot make a key slot: {0}")]
+    Slot(#[from] crate::crypto::slot::SlotError),
+    /// Our session was removed by a prune that took us for dead.
+    #[error(
+        "this run was away for so long that a prune took it for dead; nothing was committed"
+    )]
+    SessionExpired,
+    /// Chunks this snapshot needs went away while it was made.
+    #[error("{count} chunks this snapshot needs were pruned while it was made ({} among them)", .example.short())]
+    ChunksLost {
+        /// How many.
+        count: usize,
+        /// One of them.
+        example: ChunkId,
+    },
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Interrupted,
+    /// A thread of ours died: a bug.
+    #[error("an internal error stopped the work: {0}")]
+    Internal(&'static str),
+}
+
+impl RepositoryError {
+    /// Whether an object (or chunk) is damaged or missing, as opposed to the place being out of reach.
+    pub fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::Damaged { .. }
+                | Self::MissingChunk { .. }
+                | Self::UnreadableChunk { .. }
+                | Self::DamagedTree { .. }
+        )
+    }
+}

@@ -1,0 +1,166 @@
+//! Reads chunks: locate, get, open, verify. Every place of a chunk is tried before it is given up.
+
+use std::collections::{HashMap, VecDeque};
+use std::ops::{Deref, Range};
+use std::sync::{Arc, Mutex};
+
+use crate::id::{ChunkId, SegmentId, SessionId};
+use crate::index::Place;
+use crate::pack::open_segment;
+use crate::snapshot::ChunkRef;
+use crate::store::{ByteRange, ObjectName};
+
+use super::error::RepositoryError;
+use super::open::Repository;
+
+/// The bytes of one chunk, shared with the segment they lie in.
+#[derive(Debug, Clone)]
+pub struct ChunkBytes {
+    segment: Arc<Vec<u8>>,
+    range: Range<usize>,
+}
+
+impl Deref for ChunkBytes {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        &self.segment[self.range.clone()]
+    }
+}
+
+/// Opened segments that hold several chunks, up to a number of bytes; the oldest go first.
+#[derive(Debug, Default)]
+struct SegmentCache {
+    segments: HashMap<SegmentId, Arc<Vec<u8>>>,
+    order: VecDeque<SegmentId>,
+    bytes: usize,
+    limit: usize,
+}
+
+impl SegmentCache {
+    fn insert(&mut self, id: SegmentId, segment: &Arc<Vec<u8>>) {
+        if self.segments.insert(id, Arc::clone(segment)).is_some() {
+            return;
+        }
+        self.order.push_back(id);
+        self.bytes += segment.len();
+        while self.bytes > self.limit && self.order.len() > 1 {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some(gone) = self.segments.remove(&oldest) {
+                self.bytes -= gone.len();
+            }
+        }
+    }
+}
+
+/// Reads chunks of one repository. Shared between threads.
+#[derive(Debug)]
+pub struct Fetcher<'r> {
+    repository: &'r Repository,
+    session: Option<SessionId>,
+    cache: Mutex<SegmentCache>,
+}
+
+impl<'r> Fetcher<'r> {
+    /// A fetcher that keeps up to `cache_bytes` of opened segments.
+    pub fn new(repository: &'r Repository, cache_bytes: usize) -> Self {
+        let cache = SegmentCache { limit: cache_bytes, ..SegmentCache::default() };
+        Self { repository, session: None, cache: Mutex::new(cache) }
+    }
+
+    /// One that also sees what `session` has uploaded but not yet indexed.
+    pub fn in_session(mut self, session: SessionId) -> Self {
+        self.session = Some(session);
+        self
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    pub(super) fn damaged_tree(&self, reason: &str) -> RepositoryError {
+        RepositoryError::DamagedTree {
+            location: self.repository.store.location().clone(),
+            reason: reason.to_owned(),
+        }
+    }
+
+    /// The bytes of one chunk.
+    pub fn chunk(&self, wanted: &ChunkRef) -> Result<ChunkBytes, RepositoryError> {
+        let bytes = self.chunk_by_id(&wanted.id)?;
+        if bytes.len() != usize::try_from(wanted.len).unwrap_or(usize::MAX) {
+            return Err(self.damaged_tree(&format!(
+                "chunk {} has {} bytes where {} are expected",
+                wanted.id.short(),
+                bytes.len(),
+                wanted.len
+            )));
+        }
+        Ok(bytes)
+    }
+
+    /// The bytes of the chunk with this id.
+    pub fn chunk_by_id(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
+        let places = self.repository.index.locate(id, self.session)?;
+        if places.is_empty() {
+            return Err(RepositoryError::MissingChunk {
+                chunk: *id,
+                location: self.repository.store.location().clone(),
+            });
+        }
+        let mut reasons = Vec::new();
+        for place in &places {
+            match self.read_place(id, place) {
+                Ok(bytes) => return Ok(bytes),
+                Err(reason) => {
+                    let pack = ObjectName::Pack(place.pack);
+                    let location = self.repository.store.location();
+                    reasons.push(format!("{pack} at {location}: {reason}"));
+                }
+            }
+        }
+        Err(RepositoryError::UnreadableChunk { chunk: *id, reason: reasons.join("; ") })
+    }
+
+    fn read_place(&self, id: &ChunkId, place: &Place) -> Result<ChunkBytes, String> {
+        let start = usize::try_from(place.chunk_offset).map_err(|error| error.to_string())?;
+        let len = usize::try_from(place.chunk_len).map_err(|error| error.to_string())?;
+        let segment = self.segment(place)?;
+        let range = start..start.saturating_add(len);
+        let Some(bytes) = segment.get(range.clone()) else {
+            return Err("the index places the chunk outside its segment".to_owned());
+        };
+        // The seal proves who wrote the segment; the hash proves that the chunk is what was meant.
+        if self.repository.keyring.chunk_id(bytes) != *id {
+            return Err(format!("chunk {} has other bytes than its id says", id.short()));
+        }
+        Ok(ChunkBytes { segment, range })
+    }
+
+    fn segment(&self, place: &Place) -> Result<Arc<Vec<u8>>, String> {
+        let is_shared = place.entry.raw_len != place.chunk_len;
+        if is_shared {
+            let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if let Some(segment) = cache.segments.get(&place.entry.id) {
+                return Ok(Arc::clone(segment));
+            }
+        }
+        let range = ByteRange::Exact {
+            offset: u64::from(place.entry.offset),
+            len: u64::from(place.entry.sealed_len),
+        };
+        let sealed = self
+            .repository
+            .store
+            .get(&ObjectName::Pack(place.pack), range)
+            .map_err(|error| error.reason)?;
+        let raw = open_segment(&self.repository.keyring, place.class, &place.entry, &sealed)
+            .map_err(|error| error.to_string())?;
+        let segment = Arc::new(raw);
+        if is_shared {
+            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            cache.insert(place.entry.id, &segment);
+        }
+        Ok(segment)
+    }
+}

@@ -1,0 +1,510 @@
+//! The writing pipeline: claim → segment → seal → pack → put → index.
+//!
+//! The producing thread cuts, hashes and claims; sealers on all cores compress and seal; one thread
+//! fills packs; uploaders put them and record them. All channels are bounded, so memory is
+//! their sum: [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
+//! each uploader one pack. The first thread that fails stops the others, and its error is the one reported.
+//! What was uploaded until then is indexed all the same, so that the next run finds it.
+
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use crate::chunker::GearTable;
+use crate::crypto::envelope::SealedKind;
+use crate::event::StopFlag;
+use crate::id::{ChunkId, PackId};
+use crate::index::{Claim, Dedup, IndexObject, IndexedPack};
+use crate::pack::{
+    ChunkEntry, Compression, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer, UnnamedPack,
+};
+use crate::snapshot::ChunkRef;
+use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
+
+use super::error::RepositoryError;
+use super::open::Repository;
+use super::session::Session;
+
+/// Raw bytes after which a shared segment is closed.
+const SHARED_SEGMENT_BYTES: usize = 1 << 20;
+/// Packs after which an index object is written, so that a killed run loses little.
+const PACKS_PER_INDEX: usize = 64;
+/// Time after which an index object is written all the same.
+const INDEX_INTERVAL: Duration = Duration::from_secs(600);
+/// How long an idle uploader waits before it looks whether the session must beat.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// How the pipeline is set up.
+#[derive(Debug, Clone, Copy)]
+pub struct IngestOptions {
+    /// zstd level.
+    pub level: i32,
+    /// Threads that compress and seal.
+    pub sealers: NonZeroUsize,
+}
+
+impl Default for IngestOptions {
+    fn default() -> Self {
+        let sealers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Self { level: 3, sealers }
+    }
+}
+
+/// Which segment a chunk goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Grouping {
+    /// A segment of its own.
+    Alone,
+    /// A segment of its own, not compressed.
+    AloneRaw,
+    /// One shared with its neighbours.
+    Shared,
+    /// One shared with its neighbours, not compressed.
+    SharedRaw,
+}
+
+/// What a pipeline did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct IngestStats {
+    /// Chunks stored.
+    pub new_chunks: u64,
+    /// Their raw bytes.
+    pub new_bytes: u64,
+    /// Chunks that were there already.
+    pub known_chunks: u64,
+    /// Their raw bytes.
+    pub known_bytes: u64,
+    /// Packs put.
+    pub packs: u64,
+    /// Bytes put: packs and index objects.
+    pub stored_bytes: u64,
+}
+
+/// The first failure, and the sign for the others to stop.
+#[derive(Debug, Default)]
+struct Failure {
+    first: Mutex<Option<RepositoryError>>,
+    is_set: AtomicBool,
+}
+
+impl Failure {
+    fn set(&self, error: RepositoryError) {
+        let mut first = self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        first.get_or_insert(error);
+        self.is_set.store(true, Ordering::SeqCst);
+    }
+
+    fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::SeqCst)
+    }
+
+    fn take(&self) -> Option<RepositoryError> {
+        self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+/// A segment being filled with small chunks.
+#[derive(Debug)]
+struct SharedSegment {
+    class: PackClass,
+    compression: Compression,
+    bytes: Vec<u8>,
+    chunks: Vec<ChunkEntry>,
+}
+
+impl SharedSegment {
+    const fn new(class: PackClass, compression: Compression) -> Self {
+        Self { class, compression, bytes: Vec::new(), chunks: Vec::new() }
+    }
+
+    fn take(&mut self) -> RawSegment {
+        RawSegment {
+            class: self.class,
+            bytes: std::mem::take(&mut self.bytes),
+            chunks: std::mem::take(&mut self.chunks),
+            compression: self.compression,
+        }
+    }
+}
+
+/// The producing end of the pipeline: takes chunks.
+pub struct Ingest<'a> {
+    repository: &'a Repository,
+    dedup: &'a Dedup<'a>,
+    segments: Sender<RawSegment>,
+    shared: [SharedSegment; 3],
+    failure: &'a Failure,
+    stop: &'a StopFlag,
+    gear: GearTable,
+    stats: IngestStats,
+    /// For the chunker of the next stream, so that small files do not allocate.
+    pub(super) scratch: Vec<u8>,
+}
+
+impl Ingest<'_> {
+    /// The keyed hash of `bytes`.
+    pub fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
+        self.repository.keyring.chunk_id(bytes)
+    }
+
+    /// The repository's gear table.
+    pub fn gear(&self) -> &GearTable {
+        &self.gear
+    }
+
+    /// The repository written to.
+    pub fn repository(&self) -> &Repository {
+        self.repository
+    }
+
+    /// Counts so far.
+    pub fn stats(&self) -> IngestStats {
+        self.stats
+    }
+
+    /// A buffer for the chunker of the next stream; give it back with [`Ingest::keep_scratch`].
+    pub fn take_scratch(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    /// Keeps a buffer for later.
+    pub fn keep_scratch(&mut self, buffer: Vec<u8>) {
+        self.scratch = buffer;
+    }
+
+    /// Error if the work must stop.
+    pub fn check_stop(&self) -> Result<(), RepositoryError> {
+        if self.stop.is_stopped() {
+            return Err(RepositoryError::Interrupted);
+        }
+        if self.failure.is_set() {
+            // The true reason is taken from `failure` when the pipeline is joined.
+            return Err(RepositoryError::Internal("the pipeline failed"));
+        }
+        Ok(())
+    }
+
+    /// Stores one chunk unless it is there already.
+    pub fn store_chunk(
+        &mut self,
+        class: PackClass,
+        bytes: &[u8],
+        grouping: Grouping,
+    ) -> Result<ChunkRef, RepositoryError> {
+        self.check_stop()?;
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| RepositoryError::Internal("a chunk is longer than 4 GiB"))?;
+        let id = self.chunk_id(bytes);
+        let chunk = ChunkRef { id, len };
+        if self.dedup.claim(id)? == Claim::Known {
+            self.stats.known_chunks += 1;
+            self.stats.known_bytes += u64::from(len);
+            return Ok(chunk);
+        }
+        self.stats.new_chunks += 1;
+        self.stats.new_bytes += u64::from(len);
+        let entry = ChunkEntry { id, len };
+        match grouping {
+            Grouping::Alone => self.send(RawSegment {
+                class,
+                bytes: bytes.to_vec(),
+                chunks: vec![entry],
+                compression: Compression::Try,
+            })?,
+            Grouping::AloneRaw => self.send(RawSegment {
+                class,
+                bytes: bytes.to_vec(),
+                chunks: vec![entry],
+                compression: Compression::Skip,
+            })?,
+            Grouping::Shared | Grouping::SharedRaw => {
+                let shared = match (class, grouping) {
+                    (PackClass::Tree, _) => 2,
+                    (PackClass::Data, Grouping::SharedRaw) => 1,
+                    (PackClass::Data, _) => 0,
+                };
+                let segment = &mut self.shared[shared];
+                segment.bytes.extend_from_slice(bytes);
+                segment.chunks.push(entry);
+                if segment.bytes.len() >= SHARED_SEGMENT_BYTES {
+                    let segment = segment.take();
+                    self.send(segment)?;
+                }
+            }
+        }
+        Ok(chunk)
+    }
+
+    /// Whether all of these are stored; claims them. (An unchanged file's list passes here.)
+    pub fn claim_known(&mut self, chunks: &[ChunkRef], session: &Session<'_>) -> Result<bool, RepositoryError> {
+        let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
+        let usable = self.repository.index.are_usable(&ids, session.id())?;
+        Ok(usable.into_iter().all(|is_usable| is_usable))
+    }
+
+    fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
+        self.segments
+            .send(segment)
+            .map_err(|_| RepositoryError::Internal("the sealers are gone"))
+    }
+
+    fn finish(&mut self) -> Result<(), RepositoryError> {
+        for shared in 0..self.shared.len() {
+            if !self.shared[shared].chunks.is_empty() {
+                let segment = self.shared[shared].take();
+                self.send(segment)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where uploaders note what they put.
+struct Recorder<'a> {
+    repository: &'a Repository,
+    session: &'a Session<'a>,
+    dedup: &'a Dedup<'a>,
+    state: Mutex<Recorded>,
+    packs: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+struct Recorded {
+    waiting: Vec<IndexedPack>,
+    last_flush: Duration,
+}
+
+impl Recorder<'_> {
+    fn put(&self, pack: UnnamedPack) -> Result<(), RepositoryError> {
+        let pack = pack.name();
+        let name = ObjectName::Pack(pack.id);
+        let store = &self.repository.store;
+        store.put(&name, &[&pack.bytes])?;
+        let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
+        let size = store.size(&name)?;
+        if size != expected {
+            return Err(RepositoryError::Store(StoreError {
+                kind: StoreErrorKind::TooShort,
+                verb: Verb::Put,
+                object: Some(name),
+                location: store.location().clone(),
+                reason: format!("{size} bytes arrived of {expected}"),
+            }));
+        }
+        self.packs.fetch_add(1, Ordering::Relaxed);
+        self.stored_bytes.fetch_add(expected, Ordering::Relaxed);
+        let chunks: Vec<ChunkId> =
+            pack.entries.iter().flat_map(|entry| entry.chunks.iter().map(|chunk| chunk.id)).collect();
+        let indexed = IndexedPack {
+            id: pack.id,
+            class: pack.class,
+            size: expected,
+            key: pack.key,
+            entries: pack.entries,
+        };
+        self.repository.index.add_pending(self.session.id(), &indexed)?;
+        self.dedup.recorded(&chunks);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        state.waiting.push(indexed);
+        let now = self.repository.environment.clock.elapsed();
+        if state.waiting.len() >= PACKS_PER_INDEX
+            || now.saturating_sub(state.last_flush) >= INDEX_INTERVAL
+        {
+            state.last_flush = now;
+            let packs = std::mem::take(&mut state.waiting);
+            self.write_index(packs)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the index object of `packs`, after making them durable.
+    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
+        if packs.is_empty() {
+            return Ok(());
+        }
+        self.repository.store.sync()?;
+        let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
+        let object = IndexObject { packs, replaces: Vec::new() };
+        let id = self.repository.put_sealed(SealedKind::Index, &object, ObjectName::Index)?;
+        self.repository.store.sync()?;
+        let size = self.repository.store.size(&ObjectName::Index(id))?;
+        self.stored_bytes.fetch_add(size, Ordering::Relaxed);
+        self.repository.index.confirm(self.session.id(), id, &ids)?;
+        Ok(())
+    }
+
+    fn finish(&self) -> Result<(), RepositoryError> {
+        let packs = {
+            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut state.waiting)
+        };
+        self.write_index(packs)
+    }
+}
+
+impl Repository {
+    /// Runs `produce` with a pipeline under it. When it returns, all it stored is durable and indexed.
+    pub fn ingest<T, E: From<RepositoryError>>(
+        &self,
+        session: &Session<'_>,
+        options: IngestOptions,
+        stop: &StopFlag,
+        produce: impl FnOnce(&mut Ingest<'_>) -> Result<T, E>,
+    ) -> Result<(T, IngestStats), E> {
+        let dedup = Dedup::new(&self.index, session.id()).map_err(RepositoryError::from)?;
+        let failure = Failure::default();
+        let recorder = Recorder {
+            repository: self,
+            session,
+            dedup: &dedup,
+            state: Mutex::new(Recorded {
+                waiting: Vec::new(),
+                last_flush: self.environment.clock.elapsed(),
+            }),
+            packs: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+        };
+        let sealers = options.sealers.get();
+        let uploads = self.store.connections().get().min(2);
+        let produced = std::thread::scope(|scope| {
+            let (segments, to_seal) = bounded::<RawSegment>(sealers + 1);
+            let (sealed, to_pack) = bounded::<SealedSegment>(sealers + 1);
+            let (packs, to_put) = bounded::<UnnamedPack>(1);
+            for _ in 0..sealers {
+                let (input, output) = (to_seal.clone(), sealed.clone());
+                let failure = &failure;
+                scope.spawn(move || self.run_sealer(options.level, &input, &output, failure));
+            }
+            drop((to_seal, sealed));
+            {
+                let failure = &failure;
+                scope.spawn(move || self.run_packer(&to_pack, &packs, failure));
+            }
+            for _ in 0..uploads {
+                let input = to_put.clone();
+                let (failure, recorder) = (&failure, &recorder);
+                scope.spawn(move || run_uploader(&input, recorder, failure));
+            }
+            drop(to_put);
+            let mut ingest = Ingest {
+                repository: self,
+                dedup: &dedup,
+                segments,
+                shared: [
+                    SharedSegment::new(PackClass::Data, Compression::Try),
+                    SharedSegment::new(PackClass::Data, Compression::Skip),
+                    SharedSegment::new(PackClass::Tree, Compression::Try),
+                ],
+                failure: &failure,
+                stop,
+                gear: GearTable::new(self.keyring.gear_key()),
+                stats: IngestStats::default(),
+                scratch: Vec::new(),
+            };
+            let produced = produce(&mut ingest);
+            if let Err(error) = ingest.finish() {
+                failure.set(error);
+            }
+            produced.map(|value| (value, ingest.stats))
+        });
+        // Whatever happened, what was put is worth an index object.
+        let indexed = recorder.finish();
+        if let Some(error) = failure.take() {
+            return Err(error.into());
+        }
+        let (value, mut stats) = produced?;
+        indexed?;
+        stats.packs = recorder.packs.into_inner();
+        stats.stored_bytes = recorder.stored_bytes.into_inner();
+        Ok((value, stats))
+    }
+
+    fn run_sealer(
+        &self,
+        level: i32,
+        input: &Receiver<RawSegment>,
+        output: &Sender<SealedSegment>,
+        failure: &Failure,
+    ) {
+        let random = Arc::clone(&self.environment.random);
+        let mut sealer = match Sealer::new(Arc::clone(&self.keyring), level, random) {
+            Ok(sealer) => sealer,
+            Err(error) => return failure.set(error.into()),
+        };
+        for segment in input {
+            if failure.is_set() {
+                continue;
+            }
+            match sealer.seal(segment) {
+                Ok(sealed) => {
+                    if output.send(sealed).is_err() {
+                        return failure.set(RepositoryError::Internal("the packer is gone"));
+                    }
+                }
+                Err(error) => failure.set(error.into()),
+            }
+        }
+    }
+
+    fn run_packer(
+        &self,
+        input: &Receiver<SealedSegment>,
+        output: &Sender<UnnamedPack>,
+        failure: &Failure,
+    ) {
+        let builder = |class| {
+            let random = Arc::clone(&self.environment.random);
+            PackBuilder::new(class, self.config.pack_len, Arc::clone(&self.keyring), random)
+        };
+        let mut builders = [builder(PackClass::Data), builder(PackClass::Tree)];
+        let send = |packs: Vec<UnnamedPack>| {
+            for pack in packs {
+                if output.send(pack).is_err() {
+                    failure.set(RepositoryError::Internal("the uploaders are gone"));
+                }
+            }
+        };
+        for segment in input {
+            if failure.is_set() {
+                continue;
+            }
+            match builders[usize::from(segment.class == PackClass::Tree)].push(segment) {
+                Ok(full) => send(full.into_iter().collect()),
+                Err(error) => failure.set(error.into()),
+            }
+        }
+        for builder in &mut builders {
+            // A store that refused one pack (disk full) is not asked to take the rest.
+            if failure.is_set() {
+                return;
+            }
+            match builder.finish() {
+                Ok(packs) => send(packs),
+                Err(error) => failure.set(error.into()),
+            }
+        }
+    }
+}
+
+fn run_uploader(input: &Receiver<UnnamedPack>, recorder: &Recorder<'_>, failure: &Failure) {
+    loop {
+        match input.recv_timeout(IDLE) {
+            Ok(pack) => {
+                if failure.is_set() {
+                    continue;
+                }
+                if let Err(error) = recorder.put(pack) {
+                    failure.set(error);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if let Err(error) = recorder.session.keep_alive() {
+            failure.set(error);
+        }
+    }
+}

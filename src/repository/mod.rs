@@ -1,0 +1,30 @@
+//! The repository: everything under one location, sealed by one set of keys.
+//!
+//! [`Repository::init`] makes one, [`Repository::open`] opens one. Writing goes through a
+//! [`Session`] and [`Repository::ingest`]; reading through a [`Fetcher`]. The order at the store is
+//! always packs, then index objects, then the snapshot: whatever dies in between leaves packs
+//! nobody names, never a snapshot that lacks something.
+
+mod commit;
+mod config;
+mod error;
+mod fetch;
+mod ingest;
+mod keys;
+mod objects;
+mod open;
+mod session;
+mod stream;
+mod sync;
+
+pub use commit::Commit;
+pub use config::{PACK_LEN_BOUNDS, RepositoryConfig};
+pub use error::RepositoryError;
+pub use fetch::{ChunkBytes, Fetcher};
+pub use ingest::{Grouping, Ingest, IngestOptions, IngestStats};
+pub use keys::KeySlot;
+pub use objects::{Listed, list_ids};
+pub use open::{Environment, InitOptions, Repository};
+pub use session::Session;
+pub use stream::{ChunkWalk, DirectoryBuilder, StreamBuilder, StreamBytes, read_directory};
+pub use sync::Refresh;

@@ -1,0 +1,127 @@
+//! Small sealed objects: put, read, list.
+
+use sha2::{Digest, Sha256};
+
+use crate::crypto::envelope::{self, SealedKind};
+use crate::id::{ObjectId, SnapshotId};
+use crate::snapshot::{CondemnedRecord, ReceiptRecord, Snapshot};
+use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, list_all};
+
+use super::error::RepositoryError;
+use super::open::Repository;
+
+/// Longest object other than a pack, in bytes (format.md section 12).
+pub(super) const OBJECT_LIMIT: u64 = 1 << 30;
+
+/// SHA-256 of an object: its name.
+pub(super) fn object_id(bytes: &[u8]) -> ObjectId {
+    ObjectId::new(Sha256::digest(bytes).into())
+}
+
+/// A snapshot listing: what could be read and what could not.
+#[derive(Debug, Default)]
+pub struct Listed {
+    /// Snapshots, oldest first.
+    pub snapshots: Vec<(SnapshotId, Snapshot)>,
+    /// Those that are damaged.
+    pub damaged: Vec<(SnapshotId, RepositoryError)>,
+}
+
+/// Names of all objects of one kind.
+pub fn list_ids(store: &dyn Store, kind: ObjectKind) -> Result<Vec<ObjectName>, RepositoryError> {
+    Ok(list_all(store, kind)?.into_iter().map(|info| info.name).collect())
+}
+
+impl Repository {
+    /// Reads a sealed object and checks that its name is the hash of its bytes.
+    pub(super) fn read_sealed<T: for<'b> minicbor::Decode<'b, ()>>(
+        &self,
+        name: &ObjectName,
+        kind: SealedKind,
+    ) -> Result<T, RepositoryError> {
+        let bytes = self.store.get(name, ByteRange::Whole { limit: OBJECT_LIMIT })?;
+        let damaged = |reason: String| RepositoryError::Damaged {
+            object: *name,
+            location: self.store.location().clone(),
+            reason,
+        };
+        let digest = object_id(&bytes);
+        let named = match name {
+            ObjectName::Index(id) | ObjectName::Condemned(id) | ObjectName::Receipt(id) => Some(*id),
+            ObjectName::Snapshot(id) => Some(ObjectId::new(*id.as_bytes())),
+            _ => None,
+        };
+        if named.is_some_and(|id| id != digest) {
+            return Err(damaged("its checksum differs from its name".to_owned()));
+        }
+        envelope::open(&self.keyring, kind, &bytes).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Seals and puts an object whose name is its hash.
+    pub(super) fn put_sealed<T: minicbor::Encode<()>>(
+        &self,
+        kind: SealedKind,
+        value: &T,
+        name: impl FnOnce(ObjectId) -> ObjectName,
+    ) -> Result<ObjectId, RepositoryError> {
+        let bytes = envelope::seal(&self.keyring, kind, value, self.environment.random.as_ref())?;
+        let id = object_id(&bytes);
+        self.store.put(&name(id), &[&bytes])?;
+        Ok(id)
+    }
+
+    /// All snapshots, oldest first; a damaged one does not hide the others.
+    pub fn snapshots(&self) -> Result<Listed, RepositoryError> {
+        let mut listed = Listed::default();
+        for name in list_ids(self.store.as_ref(), ObjectKind::Snapshot)? {
+            let ObjectName::Snapshot(id) = name else { continue };
+            match self.snapshot(&id) {
+                Ok(snapshot) => listed.snapshots.push((id, snapshot)),
+                // Forgotten by somebody else between the listing and now.
+                Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) if error.is_damage() => listed.damaged.push((id, error)),
+                Err(error) => return Err(error),
+            }
+        }
+        listed.snapshots.sort_by_key(|(id, snapshot)| (snapshot.start, snapshot.counter, *id));
+        Ok(listed)
+    }
+
+    /// One snapshot.
+    pub fn snapshot(&self, id: &SnapshotId) -> Result<Snapshot, RepositoryError> {
+        self.read_sealed(&ObjectName::Snapshot(*id), SealedKind::Snapshot)
+    }
+
+    /// All condemned objects with what they name. One that vanished meanwhile is left out.
+    pub(super) fn condemned(&self) -> Result<Vec<(ObjectId, CondemnedRecord)>, RepositoryError> {
+        let mut found = Vec::new();
+        for name in list_ids(self.store.as_ref(), ObjectKind::Condemned)? {
+            let ObjectName::Condemned(id) = name else { continue };
+            match self.read_sealed(&name, SealedKind::Condemned) {
+                Ok(record) => found.push((id, record)),
+                Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(found)
+    }
+
+    /// Leaves a receipt.
+    pub fn put_receipt(&self, receipt: &ReceiptRecord) -> Result<ObjectId, RepositoryError> {
+        let id = self.put_sealed(SealedKind::Receipt, receipt, ObjectName::Receipt)?;
+        self.store.sync()?;
+        Ok(id)
+    }
+
+    /// All receipts that can be read.
+    pub fn receipts(&self) -> Result<Vec<(ObjectId, ReceiptRecord)>, RepositoryError> {
+        let mut found = Vec::new();
+        for name in list_ids(self.store.as_ref(), ObjectKind::Receipt)? {
+            let ObjectName::Receipt(id) = name else { continue };
+            if let Ok(record) = self.read_sealed(&name, SealedKind::Receipt) {
+                found.push((id, record));
+            }
+        }
+        Ok(found)
+    }
+}

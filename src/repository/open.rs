@@ -1,0 +1,264 @@
+//! Making and opening a repository.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::clock::Clock;
+use crate::crypto::random::random_bytes;
+use crate::crypto::slot::{Credential, KdfCost, SlotError, open_slot, write_slot};
+use crate::crypto::{Keyring, Randomness};
+use crate::id::{ObjectId, RepositoryId};
+use crate::index::{Index, Opened};
+use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all};
+
+use super::config::{CONFIG_LIMIT, ConfigError, RepositoryConfig};
+use super::error::RepositoryError;
+use super::objects::object_id;
+
+/// Longest key slot object in bytes (format.md section 4).
+pub(super) const SLOT_LIMIT: u64 = 2 << 20;
+
+/// What the engine is given instead of asking the system: time, randomness, names, places.
+#[derive(Debug, Clone)]
+pub struct Environment {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Randomness.
+    pub random: Arc<dyn Randomness>,
+    /// Name of this machine.
+    pub host: String,
+    /// Where local indexes are kept; `None` keeps them in memory.
+    pub state_dir: Option<PathBuf>,
+}
+
+/// Choices at the making of a repository.
+#[derive(Debug, Clone, Default)]
+pub struct InitOptions {
+    /// How hard guessing the password is made.
+    pub cost: KdfCost,
+    /// Label of the repository and of the first key slot.
+    pub label: String,
+    /// Largest pack in bytes; `None` for the default of 16 MiB.
+    pub pack_len: Option<u64>,
+}
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) config: RepositoryConfig,
+    pub(super) index: Index,
+    pub(super) environment: Environment,
+    pub(super) index_opened: Opened,
+    pub(super) slot: ObjectId,
+}
+
+impl Repository {
+    /// Makes a repository at an empty place. The key slot is written before the config, so that
+    /// a place with a config always has its keys.
+    pub fn init(
+        store: Arc<dyn Store>,
+        credential: &Credential,
+        options: &InitOptions,
+        environment: Environment,
+    ) -> Result<Self, RepositoryError> {
+        let location = store.location().clone();
+        let refuse = |found: &str| RepositoryError::NotEmpty {
+            location: location.clone(),
+            found: found.to_owned(),
+        };
+        match store.survey()? {
+            Survey::Missing | Survey::Empty => {}
+            Survey::Repository => return Err(refuse("a repository is already there")),
+            Survey::Restic => return Err(RepositoryError::Restic { location }),
+            // A killed `init` leaves its key slot and empty directories, nothing else.
+            Survey::Headless if is_unfinished_init(store.as_ref())? => {}
+            Survey::Headless => {
+                return Err(refuse("objects of a repository are there whose `config` is missing"));
+            }
+            Survey::Foreign(names) => {
+                return Err(refuse(&format!("it holds something else ({})", names.join(", "))));
+            }
+            Survey::Unusable(reason) => return Err(refuse(&reason)),
+        }
+        let random = environment.random.as_ref();
+        let created = environment.clock.now().as_second();
+        let id = RepositoryId::new(random_bytes(random));
+        let keyring = Keyring::generate(id, created, random);
+        let mut config = RepositoryConfig::new(id, created, options.label.clone());
+        if let Some(len) = options.pack_len {
+            config.pack_len = len;
+        }
+        store.create()?;
+        let slot =
+            write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
+        let slot_id = object_id(&slot);
+        store.put(&ObjectName::Key(slot_id), &[&slot])?;
+        store.sync()?;
+        store.put(&ObjectName::Config, &[&config.encode(&keyring)])?;
+        store.sync()?;
+        Self::assemble(store, keyring, config, slot_id, environment)
+    }
+
+    /// Opens an existing repository.
+    pub fn open(
+        store: Arc<dyn Store>,
+        credential: &Credential,
+        environment: Environment,
+    ) -> Result<Self, RepositoryError> {
+        let (config, bytes) = read_config(store.as_ref())?;
+        let (keyring, slot) = open_any_slot(store.as_ref(), config.id, credential)?;
+        if !RepositoryConfig::is_authentic(&bytes, &keyring) {
+            return Err(RepositoryError::Damaged {
+                object: ObjectName::Config,
+                location: store.location().clone(),
+                reason: "it was changed by somebody without the keys, or damaged".to_owned(),
+            });
+        }
+        Self::assemble(store, keyring, config, slot, environment)
+    }
+
+    fn assemble(
+        store: Arc<dyn Store>,
+        keyring: Keyring,
+        config: RepositoryConfig,
+        slot: ObjectId,
+        environment: Environment,
+    ) -> Result<Self, RepositoryError> {
+        let (index, index_opened) = match &environment.state_dir {
+            Some(directory) => Index::open(&directory.join(config.id.to_hex()), config.id)?,
+            None => (Index::in_memory(config.id)?, Opened::default()),
+        };
+        Ok(Self {
+            store,
+            keyring: Arc::new(keyring),
+            config,
+            index,
+            environment,
+            index_opened,
+            slot,
+        })
+    }
+
+    /// Its store.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Its keys.
+    pub fn keyring(&self) -> &Arc<Keyring> {
+        &self.keyring
+    }
+
+    /// What it is.
+    pub fn config(&self) -> &RepositoryConfig {
+        &self.config
+    }
+
+    /// Its local index.
+    pub fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// How opening the local index went.
+    pub fn index_opened(&self) -> &Opened {
+        &self.index_opened
+    }
+
+    /// Time, randomness and names it works with.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// The slot that opened it.
+    pub fn slot(&self) -> ObjectId {
+        self.slot
+    }
+}
+
+fn is_unfinished_init(store: &dyn Store) -> Result<bool, RepositoryError> {
+    for kind in ObjectKind::ALL {
+        if !matches!(kind, ObjectKind::Key | ObjectKind::Config) && !list_all(store, kind)?.is_empty() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// The config object, or a clear word on what lies there instead.
+fn read_config(store: &dyn Store) -> Result<(RepositoryConfig, Vec<u8>), RepositoryError> {
+    let location = store.location().clone();
+    let bytes = match store.get(&ObjectName::Config, ByteRange::Whole { limit: CONFIG_LIMIT }) {
+        Ok(bytes) => bytes,
+        Err(error) if matches!(error.kind, StoreErrorKind::NotFound) => {
+            return Err(nothing_there(store));
+        }
+        Err(error) => {
+            return Err(match store.survey() {
+                Ok(Survey::Repository) | Err(_) => error.into(),
+                Ok(_) => nothing_there(store),
+            });
+        }
+    };
+    match RepositoryConfig::decode(&bytes) {
+        Ok(config) => Ok((config, bytes)),
+        Err(ConfigError::UnknownVersion(version)) => {
+            Err(RepositoryError::UnknownVersion { location, version })
+        }
+        Err(ConfigError::Malformed(reason)) => match store.survey() {
+            Ok(Survey::Restic) => Err(RepositoryError::Restic { location }),
+            _ => Err(RepositoryError::Damaged { object: ObjectName::Config, location, reason }),
+        },
+    }
+}
+
+fn nothing_there(store: &dyn Store) -> RepositoryError {
+    let location = store.location().clone();
+    let found = match store.survey() {
+        Ok(Survey::Restic) => return RepositoryError::Restic { location },
+        Ok(Survey::Missing) => "nothing is there".to_owned(),
+        Ok(Survey::Empty) => "the directory is empty".to_owned(),
+        Ok(Survey::Headless) => "objects of a repository are there, but its `config` is missing".to_owned(),
+        Ok(Survey::Foreign(names)) => format!("it holds something else ({})", names.join(", ")),
+        Ok(Survey::Unusable(reason)) => reason,
+        Ok(Survey::Repository) => "its `config` just appeared; try again".to_owned(),
+        Err(error) => return error.into(),
+    };
+    RepositoryError::NoRepository { location, found }
+}
+
+/// Tries the credential on every slot that could fit it.
+pub(super) fn open_any_slot(
+    store: &dyn Store,
+    repository: RepositoryId,
+    credential: &Credential,
+) -> Result<(Keyring, ObjectId), RepositoryError> {
+    let location = store.location().clone();
+    let mut tried = 0;
+    let mut problems = Vec::new();
+    for info in list_all(store, ObjectKind::Key)? {
+        let ObjectName::Key(id) = info.name else { continue };
+        let bytes = match store.get(&info.name, ByteRange::Whole { limit: SLOT_LIMIT }) {
+            Ok(bytes) => bytes,
+            Err(error) => {
+                problems.push(error.to_string());
+                continue;
+            }
+        };
+        match open_slot(&bytes, repository, credential) {
+            Ok(keyring) => return Ok((keyring, id)),
+            Err(SlotError::WrongPassword) => tried += 1,
+            Err(error) => problems.push(format!("{}: {error}", info.name)),
+        }
+    }
+    if tried > 0 && problems.is_empty() {
+        return Err(RepositoryError::WrongPassword { location, slots: tried });
+    }
+    let reason = match (tried, problems.is_empty()) {
+        (0, true) => "there is none".to_owned(),
+        (0, false) => problems.join("; "),
+        _ => format!("{tried} slots have another password; {}", problems.join("; ")),
+    };
+    Err(RepositoryError::NoKeySlot { location, reason })
+}

@@ -1,0 +1,216 @@
+//! A writer at work, as others see it (docs/protocol.md rule 1).
+//!
+//! A session writes `sessions/<id>/0` and sees it listed before it looks at anything else, so that a
+//! prune that starts later knows of it. It then names the condemned objects it knows: of their packs it uses nothing.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use crate::crypto::envelope::{self, SealedKind};
+use crate::crypto::random::random_bytes;
+use crate::id::{ObjectId, SessionId, SnapshotId};
+use crate::snapshot::SessionRecord;
+use crate::store::{ObjectKind, ObjectName, list_all};
+
+use super::error::RepositoryError;
+use super::open::Repository;
+use super::sync::Refresh;
+
+/// How often a session shows that it lives.
+const BEAT_INTERVAL: Duration = Duration::from_secs(3600);
+/// How often a listing is asked for the session before its store is given up.
+const LISTING_TRIES: u32 = 20;
+
+/// An open session. Dropping it without [`Session::end`] leaves its objects for a prune to expire.
+#[derive(Debug)]
+pub struct Session<'r> {
+    repository: &'r Repository,
+    id: SessionId,
+    state: Mutex<State>,
+    /// What was seen at its opening.
+    opening: Refresh,
+    /// The index's loss generation right after the opening.
+    generation: i64,
+}
+
+#[derive(Debug)]
+struct State {
+    record: SessionRecord,
+    next_beat: u32,
+    last_beat: Duration,
+    staged: Option<ObjectName>,
+}
+
+impl Repository {
+    /// Opens a session and brings the index up to date under its protection.
+    pub fn begin_session(&self, purpose: &str) -> Result<Session<'_>, RepositoryError> {
+        let clock = &self.environment.clock;
+        let now = clock.now().as_nanosecond();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let record = SessionRecord {
+            host: self.environment.host.clone(),
+            process: std::process::id(),
+            start: now,
+            beat: now,
+            knows: Vec::new(),
+            staged: None,
+            purpose: purpose.to_owned(),
+        };
+        let state = State { record, next_beat: 0, last_beat: clock.elapsed(), staged: None };
+        let mut session = Session {
+            repository: self,
+            id: SessionId::new(random_bytes(self.environment.random.as_ref())),
+            state: Mutex::new(state),
+            opening: Refresh::default(),
+            generation: 0,
+        };
+        session.beat()?;
+        session.wait_until_listed()?;
+        session.opening = self.refresh()?;
+        if !session.opening.condemned.is_empty() {
+            let knows: Vec<ObjectId> = session.opening.condemned.keys().copied().collect();
+            session.lock().record.knows = knows;
+            session.beat()?;
+        }
+        let live = self.listed_sessions()?;
+        self.index.drop_pending(&live.into_iter().collect())?;
+        session.generation = self.index.loss_generation()?;
+        Ok(session)
+    }
+
+    /// Sessions that have objects in the store.
+    pub(super) fn listed_sessions(&self) -> Result<Vec<SessionId>, RepositoryError> {
+        let mut sessions: Vec<SessionId> = list_all(self.store.as_ref(), ObjectKind::Session)?
+            .into_iter()
+            .filter_map(|info| match info.name {
+                ObjectName::Session { session, .. } | ObjectName::Staged { session, .. } => Some(session),
+                _ => None,
+            })
+            .collect();
+        sessions.sort_unstable();
+        sessions.dedup();
+        Ok(sessions)
+    }
+}
+
+impl<'r> Session<'r> {
+    /// The repository it writes to.
+    pub fn repository(&self) -> &'r Repository {
+        self.repository
+    }
+
+    /// The index's loss generation when it began.
+    pub fn generation(&self) -> i64 {
+        self.generation
+    }
+
+    /// Tells the others that the condemned objects just seen are known, and their packs not used.
+    pub(super) fn learn_condemned(&self, seen: &Refresh) -> Result<(), RepositoryError> {
+        let mut knows: Vec<ObjectId> = seen.condemned.keys().copied().collect();
+        knows.sort_unstable();
+        self.lock().record.knows = knows;
+        self.beat()
+    }
+
+    /// Its id.
+    pub fn id(&self) -> SessionId {
+        self.id
+    }
+
+    /// What was seen at its opening.
+    pub fn opening(&self) -> &Refresh {
+        &self.opening
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Writes the next beat.
+    fn beat(&self) -> Result<(), RepositoryError> {
+        let environment = &self.repository.environment;
+        let mut state = self.lock();
+        state.record.beat =
+            i64::try_from(environment.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
+        let bytes = envelope::seal(
+            &self.repository.keyring,
+            SealedKind::Session,
+            &state.record,
+            environment.random.as_ref(),
+        )?;
+        let name = ObjectName::Session { session: self.id, beat: state.next_beat };
+        self.repository.store.put(&name, &[&bytes])?;
+        self.repository.store.sync()?;
+        state.next_beat += 1;
+        state.last_beat = environment.clock.elapsed();
+        Ok(())
+    }
+
+    /// Shows that it lives, if it is time. Cheap: call it often.
+    pub fn keep_alive(&self) -> Result<(), RepositoryError> {
+        let now = self.repository.environment.clock.elapsed();
+        if now.saturating_sub(self.lock().last_beat) < BEAT_INTERVAL {
+            return Ok(());
+        }
+        self.beat()
+    }
+
+    fn is_listed(&self) -> Result<bool, RepositoryError> {
+        let first = ObjectName::Session { session: self.id, beat: 0 };
+        let listed = list_all(self.repository.store.as_ref(), ObjectKind::Session)?;
+        Ok(listed.iter().any(|info| info.name == first))
+    }
+
+    fn wait_until_listed(&self) -> Result<(), RepositoryError> {
+        for attempt in 0..LISTING_TRIES {
+            if self.is_listed()? {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50) * attempt);
+        }
+        Err(RepositoryError::Internal("the store does not list the session just written to it"))
+    }
+
+    /// Stages `bytes` as snapshot `id`, and makes sure that nobody has taken this session for dead.
+    pub(super) fn stage(&self, id: SnapshotId, bytes: &[u8]) -> Result<ObjectName, RepositoryError> {
+        let staged = ObjectName::Staged { session: self.id, snapshot: id };
+        {
+            let mut state = self.lock();
+            state.record.staged = Some(id);
+            state.staged = Some(staged);
+        }
+        self.beat()?;
+        self.repository.store.put(&staged, &[bytes])?;
+        self.repository.store.sync()?;
+        // Whoever expires a session removes beat 0 before it looks for staged snapshots: if 0 is
+        // still there after the staging, the expiry will find (and remove) what we staged.
+        if self.is_listed()? { Ok(staged) } else { Err(RepositoryError::SessionExpired) }
+    }
+
+    /// Waits until the published snapshot is listed: only then others see it without our session.
+    pub(super) fn wait_for_snapshot(&self, name: &ObjectName) -> Result<(), RepositoryError> {
+        for attempt in 0..LISTING_TRIES {
+            let listed = list_all(self.repository.store.as_ref(), ObjectKind::Snapshot)?;
+            if listed.iter().any(|info| info.name == *name) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(50) * attempt);
+        }
+        Err(RepositoryError::Internal("the store does not list the snapshot just published in it"))
+    }
+
+    /// Removes the session's objects. What it stored stays.
+    pub fn end(self) -> Result<(), RepositoryError> {
+        let state = self.lock();
+        let store = &self.repository.store;
+        if let Some(staged) = &state.staged {
+            store.delete(staged)?;
+        }
+        // Beat 0 keeps the age and goes last.
+        for beat in (0..state.next_beat).rev() {
+            store.delete(&ObjectName::Session { session: self.id, beat })?;
+        }
+        store.sync()?;
+        Ok(())
+    }
+}
