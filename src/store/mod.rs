@@ -32,6 +32,9 @@ pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
 pub use recording::{Call, Recording};
 
+/// The first bytes of every config object: by them a repository is known without any key.
+pub const CONFIG_MAGIC: [u8; 8] = *b"MRSBCONF";
+
 /// One object in a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObjectInfo {
