@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use minicbor::Decoder;
+use minicbor::decode::Error;
+
 use crate::id::{SessionId, SnapshotId};
 
+use super::cbor::{Writer, bytes, read_list, read_map, read_text_map, required, text};
 use super::stream::StreamRef;
 
 /// One source and how it went.
@@ -103,19 +107,245 @@ pub struct Snapshot {
     pub databases: Vec<DatabaseManifest>,
 }
 
-// Manual minicbor Encode/Decode (map with the keys of format.md section 10) go here.
+impl SourceRecord {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            map.key(0).text(&self.kind);
+            map.key(1).text(&self.name);
+            map.key(2).bytes(&self.path);
+            if !self.incomplete.is_empty() {
+                map.key(3).list(&self.incomplete, |w, reason| {
+                    w.text(reason);
+                });
+            }
+            map.key(4).text_map(self.details.iter(), |w, value| {
+                w.text(value);
+            });
+        });
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut source = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => source.kind = text(d)?,
+                1 => source.name = text(d)?,
+                2 => source.path = bytes(d)?,
+                3 => source.incomplete = read_list(d, text)?,
+                4 => source.details = read_text_map(d, text)?,
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(source)
+    }
+}
+
+impl ColumnManifest {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            map.key(0).text(&self.name);
+            map.key(1).text(&self.type_name);
+        });
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut column = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => column.name = text(d)?,
+                1 => column.type_name = text(d)?,
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(column)
+    }
+}
+
+impl TableManifest {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            map.key(0).text(&self.schema);
+            map.key(1).text(&self.name);
+            if !self.columns.is_empty() {
+                map.key(2).list(&self.columns, |w, column| column.write(w));
+            }
+            map.key(3).uint(self.rows);
+            map.key(4).uint(self.bytes);
+            if let Some(hash) = &self.hash {
+                map.key(5).bytes(hash);
+            }
+        });
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut table = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => table.schema = text(d)?,
+                1 => table.name = text(d)?,
+                2 => table.columns = read_list(d, ColumnManifest::read)?,
+                3 => table.rows = d.u64()?,
+                4 => table.bytes = d.u64()?,
+                5 => {
+                    table.hash =
+                        Some(d.bytes()?.try_into().map_err(|_| {
+                            Error::message("the hash of a table is not 32 bytes long")
+                        })?);
+                }
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(table)
+    }
+}
+
+impl DatabaseManifest {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            map.key(0).text(&self.name);
+            map.key(1).text(&self.server_version);
+            map.key(2).text(&self.encoding);
+            map.key(3).text(&self.collation);
+            map.key(4).text(&self.system_identifier);
+            map.key(5).bytes(&self.path);
+            if !self.tables.is_empty() {
+                map.key(6).list(&self.tables, |w, table| table.write(w));
+            }
+        });
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut database = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => database.name = text(d)?,
+                1 => database.server_version = text(d)?,
+                2 => database.encoding = text(d)?,
+                3 => database.collation = text(d)?,
+                4 => database.system_identifier = text(d)?,
+                5 => database.path = bytes(d)?,
+                6 => database.tables = read_list(d, TableManifest::read)?,
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(database)
+    }
+}
+
 impl minicbor::Encode<()> for Snapshot {
     fn encode<W: minicbor::encode::Write>(
         &self,
-        _: &mut minicbor::Encoder<W>,
+        e: &mut minicbor::Encoder<W>,
         (): &mut (),
     ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        todo!()
+        let mut writer = Writer::default();
+        writer.map(|map| {
+            self.root.write(map.key(0));
+            map.key(1).text(&self.instance);
+            map.key(2).text(&self.host);
+            map.key(3).int(self.start);
+            map.key(4).int(self.end);
+            map.key(5).text(&self.time_zone);
+            map.key(6).list(&self.tags, |w, tag| {
+                w.text(tag);
+            });
+            map.key(7).list(&self.sources, |w, source| source.write(w));
+            map.key(8).bool(self.is_complete);
+            if let Some(parent) = &self.parent {
+                map.key(9).bytes(parent.as_bytes());
+            }
+            map.key(10).list(&self.predecessors, |w, id| {
+                w.bytes(id.as_bytes());
+            });
+            map.key(11).uint(self.counter);
+            map.key(12).text_map(self.statistics.iter(), |w, value| {
+                w.uint(*value);
+            });
+            map.key(13).text(&self.program);
+            map.key(14).bytes(self.session.as_bytes());
+            if !self.databases.is_empty() {
+                map.key(15).list(&self.databases, |w, database| database.write(w));
+            }
+        });
+        writer.give_to(e)
+    }
+}
+
+/// What was read so far. Lists and maps may be absent, everything else must be there.
+#[derive(Default)]
+struct Parts {
+    root: Option<StreamRef>,
+    instance: Option<String>,
+    host: Option<String>,
+    start: Option<i64>,
+    end: Option<i64>,
+    time_zone: Option<String>,
+    tags: Vec<String>,
+    sources: Vec<SourceRecord>,
+    is_complete: Option<bool>,
+    parent: Option<SnapshotId>,
+    predecessors: Vec<SnapshotId>,
+    counter: Option<u64>,
+    statistics: BTreeMap<String, u64>,
+    program: Option<String>,
+    session: Option<SessionId>,
+    databases: Vec<DatabaseManifest>,
+}
+
+impl Parts {
+    fn field(&mut self, key: i64, d: &mut Decoder<'_>) -> Result<(), Error> {
+        match key {
+            0 => self.root = Some(StreamRef::read(d)?),
+            1 => self.instance = Some(text(d)?),
+            2 => self.host = Some(text(d)?),
+            3 => self.start = Some(d.i64()?),
+            4 => self.end = Some(d.i64()?),
+            5 => self.time_zone = Some(text(d)?),
+            6 => self.tags = read_list(d, text)?,
+            7 => self.sources = read_list(d, SourceRecord::read)?,
+            8 => self.is_complete = Some(d.bool()?),
+            9 => self.parent = Some(d.decode()?),
+            10 => self.predecessors = read_list(d, Decoder::decode)?,
+            11 => self.counter = Some(d.u64()?),
+            12 => self.statistics = read_text_map(d, Decoder::u64)?,
+            13 => self.program = Some(text(d)?),
+            14 => self.session = Some(d.decode()?),
+            15 => self.databases = read_list(d, DatabaseManifest::read)?,
+            _ => d.skip()?,
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Snapshot, Error> {
+        Ok(Snapshot {
+            root: required(self.root, "the root of a snapshot")?,
+            instance: required(self.instance, "the instance of a snapshot")?,
+            host: required(self.host, "the host of a snapshot")?,
+            start: required(self.start, "the start of a snapshot")?,
+            end: required(self.end, "the end of a snapshot")?,
+            time_zone: required(self.time_zone, "the time zone of a snapshot")?,
+            tags: self.tags,
+            sources: self.sources,
+            is_complete: required(self.is_complete, "whether a snapshot is complete")?,
+            parent: self.parent,
+            predecessors: self.predecessors,
+            counter: required(self.counter, "the counter of a snapshot")?,
+            statistics: self.statistics,
+            program: required(self.program, "the program of a snapshot")?,
+            session: required(self.session, "the session of a snapshot")?,
+            databases: self.databases,
+        })
     }
 }
 
 impl minicbor::Decode<'_, ()> for Snapshot {
-    fn decode(_: &mut minicbor::Decoder<'_>, (): &mut ()) -> Result<Self, minicbor::decode::Error> {
-        todo!()
+    fn decode(d: &mut Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
+        let mut parts = Parts::default();
+        read_map(d, |key, d| parts.field(key, d))?;
+        parts.finish()
     }
 }

@@ -128,33 +128,3 @@ impl Node {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a directory entry cannot be read: {0}")]
 pub struct NodeError(pub String);
-
-/// Appends a node's record (`u32` length and CBOR) to `out`.
-pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
-    let _ = (node, out);
-    todo!()
-}
-
-/// Reads nodes from a directory's bytes, which may come in pieces.
-#[derive(Debug, Default)]
-pub struct NodeReader {
-    buffer: Vec<u8>,
-}
-
-impl NodeReader {
-    /// Takes more bytes.
-    pub fn push(&mut self, bytes: &[u8]) {
-        self.buffer.extend_from_slice(bytes);
-    }
-
-    /// The next whole node, `None` if more bytes are needed. Names are checked (format.md key 0)
-    /// and must ascend.
-    pub fn next_node(&mut self) -> Result<Option<Node>, NodeError> {
-        todo!()
-    }
-
-    /// Error if bytes of an unfinished node are left.
-    pub fn finish(self) -> Result<(), NodeError> {
-        todo!()
-    }
-}

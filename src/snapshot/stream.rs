@@ -1,6 +1,10 @@
 //! References to chunked streams, and lists of chunks.
 
+use minicbor::decode::Error;
+
 use crate::id::ChunkId;
+
+use super::cbor::{Writer, read_map, required};
 
 /// Bytes of one record in a list: a chunk id and a u32 length.
 pub const LIST_RECORD_LEN: usize = 36;
@@ -50,4 +54,67 @@ pub fn decode_list(bytes: &[u8]) -> Option<Vec<ChunkRef>> {
             })
         })
         .collect()
+}
+
+/// Most levels of lists above a stream.
+const MAX_DEPTH: u8 = 8;
+
+impl StreamRef {
+    pub(super) fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            map.key(0).uint(self.len);
+            if self.depth != 0 {
+                map.key(1).uint(self.depth.into());
+            }
+            if !self.chunks.is_empty() {
+                map.key(2).bytes(&encode_list(&self.chunks));
+            }
+        });
+    }
+
+    pub(super) fn read(d: &mut minicbor::Decoder<'_>) -> Result<Self, Error> {
+        let mut len = None;
+        let mut stream = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => len = Some(d.u64()?),
+                1 => stream.depth = d.u8()?,
+                2 => {
+                    stream.chunks = decode_list(d.bytes()?).ok_or_else(|| {
+                        Error::message("a chunk list is no whole number of records")
+                    })?;
+                }
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        stream.len = required(len, "the length of a stream")?;
+        if stream.depth > MAX_DEPTH {
+            return Err(Error::message("a stream has more than 8 levels of lists"));
+        }
+        // Lengths are u32 and there are fewer than 2^32 of them in any object: no overflow.
+        let sum: u64 = stream.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        if stream.depth == 0 && sum != stream.len {
+            return Err(Error::message("the chunks of a stream do not add up to its length"));
+        }
+        Ok(stream)
+    }
+}
+
+impl minicbor::Encode<()> for StreamRef {
+    fn encode<W: minicbor::encode::Write>(
+        &self,
+        e: &mut minicbor::Encoder<W>,
+        (): &mut (),
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        let mut writer = Writer::default();
+        self.write(&mut writer);
+        writer.give_to(e)
+    }
+}
+
+impl minicbor::Decode<'_, ()> for StreamRef {
+    fn decode(d: &mut minicbor::Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
+        Self::read(d)
+    }
 }
