@@ -9,23 +9,17 @@ pub enum ProfileName {
     Text,
     /// What does not compress: images, PDF, archives.
     Opaque,
-    /// Nodes of directories.
-    Tree,
-    /// Lists of chunks.
-    List,
 }
 
 impl ProfileName {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Text, Self::Opaque, Self::Tree, Self::List];
+    pub const ALL: [Self; 2] = [Self::Text, Self::Opaque];
 
     /// Its name in the config object.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Opaque => "opaque",
-            Self::Tree => "tree",
-            Self::List => "list",
         }
     }
 }
@@ -47,8 +41,6 @@ impl ChunkerProfile {
         match name {
             ProfileName::Text => Self { min: 64 << 10, avg: 256 << 10, max: 1 << 20 },
             ProfileName::Opaque => Self { min: 256 << 10, avg: 1 << 20, max: 4 << 20 },
-            ProfileName::Tree => Self { min: 16 << 10, avg: 64 << 10, max: 256 << 10 },
-            ProfileName::List => Self { min: 8 << 10, avg: 32 << 10, max: 128 << 10 },
         }
     }
 

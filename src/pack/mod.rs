@@ -20,6 +20,6 @@ pub use entry::{
 };
 pub use reader::{
     HEADER_LEN, MAX_PACK_LEN, PackError, PackHeader, TRAILER_LEN, open_segment, parse_directory,
-    parse_header, parse_trailer, read_directory,
+    parse_header, parse_trailer, read_directory, unseal_segment,
 };
 pub use sealer::{Compression, RawSegment, SealedSegment, Sealer};

@@ -192,20 +192,7 @@ pub fn open_segment(
 ) -> Result<Vec<u8>, PackError> {
     // An entry may also come from the index, or be made by hand.
     entry.check().map_err(PackError::Malformed)?;
-    if entry.kind == SegmentKind::ZstdWithBase {
-        return Err(PackError::UnknownKind(entry.id.short()));
-    }
-    let frame_len = entry
-        .frame_len()
-        .filter(|_| sealed.len() as u64 == u64::from(entry.sealed_len))
-        .ok_or(PackError::Malformed("a segment has another length than its entry says"))?;
-    let ad = layout::segment_ad(keyring.repository(), class, entry, frame_len);
-    let frame = keyring.open(class.purpose(), entry.key, &ad, sealed)?;
-    let raw = match entry.kind {
-        SegmentKind::Raw => frame,
-        SegmentKind::Zstd | SegmentKind::ZstdWithBase => layout::inflate(&frame, entry.raw_len)
-            .ok_or_else(|| PackError::Decompress(entry.id.short()))?,
-    };
+    let raw = unseal_segment(keyring, class, entry, sealed)?;
     let mut rest = &raw[..];
     for chunk in &entry.chunks {
         let (bytes, after) = rest
@@ -220,6 +207,30 @@ pub fn open_segment(
         return Err(PackError::Decompress(entry.id.short()));
     }
     Ok(raw)
+}
+
+/// The raw bytes of one sealed segment, for callers who check the id of the one chunk they want
+/// themselves: `entry.chunks` is not looked at and may be empty.
+pub fn unseal_segment(
+    keyring: &Keyring,
+    class: PackClass,
+    entry: &SegmentEntry,
+    sealed: &[u8],
+) -> Result<Vec<u8>, PackError> {
+    if entry.kind == SegmentKind::ZstdWithBase {
+        return Err(PackError::UnknownKind(entry.id.short()));
+    }
+    let frame_len = entry
+        .frame_len()
+        .filter(|_| sealed.len() as u64 == u64::from(entry.sealed_len))
+        .ok_or(PackError::Malformed("a segment has another length than its entry says"))?;
+    let ad = layout::segment_ad(keyring.repository(), class, entry, frame_len);
+    let frame = keyring.open(class.purpose(), entry.key, &ad, sealed)?;
+    match entry.kind {
+        SegmentKind::Raw => Ok(frame),
+        SegmentKind::Zstd | SegmentKind::ZstdWithBase => layout::inflate(&frame, entry.raw_len)
+            .ok_or_else(|| PackError::Decompress(entry.id.short())),
+    }
 }
 
 /// The little-endian number at the start of `bytes`.

@@ -33,10 +33,11 @@ pub struct Commit {
     pub rescued_chunks: u64,
 }
 
-impl<'r> Session<'r> {
-    /// Publishes `snapshot`, if everything it needs is there and not condemned, and ends the session.
+impl Session<'_> {
+    /// Publishes `snapshot`, if everything it needs is there and not condemned. The session is
+    /// still to be ended.
     pub fn commit(
-        self,
+        &self,
         snapshot: &Snapshot,
         options: IngestOptions,
         stop: &StopFlag,
@@ -57,8 +58,11 @@ impl<'r> Session<'r> {
         }
         repository.store.sync()?;
         self.wait_for_snapshot(&target)?;
-        repository.index.remember_snapshots(&[(id, snapshot.instance.clone(), snapshot.counter)])?;
-        self.end()?;
+        repository.index.remember_snapshots(&[(
+            id,
+            snapshot.instance.clone(),
+            snapshot.counter,
+        )])?;
         Ok(Commit { id, bytes: u64::try_from(bytes.len()).unwrap_or(u64::MAX), rescued_chunks })
     }
 
@@ -166,7 +170,8 @@ impl<'r> Session<'r> {
             for (class, chunk) in lost {
                 let bytes = fetcher.chunk(chunk).map_err(|error| match error {
                     // Too late: the pack is gone, and the source cannot be read twice.
-                    RepositoryError::MissingChunk { .. } | RepositoryError::UnreadableChunk { .. } => {
+                    RepositoryError::MissingChunk { .. }
+                    | RepositoryError::UnreadableChunk { .. } => {
                         RepositoryError::ChunksLost { count: lost.len(), example: chunk.id }
                     }
                     other => other,

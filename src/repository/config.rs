@@ -5,8 +5,10 @@ use minicbor::{Decode, Encode};
 use crate::chunker::{ChunkerProfile, ProfileName};
 use crate::crypto::Keyring;
 use crate::id::RepositoryId;
+use crate::store::CONFIG_MAGIC;
 
-const MAGIC: &[u8; 8] = b"MRSBCONF";
+use super::error::RepositoryError;
+
 const VERSION: u32 = 1;
 const MAC_LEN: usize = 32;
 /// The CBOR map's greatest length in bytes.
@@ -98,7 +100,7 @@ impl RepositoryConfig {
     }
 
     /// The object's bytes.
-    pub(super) fn encode(&self, keyring: &Keyring) -> Vec<u8> {
+    pub(super) fn encode(&self, keyring: &Keyring) -> Result<Vec<u8>, RepositoryError> {
         let map = ConfigMap {
             id: self.id,
             created: self.created,
@@ -109,26 +111,26 @@ impl RepositoryConfig {
             pack_len: self.pack_len,
             label: Some(self.label.clone()).filter(|label| !label.is_empty()),
         };
-        let map = minicbor::to_vec(&map).unwrap_or_else(|never| match *never.as_infallible() {});
-        let mut bytes = MAGIC.to_vec();
+        let map = minicbor::to_vec(&map)
+            .map_err(|_| RepositoryError::Internal("the config cannot be encoded"))?;
+        let mut bytes = CONFIG_MAGIC.to_vec();
         bytes.extend(VERSION.to_le_bytes());
         bytes.extend(u32::try_from(map.len()).unwrap_or(u32::MAX).to_le_bytes());
         bytes.extend(map);
         let mac = keyring.config_mac(&bytes);
         bytes.extend(mac);
-        bytes
+        Ok(bytes)
     }
 
     /// Reads the object without checking who wrote it: the id is needed to find the keys.
     pub(super) fn decode(bytes: &[u8]) -> Result<Self, ConfigError> {
         let malformed = |reason: &str| ConfigError::Malformed(reason.to_owned());
         let head = bytes.get(..16).ok_or_else(|| malformed("it is too short"))?;
-        if &head[..8] != MAGIC {
+        if head[..8] != CONFIG_MAGIC {
             return Err(malformed("it does not begin as a config object of mrs-backup"));
         }
-        let number = |at: usize| {
-            u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]])
-        };
+        let number =
+            |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
         if number(8) != VERSION {
             return Err(ConfigError::UnknownVersion(number(8)));
         }
@@ -147,11 +149,17 @@ impl RepositoryConfig {
             if profile.is_valid() {
                 Ok(profile)
             } else {
-                Err(ConfigError::Malformed(format!("its chunk sizes of `{}` make no sense", name.as_str())))
+                Err(ConfigError::Malformed(format!(
+                    "its chunk sizes of `{}` make no sense",
+                    name.as_str()
+                )))
             }
         };
         if !(PACK_LEN_BOUNDS.0..=PACK_LEN_BOUNDS.1).contains(&map.pack_len) {
-            return Err(ConfigError::Malformed(format!("its pack size of {} bytes is out of bounds", map.pack_len)));
+            return Err(ConfigError::Malformed(format!(
+                "its pack size of {} bytes is out of bounds",
+                map.pack_len
+            )));
         }
         Ok(Self {
             id: map.id,

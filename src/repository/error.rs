@@ -39,7 +39,9 @@ pub enum RepositoryError {
         found: String,
     },
     /// Made by a version we do not know.
-    #[error("the repository at {location} has format version {version}; this program reads version 1")]
+    #[error(
+        "the repository at {location} has format version {version}; this program reads version 1"
+    )]
     UnknownVersion {
         /// Where.
         location: Location,
@@ -116,9 +118,7 @@ pub enum RepositoryError {
     #[error("cannot make a key slot: {0}")]
     Slot(#[from] crate::crypto::slot::SlotError),
     /// Our session was removed by a prune that took us for dead.
-    #[error(
-        "this run was away for so long that a prune took it for dead; nothing was committed"
-    )]
+    #[error("this run was away for so long that a prune took it for dead; nothing was committed")]
     SessionExpired,
     /// Chunks this snapshot needs went away while it was made.
     #[error("{count} chunks this snapshot needs were pruned while it was made ({} among them)", .example.short())]

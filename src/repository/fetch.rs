@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::id::{ChunkId, SegmentId, SessionId};
 use crate::index::Place;
-use crate::pack::open_segment;
+use crate::pack::unseal_segment;
 use crate::snapshot::ChunkRef;
 use crate::store::{ByteRange, ObjectName};
 
@@ -154,7 +154,7 @@ impl<'r> Fetcher<'r> {
             .store
             .get(&ObjectName::Pack(place.pack), range)
             .map_err(|error| error.reason)?;
-        let raw = open_segment(&self.repository.keyring, place.class, &place.entry, &sealed)
+        let raw = unseal_segment(&self.repository.keyring, place.class, &place.entry, &sealed)
             .map_err(|error| error.to_string())?;
         let segment = Arc::new(raw);
         if is_shared {

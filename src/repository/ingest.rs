@@ -239,16 +239,18 @@ impl Ingest<'_> {
     }
 
     /// Whether all of these are stored; claims them. (An unchanged file's list passes here.)
-    pub fn claim_known(&mut self, chunks: &[ChunkRef], session: &Session<'_>) -> Result<bool, RepositoryError> {
+    pub fn claim_known(
+        &mut self,
+        chunks: &[ChunkRef],
+        session: &Session<'_>,
+    ) -> Result<bool, RepositoryError> {
         let ids: Vec<ChunkId> = chunks.iter().map(|chunk| chunk.id).collect();
         let usable = self.repository.index.are_usable(&ids, session.id())?;
         Ok(usable.into_iter().all(|is_usable| is_usable))
     }
 
     fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
-        self.segments
-            .send(segment)
-            .map_err(|_| RepositoryError::Internal("the sealers are gone"))
+        self.segments.send(segment).map_err(|_| RepositoryError::Internal("the sealers are gone"))
     }
 
     fn finish(&mut self) -> Result<(), RepositoryError> {
@@ -296,8 +298,11 @@ impl Recorder<'_> {
         }
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.stored_bytes.fetch_add(expected, Ordering::Relaxed);
-        let chunks: Vec<ChunkId> =
-            pack.entries.iter().flat_map(|entry| entry.chunks.iter().map(|chunk| chunk.id)).collect();
+        let chunks: Vec<ChunkId> = pack
+            .entries
+            .iter()
+            .flat_map(|entry| entry.chunks.iter().map(|chunk| chunk.id))
+            .collect();
         let indexed = IndexedPack {
             id: pack.id,
             class: pack.class,

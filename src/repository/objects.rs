@@ -47,7 +47,9 @@ impl Repository {
         };
         let digest = object_id(&bytes);
         let named = match name {
-            ObjectName::Index(id) | ObjectName::Condemned(id) | ObjectName::Receipt(id) => Some(*id),
+            ObjectName::Index(id) | ObjectName::Condemned(id) | ObjectName::Receipt(id) => {
+                Some(*id)
+            }
             ObjectName::Snapshot(id) => Some(ObjectId::new(*id.as_bytes())),
             _ => None,
         };

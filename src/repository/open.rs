@@ -91,12 +91,11 @@ impl Repository {
             config.pack_len = len;
         }
         store.create()?;
-        let slot =
-            write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
+        let slot = write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
         let slot_id = object_id(&slot);
         store.put(&ObjectName::Key(slot_id), &[&slot])?;
         store.sync()?;
-        store.put(&ObjectName::Config, &[&config.encode(&keyring)])?;
+        store.put(&ObjectName::Config, &[&config.encode(&keyring)?])?;
         store.sync()?;
         Self::assemble(store, keyring, config, slot_id, environment)
     }
@@ -179,7 +178,9 @@ impl Repository {
 
 fn is_unfinished_init(store: &dyn Store) -> Result<bool, RepositoryError> {
     for kind in ObjectKind::ALL {
-        if !matches!(kind, ObjectKind::Key | ObjectKind::Config) && !list_all(store, kind)?.is_empty() {
+        if !matches!(kind, ObjectKind::Key | ObjectKind::Config)
+            && !list_all(store, kind)?.is_empty()
+        {
             return Ok(false);
         }
     }
@@ -219,7 +220,9 @@ fn nothing_there(store: &dyn Store) -> RepositoryError {
         Ok(Survey::Restic) => return RepositoryError::Restic { location },
         Ok(Survey::Missing) => "nothing is there".to_owned(),
         Ok(Survey::Empty) => "the directory is empty".to_owned(),
-        Ok(Survey::Headless) => "objects of a repository are there, but its `config` is missing".to_owned(),
+        Ok(Survey::Headless) => {
+            "objects of a repository are there, but its `config` is missing".to_owned()
+        }
         Ok(Survey::Foreign(names)) => format!("it holds something else ({})", names.join(", ")),
         Ok(Survey::Unusable(reason)) => reason,
         Ok(Survey::Repository) => "its `config` just appeared; try again".to_owned(),

@@ -83,7 +83,9 @@ impl Repository {
         let mut sessions: Vec<SessionId> = list_all(self.store.as_ref(), ObjectKind::Session)?
             .into_iter()
             .filter_map(|info| match info.name {
-                ObjectName::Session { session, .. } | ObjectName::Staged { session, .. } => Some(session),
+                ObjectName::Session { session, .. } | ObjectName::Staged { session, .. } => {
+                    Some(session)
+                }
                 _ => None,
             })
             .collect();
@@ -172,7 +174,11 @@ impl<'r> Session<'r> {
     }
 
     /// Stages `bytes` as snapshot `id`, and makes sure that nobody has taken this session for dead.
-    pub(super) fn stage(&self, id: SnapshotId, bytes: &[u8]) -> Result<ObjectName, RepositoryError> {
+    pub(super) fn stage(
+        &self,
+        id: SnapshotId,
+        bytes: &[u8],
+    ) -> Result<ObjectName, RepositoryError> {
         let staged = ObjectName::Staged { session: self.id, snapshot: id };
         {
             let mut state = self.lock();

@@ -37,7 +37,11 @@ impl StreamBuilder {
     }
 
     /// Adds the next chunk.
-    pub fn push(&mut self, ingest: &mut Ingest<'_>, chunk: ChunkRef) -> Result<(), RepositoryError> {
+    pub fn push(
+        &mut self,
+        ingest: &mut Ingest<'_>,
+        chunk: ChunkRef,
+    ) -> Result<(), RepositoryError> {
         self.len += u64::from(chunk.len);
         self.push_at(ingest, 0, chunk)
     }
@@ -79,7 +83,9 @@ impl StreamBuilder {
         }
         let depth = u8::try_from(level).unwrap_or(u8::MAX);
         if depth > MAX_DEPTH {
-            return Err(RepositoryError::Internal("a stream needs lists deeper than the format allows"));
+            return Err(RepositoryError::Internal(
+                "a stream needs lists deeper than the format allows",
+            ));
         }
         Ok(StreamRef { len: self.len, depth, chunks: self.levels.pop().unwrap_or_default() })
     }

@@ -1,0 +1,13 @@
+//! What people do with a repository: back up, restore, check, look.
+//!
+//! Each operation takes an open [`Repository`](crate::repository::Repository), tells an
+//! [`Observer`](crate::event::Observer) what happens, and stops at the next safe place when the
+//! [`StopFlag`](crate::event::StopFlag) is set.
+
+pub mod backup;
+pub mod browse;
+pub mod check;
+pub mod diff;
+pub mod dump;
+pub mod restore;
+pub mod stats;
