@@ -1,0 +1,243 @@
+//! An explicit-state model of the protocol by which writers and prunes share a repository without locks
+//! (`docs/protocol.md` tells it in words). Every order of the steps that a store can tell apart is tried,
+//! with crashes and long sleeps anywhere.
+//!
+//! One test a rule turns that rule off and expects the model to find out what it is there for; a rule
+//! whose test fails to find anything is either not needed or not modelled. `cargo test --test
+//! protocol_model -- --nocapture` prints the shortest trace of each, and the numbers of states.
+
+mod cleaning;
+mod explore;
+mod prune;
+mod rules;
+mod state;
+mod step;
+mod writer;
+
+use explore::{Violation, Wrong, explore};
+use rules::{Rules, Setup};
+
+/// Explores everything, at most `limit` states, and expects nothing wrong.
+fn holds(name: &str, setup: &Setup, limit: usize) {
+    let outcome = explore(setup, limit);
+    println!("{name}: {outcome}");
+    assert!(outcome.violation.is_none(), "{name}: {outcome}");
+    assert!(outcome.at_rest > 0, "{name}: nobody ever came to rest");
+}
+
+/// Explores until something is wrong, and expects `wrong`, by a trace with `steps` in this order.
+fn breaks(name: &str, setup: &Setup, wrong: Wrong, steps: &[&str]) {
+    let outcome = explore(setup, 3_000_000);
+    println!("{name}: {outcome}");
+    let Some(Violation { wrong: found, trace }) = &outcome.violation else {
+        panic!("{name}: the rule is off, and nothing is wrong: {outcome}");
+    };
+    assert_eq!(*found, wrong, "{name}");
+    let mut trace = trace.iter().map(ToString::to_string);
+    for step in steps {
+        assert!(trace.any(|told| told == *step), "{name}: no (later) step `{step}` in: {outcome}");
+    }
+}
+
+/// All rules but what `change` turns off.
+fn without(mut setup: Setup, change: impl FnOnce(&mut Rules)) -> Setup {
+    change(&mut setup.rules);
+    setup
+}
+
+const ONE_PRUNE: Setup = Setup::new(1, 1);
+const TWO_PRUNES: Setup = Setup::new(1, 2);
+const TWO_WRITERS: Setup = Setup::new(2, 1);
+
+#[test]
+fn two_writers_and_a_prune() {
+    holds("2 writers, 1 prune", &TWO_WRITERS, 700_000);
+}
+
+#[test]
+fn a_writer_and_two_prunes() {
+    holds("1 writer, 1 prune", &ONE_PRUNE, 5_000);
+    holds("1 writer, 2 prunes", &TWO_PRUNES, 500_000);
+}
+
+#[test]
+fn a_writer_and_two_prunes_after_an_earlier_one() {
+    let setup = Setup { condemned_before: true, ..TWO_PRUNES };
+    holds("1 writer, 2 prunes, condemned before", &setup, 3_000_000);
+}
+
+#[test]
+fn late_listings() {
+    let late = |setup| Setup { late_listings: true, sleepers: false, ..setup };
+    holds("2 writers, 1 prune, late listings", &late(TWO_WRITERS), 300_000);
+    holds("1 writer, 2 prunes, late listings", &late(TWO_PRUNES), 300_000);
+}
+
+#[test]
+#[ignore = "five million states, twenty seconds"]
+fn two_writers_and_a_prune_after_an_earlier_one() {
+    let setup = Setup { condemned_before: true, ..TWO_WRITERS };
+    holds("2 writers, 1 prune, condemned before", &setup, 6_000_000);
+}
+
+#[test]
+#[ignore = "five million states, fourteen seconds"]
+fn two_writers_and_two_prunes_without_mishap() {
+    let setup = Setup { crashes: false, sleepers: false, ..Setup::new(2, 2) };
+    holds("2 writers, 2 prunes, no crashes, no sleepers", &setup, 6_000_000);
+}
+
+#[test]
+fn sessions_must_name_the_condemned() {
+    // Neither a crash nor an expired session is needed: a writer opened after the prune had listed the
+    // sessions, and took longer than the grace time.
+    let setup = Setup { crashes: false, sleepers: false, must_not_starve: false, ..ONE_PRUNE };
+    let setup = without(setup, |rules| rules.sessions_name_condemned = false);
+    let steps =
+        ["A lists sessions, may condemn P", "W1 deduplicates on P", "A condemns P", "A deletes P"];
+    breaks("sessions name nothing", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn packs_must_be_listed_after_the_index() {
+    // A writer that slept past its session writes the index object of a pack already deleted.
+    let setup = Setup { condemned_before: true, crashes: false, ..TWO_WRITERS };
+    let setup = without(setup, |rules| rules.packs_listed_after_index = false);
+    let steps = ["A deletes N1", "W2 deduplicates on N1", "W2 fails: there is no more N1"];
+    breaks("packs not listed after the index", &setup, Wrong::Starved, &steps);
+}
+
+#[test]
+fn only_older_packs_must_be_condemned() {
+    let setup = without(TWO_PRUNES, |rules| rules.condemn_only_older = false);
+    let steps =
+        ["A condemns P", "W1 uploads N1'", "B condemns P N1'", "W1 fails: condemned again is N1'"];
+    breaks("young packs condemned", &setup, Wrong::Starved, &steps);
+    // The rule keeps writers from working in vain. It is not what keeps snapshots whole.
+    let setup = Setup { must_not_starve: false, ..setup };
+    holds("young packs condemned, writers let go", &setup, 700_000);
+}
+
+#[test]
+fn writers_must_revalidate() {
+    let setup = without(ONE_PRUNE, |rules| rules.revalidate = false);
+    let steps = [
+        "expiry of W1: the session is removed",
+        "A lists sessions, none holds up the condemned P",
+        "W1 stages a snapshot that needs P",
+        "W1 publishes a snapshot that needs P",
+        "A deletes P",
+    ];
+    breaks("no revalidation", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn the_rename_must_be_fenced() {
+    let setup = without(ONE_PRUNE, |rules| rules.fenced_rename = false);
+    let steps = [
+        "W1 lists the packs again, finds P",
+        "expiry of W1: the session is removed",
+        "A condemns P",
+        "W1 publishes a snapshot that needs P",
+        "A deletes P",
+    ];
+    breaks("no fence", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn staging_must_come_before_revalidating() {
+    let setup = without(ONE_PRUNE, |rules| rules.stage_before_revalidating = false);
+    let steps = [
+        "W1 lists the packs again, finds P",
+        "expiry of W1: the session is removed",
+        "A lists sessions, none holds up the condemned P",
+        "W1 stages a snapshot that needs P",
+        "A deletes P",
+    ];
+    breaks("staged after revalidating", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn what_is_staged_must_count_as_a_session() {
+    let setup = without(ONE_PRUNE, |rules| rules.staged_counts_as_session = false);
+    let steps = [
+        "W1 stages a snapshot that needs P",
+        "expiry of W1: the session is removed",
+        "A lists sessions, none holds up the condemned P",
+        "W1 publishes a snapshot that needs P",
+        "A deletes P",
+    ];
+    breaks("staged snapshots overlooked", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn condemned_objects_must_go_last() {
+    let setup = Setup { crashes: false, sleepers: false, must_not_starve: false, ..ONE_PRUNE };
+    let setup = without(setup, |rules| rules.delete_condemned_last = false);
+    let steps =
+        ["A deletes the condemned object that named P", "W1 deduplicates on P", "A deletes P"];
+    breaks("condemned object deleted first", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn spared_packs_must_stay_condemned() {
+    let setup = Setup { crashes: false, sleepers: false, must_not_starve: false, ..TWO_PRUNES };
+    let setup = Setup { condemned_before: true, ..setup };
+    let setup = without(setup, |rules| rules.spared_stay_condemned = false);
+    let steps = [
+        "B marks again, will delete P",
+        "A deletes the condemned object that named P",
+        "W1 deduplicates on P",
+        "W1 publishes a snapshot that needs P",
+        "B deletes P",
+    ];
+    breaks("spared packs count again", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn names_must_never_be_reused() {
+    let setup = without(ONE_PRUNE, |rules| rules.names_never_reused = false);
+    let steps = ["A condemns P", "W1 uploads P", "A deletes P", "W1 fails: there is no more P"];
+    breaks("names reused", &setup, Wrong::Starved, &steps);
+    let setup = Setup { must_not_starve: false, ..TWO_PRUNES };
+    let setup = without(setup, |rules| rules.names_never_reused = false);
+    let steps =
+        ["A deletes P", "W1 uploads P", "W1 publishes a snapshot that needs P", "B deletes P"];
+    breaks("names reused, two prunes", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn sessions_must_be_seen_listed() {
+    let setup = Setup { late_listings: true, sleepers: false, must_not_starve: false, ..ONE_PRUNE };
+    let setup = without(setup, |rules| rules.session_seen_listed = false);
+    let steps = ["W1 deduplicates on P", "A condemns P", "A deletes P"];
+    breaks("session not seen listed", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn snapshots_must_be_seen_listed() {
+    let setup = Setup { late_listings: true, sleepers: false, ..ONE_PRUNE };
+    let setup = without(setup, |rules| rules.snapshot_seen_listed = false);
+    let steps = ["W1 publishes a snapshot that needs P", "W1 ends its session", "A deletes P"];
+    breaks("snapshot not seen listed", &setup, Wrong::Lost, &steps);
+}
+
+#[test]
+fn dead_sessions_must_expire() {
+    let setup = without(ONE_PRUNE, |rules| rules.sessions_expire = false);
+    breaks("sessions never expire", &setup, Wrong::Garbage, &["W1 crashes"]);
+}
+
+/// A known limit: a writer that wakes up just when it is expired publishes in the same moment, and the
+/// expiring prune does not see the snapshot listed. Stores that can rename list at once.
+#[test]
+fn a_rename_is_no_fence_where_listings_are_late() {
+    let setup = Setup { late_listings: true, ..ONE_PRUNE };
+    let steps = [
+        "expiry of W1: no beat for too long",
+        "W1 publishes a snapshot that needs P",
+        "expiry of W1: the session is removed",
+        "A deletes P",
+    ];
+    breaks("sleepers and late listings", &setup, Wrong::Lost, &steps);
+}
