@@ -1,1 +1,137 @@
-//! Restore.
+//! Restore: a snapshot's tree back into a directory. The plan first, then the writing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Observer, StopFlag};
+use crate::id::SnapshotId;
+use crate::repository::{Repository, RepositoryError};
+use crate::snapshot::Snapshot;
+
+/// What happens to files that are already there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Overwrite {
+    /// They are replaced.
+    Always,
+    /// Those of the same size and time are kept, others replaced.
+    #[default]
+    IfChanged,
+    /// They are kept.
+    Never,
+}
+
+/// Choices of a restore.
+#[derive(Debug, Clone, Default)]
+pub struct RestoreOptions {
+    /// Only what lies at or below this path of the tree.
+    pub subpath: Vec<u8>,
+    /// Only what fits one of these patterns (restic-like globs); empty: everything.
+    pub include: Vec<String>,
+    /// Not what fits one of these.
+    pub exclude: Vec<String>,
+    /// Files already there.
+    pub overwrite: Overwrite,
+    /// Leave runs of zeros as holes.
+    pub sparse: bool,
+    /// Owners by number, not by name.
+    pub numeric_owner: bool,
+    /// Remove what is in the target's directories but not in the snapshot.
+    pub delete: bool,
+    /// Read everything back and compare.
+    pub verify: bool,
+}
+
+/// What a restore will do.
+#[derive(Debug, Clone)]
+pub struct RestorePlan {
+    /// Which snapshot.
+    pub id: SnapshotId,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// Into which directory.
+    pub target: PathBuf,
+    /// How.
+    pub options: RestoreOptions,
+    /// Files to write, directories, other entries.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links, pipes, devices.
+    pub others: u64,
+    /// Bytes of the files.
+    pub bytes: u64,
+    /// Files that are there already and stay as they are.
+    pub kept: u64,
+    /// Files that are there and will be replaced.
+    pub replaced: u64,
+    /// Entries that `delete` would remove (the first thousand).
+    pub removed: Vec<PathBuf>,
+    /// Bytes free at the target, if known.
+    pub free_bytes: Option<u64>,
+}
+
+/// What a restore did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RestoreOutcome {
+    /// Files written.
+    pub files: u64,
+    /// Files kept.
+    pub kept: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Bytes read back and found equal.
+    pub verified_bytes: u64,
+    /// What could not be restored: path and reason.
+    pub failed: Vec<(String, String)>,
+}
+
+/// Why a restore did not happen or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The target failed.
+    #[error("{0}")]
+    Target(String),
+    /// A pattern that is none.
+    #[error("{0}")]
+    Pattern(String),
+    /// No such path in the snapshot.
+    #[error("`{0}` is not in the snapshot")]
+    NotFound(String),
+    /// Not enough room.
+    #[error("{target} has {free} bytes free, but {needed} are needed")]
+    NoSpace {
+        /// Where.
+        target: String,
+        /// Free bytes.
+        free: u64,
+        /// Needed bytes.
+        needed: u64,
+    },
+}
+
+/// Computes what a restore would do; changes nothing.
+pub fn plan(
+    repository: &Repository,
+    id: SnapshotId,
+    snapshot: Snapshot,
+    target: &Path,
+    options: RestoreOptions,
+    stop: &StopFlag,
+) -> Result<RestorePlan, RestoreError> {
+    let _ = (repository, id, snapshot, target, options, stop);
+    todo!()
+}
+
+/// Does it. One unreadable file does not stop the others.
+pub fn apply(
+    repository: &Repository,
+    plan: &RestorePlan,
+    stop: &StopFlag,
+    observer: &Arc<dyn Observer>,
+) -> Result<RestoreOutcome, RestoreError> {
+    let _ = (repository, plan, stop, observer);
+    todo!()
+}

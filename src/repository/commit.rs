@@ -1,4 +1,4 @@
-//! The commit of a snapshot: revalidate, stage, publish (docs/protocol.md rules 4 and 5).
+//! The commit of a snapshot: stage, revalidate, publish (docs/protocol.md rules 4 and 5).
 
 use sha2::{Digest, Sha256};
 
@@ -43,11 +43,14 @@ impl Session<'_> {
         stop: &StopFlag,
     ) -> Result<Commit, RepositoryError> {
         let repository = self.repository();
-        let rescued_chunks = self.revalidate(&snapshot.root, options, stop)?;
         let random = repository.environment.random.as_ref();
         let bytes = envelope::seal(&repository.keyring, SealedKind::Snapshot, snapshot, random)?;
         let id = SnapshotId::new(Sha256::digest(&bytes).into());
+        // Staged first, revalidated afterwards: whoever takes this session for dead in between finds
+        // (and removes) the staged snapshot, and the publishing fails.
         let staged = self.stage(id, &bytes)?;
+        let rescued_chunks = self.revalidate(&snapshot.root, options, stop)?;
+        self.check_alive()?;
         let target = ObjectName::Snapshot(id);
         match repository.store.publish(&staged, &target) {
             Ok(()) => {}
@@ -85,9 +88,10 @@ impl Session<'_> {
             if generation == proven {
                 return Ok(rescued);
             }
-            self.learn_condemned(&seen)?;
             let lost = self.find_lost(root)?;
             if lost.is_empty() {
+                // Only now nothing of the condemned packs is used, and the others may be told so.
+                self.learn_condemned(&seen)?;
                 proven = generation;
                 continue;
             }

@@ -138,7 +138,7 @@ pub struct Ingest<'a> {
     shared: [SharedSegment; 3],
     failure: &'a Failure,
     stop: &'a StopFlag,
-    gear: GearTable,
+    gear: Arc<GearTable>,
     stats: IngestStats,
     /// For the chunker of the next stream, so that small files do not allocate.
     pub(super) scratch: Vec<u8>,
@@ -151,7 +151,7 @@ impl Ingest<'_> {
     }
 
     /// The repository's gear table.
-    pub fn gear(&self) -> &GearTable {
+    pub fn gear(&self) -> &Arc<GearTable> {
         &self.gear
     }
 
@@ -238,9 +238,10 @@ impl Ingest<'_> {
         Ok(chunk)
     }
 
-    /// Whether all of these are stored; claims them. (An unchanged file's list passes here.)
-    pub fn claim_known(
-        &mut self,
+    /// Whether all of these are in packs this session may use: an unchanged file's list passes
+    /// here when something was lost since it was remembered.
+    pub fn are_stored(
+        &self,
         chunks: &[ChunkRef],
         session: &Session<'_>,
     ) -> Result<bool, RepositoryError> {
@@ -405,7 +406,7 @@ impl Repository {
                 ],
                 failure: &failure,
                 stop,
-                gear: GearTable::new(self.keyring.gear_key()),
+                gear: Arc::new(GearTable::new(self.keyring.gear_key())),
                 stats: IngestStats::default(),
                 scratch: Vec::new(),
             };

@@ -10,7 +10,7 @@ use crate::crypto::envelope::{self, SealedKind};
 use crate::crypto::random::random_bytes;
 use crate::id::{ObjectId, SessionId, SnapshotId};
 use crate::snapshot::SessionRecord;
-use crate::store::{ObjectKind, ObjectName, list_all};
+use crate::store::{ObjectKind, ObjectName, StoreErrorKind, list_all};
 
 use super::error::RepositoryError;
 use super::open::Repository;
@@ -132,6 +132,17 @@ impl<'r> Session<'r> {
     fn beat(&self) -> Result<(), RepositoryError> {
         let environment = &self.repository.environment;
         let mut state = self.lock();
+        if state.next_beat > 0 {
+            // A writer that woke up after its session was expired must not bring it back to life.
+            let first = ObjectName::Session { session: self.id, beat: 0 };
+            match self.repository.store.size(&first) {
+                Ok(_) => {}
+                Err(error) if error.kind == StoreErrorKind::NotFound => {
+                    return Err(RepositoryError::SessionExpired);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
         state.record.beat =
             i64::try_from(environment.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
         let bytes = envelope::seal(
@@ -173,12 +184,8 @@ impl<'r> Session<'r> {
         Err(RepositoryError::Internal("the store does not list the session just written to it"))
     }
 
-    /// Stages `bytes` as snapshot `id`, and makes sure that nobody has taken this session for dead.
-    pub(super) fn stage(
-        &self,
-        id: SnapshotId,
-        bytes: &[u8],
-    ) -> Result<ObjectName, RepositoryError> {
+    /// Stages `bytes` as snapshot `id`.
+    pub(super) fn stage(&self, id: SnapshotId, bytes: &[u8]) -> Result<ObjectName, RepositoryError> {
         let staged = ObjectName::Staged { session: self.id, snapshot: id };
         {
             let mut state = self.lock();
@@ -188,9 +195,12 @@ impl<'r> Session<'r> {
         self.beat()?;
         self.repository.store.put(&staged, &[bytes])?;
         self.repository.store.sync()?;
-        // Whoever expires a session removes beat 0 before it looks for staged snapshots: if 0 is
-        // still there after the staging, the expiry will find (and remove) what we staged.
-        if self.is_listed()? { Ok(staged) } else { Err(RepositoryError::SessionExpired) }
+        Ok(staged)
+    }
+
+    /// Error if somebody has taken this session for dead: its first beat is then gone.
+    pub(super) fn check_alive(&self) -> Result<(), RepositoryError> {
+        if self.is_listed()? { Ok(()) } else { Err(RepositoryError::SessionExpired) }
     }
 
     /// Waits until the published snapshot is listed: only then others see it without our session.

@@ -1,0 +1,297 @@
+//! Turns a walked directory into trees: unchanged files by their remembered nodes, others by reading.
+
+use std::sync::Arc;
+
+use crate::event::{Event, Observer};
+use crate::index::{DirectoryState, FileState};
+use crate::ops::browse::display_path;
+use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
+use crate::snapshot::{Node, NodeReader, encode_node};
+use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
+
+use super::content::ContentStore;
+use super::BackupCounts;
+
+/// A file changed this recently may change again within the same time stamp: it is not remembered.
+const RACY_NANOS: i128 = 2_000_000_000;
+/// Progress is told after this many bytes or files.
+const PROGRESS_BYTES: u64 = 1 << 20;
+const PROGRESS_FILES: u64 = 256;
+
+/// A directory whose entries are arriving.
+struct OpenDirectory {
+    node: Node,
+    path: Vec<u8>,
+    builder: DirectoryBuilder,
+    /// What is remembered of it.
+    previous: DirectoryState,
+    /// Where in `previous.files` the next name is looked for.
+    at: usize,
+    /// What will be remembered.
+    next: Vec<FileState>,
+    /// Whether `next` differs from `previous`.
+    is_changed: bool,
+}
+
+/// Stores the entries of one source of files.
+pub(super) struct FileVisitor<'v, 'i, 's> {
+    pub ingest: &'v mut Ingest<'i>,
+    pub session: &'v Session<'s>,
+    pub content: &'v mut ContentStore,
+    pub observer: &'v Arc<dyn Observer>,
+    pub counts: &'v mut BackupCounts,
+    /// Why the source is not complete.
+    pub incomplete: Vec<String>,
+    root: String,
+    tree_path: Vec<u8>,
+    now: i128,
+    generation: i64,
+    stack: Vec<OpenDirectory>,
+    /// The root's own node, once it is complete.
+    pub result: Option<Node>,
+    pending_bytes: u64,
+    pending_files: u64,
+}
+
+impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
+    /// For the source remembered as `root`, whose content appears in the tree at `tree_path`.
+    pub fn new(
+        ingest: &'v mut Ingest<'i>,
+        session: &'v Session<'s>,
+        content: &'v mut ContentStore,
+        observer: &'v Arc<dyn Observer>,
+        counts: &'v mut BackupCounts,
+        root: String,
+        tree_path: Vec<u8>,
+    ) -> Result<Self, RepositoryError> {
+        let repository = session.repository();
+        let now = repository.environment().clock.now().as_nanosecond();
+        let generation = repository.index().loss_generation()?;
+        Ok(Self {
+            ingest,
+            session,
+            content,
+            observer,
+            counts,
+            incomplete: Vec::new(),
+            root,
+            tree_path,
+            now,
+            generation,
+            stack: Vec::new(),
+            result: None,
+            pending_bytes: 0,
+            pending_files: 0,
+        })
+    }
+
+    fn full_path(&self, name: &[u8]) -> Vec<u8> {
+        let mut path = self.tree_path.clone();
+        if let Some(directory) = self.stack.last()
+            && !directory.path.is_empty()
+        {
+            path.push(b'/');
+            path.extend_from_slice(&directory.path);
+        }
+        if !name.is_empty() && !self.stack.is_empty() {
+            path.push(b'/');
+            path.extend_from_slice(name);
+        }
+        path
+    }
+
+    fn tick(&mut self, bytes: u64, files: u64) {
+        self.pending_bytes += bytes;
+        self.pending_files += files;
+        if self.pending_bytes >= PROGRESS_BYTES || self.pending_files >= PROGRESS_FILES {
+            self.tell_progress();
+        }
+    }
+
+    /// Tells what was not told yet.
+    pub fn tell_progress(&mut self) {
+        let (bytes, items) = (self.pending_bytes, self.pending_files);
+        (self.pending_bytes, self.pending_files) = (0, 0);
+        self.observer.event(&Event::Progress { bytes, items });
+    }
+
+    fn push(&mut self, node: Node) -> Result<(), RepositoryError> {
+        match self.stack.last_mut() {
+            Some(directory) => directory.builder.push(self.ingest, &node),
+            None => {
+                self.result = Some(node);
+                Ok(())
+            }
+        }
+    }
+
+    /// Whether all chunks of a remembered node are still usable.
+    fn still_stored(&mut self, record: &[u8]) -> Result<bool, RepositoryError> {
+        let mut reader = NodeReader::default();
+        reader.push(record);
+        let Ok(Some(node)) = reader.next_node() else { return Ok(false) };
+        let Some(content) = node.content else { return Ok(true) };
+        // A list's own chunks would have to be read to know the rest: such a file is read again.
+        Ok(content.depth == 0 && self.ingest.are_stored(&content.chunks, self.session)?)
+    }
+
+    fn remember(&mut self, node: &Node, stamp: &FileStamp) {
+        let Some(directory) = self.stack.last_mut() else { return };
+        directory.is_changed = true;
+        if self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS || stamp.links > 1 {
+            return;
+        }
+        let mut record = Vec::new();
+        encode_node(node, &mut record);
+        directory.next.push(FileState {
+            name: node.name.clone(),
+            inode: stamp.inode,
+            size: stamp.size,
+            mtime: stamp.mtime,
+            ctime: stamp.ctime,
+            node: record,
+        });
+    }
+}
+
+impl TreeVisitor for FileVisitor<'_, '_, '_> {
+    type Error = RepositoryError;
+
+    fn enter_directory(&mut self, node: Node, path: &[u8]) -> Result<(), RepositoryError> {
+        self.ingest.check_stop()?;
+        let index = self.session.repository().index();
+        let previous = index.directory_state(&self.root, path)?;
+        self.stack.push(OpenDirectory {
+            node,
+            path: path.to_vec(),
+            builder: DirectoryBuilder::new(),
+            is_changed: previous.is_none(),
+            previous: previous.unwrap_or_default(),
+            at: 0,
+            next: Vec::new(),
+        });
+        Ok(())
+    }
+
+    fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, RepositoryError> {
+        let Some(directory) = self.stack.last_mut() else { return Ok(false) };
+        let files = &directory.previous.files;
+        while files.get(directory.at).is_some_and(|file| file.name.as_slice() < name) {
+            directory.at += 1;
+            directory.is_changed = true;
+        }
+        let Some(file) = files.get(directory.at).filter(|file| file.name == name) else {
+            return Ok(false);
+        };
+        directory.at += 1;
+        let is_same = (file.inode, file.size, file.mtime, file.ctime)
+            == (stamp.inode, stamp.size, stamp.mtime, stamp.ctime);
+        if !is_same || stamp.links > 1 {
+            directory.is_changed = true;
+            return Ok(false);
+        }
+        let is_current = directory.previous.generation == self.generation;
+        let file = file.clone();
+        if !is_current && !self.still_stored(&file.node)? {
+            return Ok(false);
+        }
+        let Some(directory) = self.stack.last_mut() else { return Ok(false) };
+        directory.is_changed |= !is_current;
+        directory.builder.push_encoded(self.ingest, name, &file.node)?;
+        directory.next.push(file);
+        self.counts.files += 1;
+        self.counts.unchanged_files += 1;
+        self.counts.bytes += stamp.size;
+        self.tick(stamp.size, 1);
+        Ok(true)
+    }
+
+    fn file(
+        &mut self,
+        mut node: Node,
+        stamp: &FileStamp,
+        content: &mut FileContent<'_>,
+    ) -> Result<(), RepositoryError> {
+        let path = self.full_path(&node.name);
+        let mut read_bytes = 0;
+        let (observer, pending) = (Arc::clone(self.observer), &mut self.pending_bytes);
+        let mut progress = |bytes: u64| {
+            read_bytes += bytes;
+            *pending += bytes;
+            if *pending >= PROGRESS_BYTES {
+                observer.event(&Event::Progress { bytes: std::mem::take(pending), items: 0 });
+            }
+        };
+        let stored = self.content.store(self.ingest, content, &mut progress)?;
+        let trouble = match stored.read_error {
+            Some(error) => Some(format!("reading stopped: {error}")),
+            None if content.is_torn() => Some("it became shorter while it was read".to_owned()),
+            None if content.changed_while_reading() => {
+                Some("it changed while it was read".to_owned())
+            }
+            None => None,
+        };
+        self.counts.files += 1;
+        self.counts.bytes += read_bytes;
+        node.extents = content.extents();
+        node.sparse_size = node.extents.as_ref().map(|_| stamp.size);
+        node.content = Some(stored.content);
+        if let Some(message) = trouble {
+            node.is_torn = true;
+            let item = display_path(&path);
+            self.incomplete.push(format!("{item}: {message}"));
+            self.observer.event(&Event::ItemFailed { item, message });
+            if let Some(directory) = self.stack.last_mut() {
+                directory.is_changed = true;
+            }
+        } else {
+            self.remember(&node, stamp);
+        }
+        self.tick(0, 1);
+        self.push(node)
+    }
+
+    fn other(&mut self, node: Node) -> Result<(), RepositoryError> {
+        self.counts.others += 1;
+        self.push(node)
+    }
+
+    fn leave_directory(&mut self) -> Result<(), RepositoryError> {
+        let Some(mut directory) = self.stack.pop() else { return Ok(()) };
+        self.counts.directories += 1;
+        directory.node.content = Some(directory.builder.finish(self.ingest)?);
+        let is_changed = directory.is_changed || directory.at < directory.previous.files.len();
+        if is_changed {
+            let state = DirectoryState { generation: self.generation, files: directory.next };
+            let index = self.session.repository().index();
+            index.stage_state(&self.root, &directory.path, &state)?;
+        }
+        self.push(directory.node)
+    }
+
+    fn trouble(&mut self, path: &[u8], trouble: Trouble) -> Result<(), RepositoryError> {
+        let mut full = self.tree_path.clone();
+        if !path.is_empty() {
+            full.push(b'/');
+            full.extend_from_slice(path);
+        }
+        let item = display_path(&full);
+        let event = match trouble {
+            Trouble::Vanished => {
+                self.counts.warnings += 1;
+                Event::Warning { item, message: "it was gone before it could be opened".to_owned() }
+            }
+            Trouble::SkippedSocket => Event::Notice { item, message: "sockets are not stored".to_owned() },
+            Trouble::SkippedMount => Event::Notice {
+                item,
+                message: "another file system is mounted there, which is not entered".to_owned(),
+            },
+            Trouble::Unreadable(message) => {
+                self.incomplete.push(format!("{item}: {message}"));
+                Event::ItemFailed { item, message }
+            }
+        };
+        self.observer.event(&event);
+        Ok(())
+    }
+}

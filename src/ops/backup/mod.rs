@@ -1,0 +1,348 @@
+//! Backup: sources in, one snapshot out.
+//!
+//! Streams (databases, commands) are read first, so that the files that follow are not older than the
+//! rows that name them. A stream that breaks, or a file that cannot be read whole, makes the snapshot incomplete; it is kept
+//! and says so, unless nothing else was asked for.
+
+mod content;
+mod files;
+mod tree;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::event::{Event, Observer, StopFlag};
+use crate::id::SnapshotId;
+use crate::ops::browse::display_path;
+use crate::repository::{
+    Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
+};
+use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, SourceRecord, StreamRef};
+use crate::source::files::{WalkError, WalkOptions, walk};
+use crate::source::{SourceError, StreamSource};
+
+use content::ContentStore;
+use files::FileVisitor;
+pub use tree::PlaceTaken;
+use tree::Scaffold;
+
+/// One directory (or file) to back up.
+#[derive(Debug, Clone)]
+pub struct FilesInput {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Where it appears in the snapshot's tree, components joined by `/`.
+    pub tree_path: Vec<u8>,
+    /// What is left out.
+    pub options: Arc<WalkOptions>,
+}
+
+/// What to back up.
+pub struct BackupPlan {
+    /// Instance the snapshot is of.
+    pub instance: String,
+    /// Tags.
+    pub tags: Vec<String>,
+    /// Files.
+    pub files: Vec<FilesInput>,
+    /// Streams.
+    pub streams: Vec<Box<dyn StreamSource>>,
+    /// How the pipeline is set up.
+    pub ingest: IngestOptions,
+}
+
+/// Why there is no snapshot.
+#[derive(Debug, thiserror::Error)]
+pub enum BackupError {
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The only source failed.
+    #[error("nothing was stored: {0}")]
+    Source(String),
+    /// Two sources at one place.
+    #[error(transparent)]
+    PlaceTaken(#[from] PlaceTaken),
+    /// Nothing to do.
+    #[error("there is nothing to back up: no paths, databases or commands are given")]
+    Nothing,
+}
+
+/// What was read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct BackupCounts {
+    /// Files, streams among them.
+    pub files: u64,
+    /// Files known by their `stat` alone.
+    pub unchanged_files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Links, pipes, devices.
+    pub others: u64,
+    /// Bytes of files and streams.
+    pub bytes: u64,
+    /// Warnings told.
+    pub warnings: u64,
+}
+
+/// A finished backup.
+#[derive(Debug)]
+pub struct BackupOutcome {
+    /// The commit.
+    pub commit: Commit,
+    /// The snapshot.
+    pub snapshot: Snapshot,
+    /// What was read.
+    pub counts: BackupCounts,
+    /// What was stored.
+    pub stats: IngestStats,
+}
+
+impl BackupOutcome {
+    /// Why the snapshot is not complete, if it is not.
+    pub fn incomplete(&self) -> Vec<String> {
+        self.snapshot.sources.iter().flat_map(|source| source.incomplete.iter().cloned()).collect()
+    }
+}
+
+/// What the reading gave.
+struct Gathered {
+    root: StreamRef,
+    sources: Vec<SourceRecord>,
+    databases: Vec<DatabaseManifest>,
+    counts: BackupCounts,
+}
+
+/// Makes one snapshot.
+pub fn backup(
+    repository: &Repository,
+    plan: BackupPlan,
+    stop: &StopFlag,
+    observer: &Arc<dyn Observer>,
+) -> Result<BackupOutcome, BackupError> {
+    if plan.files.is_empty() && plan.streams.is_empty() {
+        return Err(BackupError::Nothing);
+    }
+    observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
+    let session = repository.begin_session("backup")?;
+    let outcome = backup_in(&session, plan, stop, observer);
+    // Without its session's objects nobody waits for a run that failed.
+    let ended = session.end();
+    observer.event(&Event::StepFinished { step: "backup" });
+    let outcome = outcome?;
+    ended?;
+    Ok(outcome)
+}
+
+fn backup_in(
+    session: &Session<'_>,
+    mut plan: BackupPlan,
+    stop: &StopFlag,
+    observer: &Arc<dyn Observer>,
+) -> Result<BackupOutcome, BackupError> {
+    let repository = session.repository();
+    let clock = Arc::clone(&repository.environment().clock);
+    let start = clock.zoned();
+    let history = History::of(repository, &plan.instance)?;
+    let roots: Vec<String> = plan.files.iter().map(|input| state_root(&plan.instance, input)).collect();
+    for root in &roots {
+        repository.index().discard_staged(root).map_err(RepositoryError::from)?;
+    }
+    let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
+        gather(session, &mut plan, ingest, observer, start.timestamp().as_second())
+    })?;
+    let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
+    let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
+    let snapshot = Snapshot {
+        root: gathered.root,
+        instance: plan.instance,
+        host: repository.environment().host.clone(),
+        start: nanos(start.timestamp()),
+        end: nanos(clock.now()),
+        time_zone: start.time_zone().iana_name().unwrap_or("UTC").to_owned(),
+        tags: plan.tags,
+        sources: gathered.sources,
+        is_complete,
+        parent: history.parent,
+        predecessors: history.predecessors,
+        counter: history.counter,
+        statistics: statistics(&gathered.counts, &stats),
+        program: concat!("mrs-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
+        session: session.id(),
+        databases: gathered.databases,
+    };
+    let commit = session.commit(&snapshot, plan.ingest, stop)?;
+    for root in &roots {
+        repository.index().commit_state(root).map_err(RepositoryError::from)?;
+    }
+    Ok(BackupOutcome { commit, snapshot, counts: gathered.counts, stats })
+}
+
+/// Under which name the state of a source of files is remembered.
+fn state_root(instance: &str, input: &FilesInput) -> String {
+    format!("{instance}\u{0}{}", input.path.display())
+}
+
+fn statistics(counts: &BackupCounts, stats: &IngestStats) -> BTreeMap<String, u64> {
+    [
+        ("files", counts.files),
+        ("unchanged_files", counts.unchanged_files),
+        ("directories", counts.directories),
+        ("bytes", counts.bytes),
+        ("new_chunks", stats.new_chunks),
+        ("new_bytes", stats.new_bytes),
+        ("known_chunks", stats.known_chunks),
+        ("packs", stats.packs),
+        ("stored_bytes", stats.stored_bytes),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect()
+}
+
+/// What the instance's earlier snapshots say.
+struct History {
+    parent: Option<SnapshotId>,
+    predecessors: Vec<SnapshotId>,
+    counter: u64,
+}
+
+impl History {
+    fn of(repository: &Repository, instance: &str) -> Result<Self, RepositoryError> {
+        let listed = repository.snapshots()?;
+        let own: Vec<_> =
+            listed.snapshots.iter().filter(|(_, snapshot)| snapshot.instance == instance).collect();
+        let counter = own.iter().map(|(_, snapshot)| snapshot.counter).max().unwrap_or(0);
+        // Two writers at once may have given the same counter to two snapshots.
+        let predecessors = own
+            .iter()
+            .filter(|(_, snapshot)| snapshot.counter == counter)
+            .map(|(id, _)| *id)
+            .collect();
+        Ok(Self {
+            parent: own.last().map(|(id, _)| *id),
+            predecessors,
+            counter: counter.saturating_add(1),
+        })
+    }
+}
+
+fn gather(
+    session: &Session<'_>,
+    plan: &mut BackupPlan,
+    ingest: &mut Ingest<'_>,
+    observer: &Arc<dyn Observer>,
+    time: i64,
+) -> Result<Gathered, BackupError> {
+    let mut scaffold = Scaffold::new(time);
+    let mut content = ContentStore::new(ingest);
+    let mut counts = BackupCounts::default();
+    let mut sources = Vec::new();
+    let mut databases = Vec::new();
+    let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
+    for source in &mut plan.streams {
+        let mut reader = StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
+        let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
+        if is_alone && !incomplete.is_empty() {
+            return Err(BackupError::Source(incomplete.join("; ")));
+        }
+        let mut record = source.record();
+        record.incomplete.extend(incomplete);
+        sources.push(record);
+        databases.extend(source.databases());
+    }
+    for input in &plan.files {
+        let root = state_root(&plan.instance, input);
+        let tree_path = input.tree_path.clone();
+        let mut visitor =
+            FileVisitor::new(ingest, session, &mut content, observer, &mut counts, root, tree_path)?;
+        observer.event(&Event::Working { item: display_path(&input.tree_path) });
+        match walk(&input.path, &input.options, &mut visitor) {
+            Ok(()) => {}
+            Err(WalkError::Visitor(error)) => return Err(error.into()),
+            Err(error) => {
+                let item = input.path.display().to_string();
+                let message = error.to_string();
+                visitor.incomplete.push(format!("{item}: {message}"));
+                observer.event(&Event::ItemFailed { item, message });
+            }
+        }
+        visitor.tell_progress();
+        let (incomplete, node) = (std::mem::take(&mut visitor.incomplete), visitor.result.take());
+        if let Some(node) = node {
+            scaffold.insert(&input.tree_path, node)?;
+        }
+        sources.push(SourceRecord {
+            kind: "files".to_owned(),
+            name: input.path.display().to_string(),
+            path: input.tree_path.clone(),
+            incomplete,
+            details: BTreeMap::new(),
+        });
+    }
+    Ok(Gathered { root: scaffold.finish(ingest)?, sources, databases, counts })
+}
+
+/// Reads the streams of one source.
+struct StreamReader<'v, 'i> {
+    ingest: &'v mut Ingest<'i>,
+    content: &'v mut ContentStore,
+    observer: &'v Arc<dyn Observer>,
+    counts: &'v mut BackupCounts,
+    time: i64,
+}
+
+impl StreamReader<'_, '_> {
+    /// Stores every stream; gives the reasons why the source is not complete.
+    fn read_all(
+        &mut self,
+        source: &mut dyn StreamSource,
+        scaffold: &mut Scaffold,
+    ) -> Result<Vec<String>, BackupError> {
+        let mut incomplete = Vec::new();
+        loop {
+            self.ingest.check_stop()?;
+            let mut stream = match source.next_stream() {
+                Ok(Some(stream)) => stream,
+                Ok(None) => return Ok(incomplete),
+                Err(error) => {
+                    self.report_failed(&error, &mut incomplete);
+                    return Ok(incomplete);
+                }
+            };
+            let item = display_path(&stream.path);
+            self.observer.event(&Event::Working { item: item.clone() });
+            let observer = self.observer;
+            let mut bytes_read = 0;
+            let mut progress = |bytes: u64| {
+                bytes_read += bytes;
+                observer.event(&Event::Progress { bytes, items: 0 });
+            };
+            let stored = self.content.store(self.ingest, stream.reader.as_mut(), &mut progress)?;
+            self.counts.files += 1;
+            self.counts.bytes += bytes_read;
+            let mut node = Node::new("", NodeKind::File);
+            node.mode = 0o600;
+            node.mtime = self.time;
+            node.content = Some(stored.content);
+            if let Some(error) = stored.read_error {
+                // A stop is asked for by a person, not a fault of the source.
+                self.ingest.check_stop()?;
+                node.is_torn = true;
+                let message = error.to_string();
+                incomplete.push(format!("{item}: {message}"));
+                self.observer.event(&Event::ItemFailed { item, message });
+            } else {
+                self.observer.event(&Event::Progress { bytes: 0, items: 1 });
+            }
+            scaffold.insert(&stream.path, node)?;
+        }
+    }
+
+    fn report_failed(&self, error: &SourceError, incomplete: &mut Vec<String>) {
+        let message = error.to_string();
+        incomplete.push(message.clone());
+        self.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
+    }
+}

@@ -1,0 +1,101 @@
+//! The directories above the sources: where each source's content appears in the snapshot's tree.
+
+use std::collections::BTreeMap;
+
+use crate::repository::{DirectoryBuilder, Ingest, RepositoryError};
+use crate::snapshot::{Node, NodeKind, StreamRef};
+
+/// Two sources that want the same place in the tree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("two sources want the same place `{path}` in the snapshot")]
+pub struct PlaceTaken {
+    /// The place.
+    pub path: String,
+}
+
+/// A place in the tree above the sources.
+#[derive(Debug)]
+enum Place {
+    Directory(BTreeMap<Vec<u8>, Place>),
+    Leaf(Box<Node>),
+}
+
+/// The tree above the sources' own nodes.
+#[derive(Debug)]
+pub(super) struct Scaffold {
+    root: BTreeMap<Vec<u8>, Place>,
+    /// Time given to directories that exist only in the tree, seconds since 1970.
+    time: i64,
+}
+
+impl Scaffold {
+    pub fn new(time: i64) -> Self {
+        Self { root: BTreeMap::new(), time }
+    }
+
+    /// Puts `node` at `path`; its name becomes the path's last component.
+    pub fn insert(&mut self, path: &[u8], mut node: Node) -> Result<(), PlaceTaken> {
+        let taken = || PlaceTaken { path: String::from_utf8_lossy(path).into_owned() };
+        let mut components: Vec<&[u8]> =
+            path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()).collect();
+        let last = components.pop().ok_or_else(taken)?;
+        let mut directory = &mut self.root;
+        for name in components {
+            let place = directory
+                .entry(name.to_vec())
+                .or_insert_with(|| Place::Directory(BTreeMap::new()));
+            match place {
+                Place::Directory(entries) => directory = entries,
+                Place::Leaf(_) => return Err(taken()),
+            }
+        }
+        if directory.contains_key(last) {
+            return Err(taken());
+        }
+        node.name = last.to_vec();
+        directory.insert(last.to_vec(), Place::Leaf(Box::new(node)));
+        Ok(())
+    }
+
+    /// Stores the directories and gives the root.
+    pub fn finish(self, ingest: &mut Ingest<'_>) -> Result<StreamRef, RepositoryError> {
+        store_directory(ingest, self.root, self.time)
+    }
+}
+
+fn store_directory(
+    ingest: &mut Ingest<'_>,
+    entries: BTreeMap<Vec<u8>, Place>,
+    time: i64,
+) -> Result<StreamRef, RepositoryError> {
+    let mut builder = DirectoryBuilder::new();
+    for (name, place) in entries {
+        match place {
+            Place::Leaf(node) => builder.push(ingest, &node)?,
+            Place::Directory(entries) => {
+                let mut node = Node::new(name, NodeKind::Directory);
+                node.mode = 0o755;
+                node.mtime = time;
+                node.content = Some(store_directory(ingest, entries, time)?);
+                builder.push(ingest, &node)?;
+            }
+        }
+    }
+    builder.finish(ingest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_given_once() {
+        let file = || Node::new("", NodeKind::File);
+        let mut scaffold = Scaffold::new(0);
+        assert_eq!(scaffold.insert(b"postgres/mrs.dump", file()), Ok(()));
+        assert_eq!(scaffold.insert(b"/postgres/globals.sql", file()), Ok(()));
+        for path in [&b"postgres"[..], b"postgres/mrs.dump", b"postgres/mrs.dump/x", b"", b"/"] {
+            assert!(scaffold.insert(path, file()).is_err(), "{}", String::from_utf8_lossy(path));
+        }
+    }
+}
