@@ -1,0 +1,30 @@
+.DEFAULT_GOAL := help
+.PHONY: help run test test-long bench bench-short bench-peers clean
+
+BINARY := target/release/mrs-backup
+
+help: ## What can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build, then show two nights of an instance with a real PostgreSQL, restored and compared
+	cargo build --release --locked
+	benches/demo/demo.sh $(BINARY)
+
+test: ## Everything that must pass before a change is accepted
+	tests/run.sh
+
+test-long: ## The tests, with many more random cases
+	PROPTEST_CASES=5000 MRS_BACKUP_TEST_LONG=1 tests/run.sh
+
+bench: ## Measure the engine (criterion)
+	cargo bench --locked
+
+bench-short: ## Run every benchmark once, to see that it works
+	cargo bench --locked -- --test
+
+bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they are installed
+	cargo build --release --locked
+	benches/peers.sh $(ARGS)
+
+clean: ## Remove everything that was built
+	cargo clean

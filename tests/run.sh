@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# All that must pass, in stages; stops at the first failure. Installs what the tests need where it is
+# missing (as root, on Debian); says nothing about what is there.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+began=$SECONDS
+current='' stage_began=$SECONDS
+finished=()
+
+stage() {
+    finish_stage
+    current=$1 stage_began=$SECONDS
+    printf '\n==> %s\n' "$1"
+}
+
+finish_stage() {
+    if [[ -n $current ]]; then
+        finished+=("$(printf '%5d s  %s' $((SECONDS - stage_began)) "$current")")
+    fi
+    current=''
+}
+
+report() {
+    local status=$?
+    if ((status != 0)); then
+        printf '\ntests: FAILED in "%s" after %d s\n' "$current" $((SECONDS - began)) >&2
+        exit "$status"
+    fi
+    finish_stage
+    printf '\n==> All passed in %d s\n' $((SECONDS - began))
+    printf '%s\n' "${finished[@]}"
+}
+trap report EXIT
+
+# --- what the tests need -----------------------------------------------------------------------------
+
+packages=(python3-venv acl attr e2fsprogs util-linux)
+modules=(cryptography blake3 zstandard)
+
+install_packages() {
+    local package missing=()
+    for package in "${packages[@]}"; do
+        dpkg -s "$package" >/dev/null 2>&1 || missing+=("$package")
+    done
+    if ((${#missing[@]} > 0)); then
+        if ((EUID != 0)); then
+            echo "missing: apt-get install ${missing[*]}" >&2
+            return 1
+        fi
+        echo "installing ${missing[*]}"
+        apt-get update -qq
+        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}" >/dev/null
+    fi
+    postgres_install
+}
+
+# For the readers that tests write in another language than the program's.
+install_python() {
+    local venv=target/venv
+    if ! "$venv/bin/python" -c "import ${modules[0]}, ${modules[1]}, ${modules[2]}" 2>/dev/null; then
+        echo "installing ${modules[*]} into $venv"
+        python3 -m venv "$venv"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check "${modules[@]}"
+    fi
+    MRS_BACKUP_TEST_PYTHON=$PWD/$venv/bin/python
+    export MRS_BACKUP_TEST_PYTHON
+}
+
+# shellcheck source=SCRIPTDIR/../benches/demo/postgres.sh
+source benches/demo/postgres.sh
+
+stage "What the tests need"
+install_packages
+install_python
+
+stage "Format"
+cargo fmt --check
+
+stage "Lints"
+cargo clippy --quiet --all-targets --locked -- -D warnings
+
+stage "Unit, property and integration tests, documentation examples"
+cargo test --quiet --locked
+
+stage "Every benchmark once"
+cargo bench --quiet --locked -- --test
