@@ -32,7 +32,8 @@ pub(super) fn best_choice(
 ) -> Option<Choice> {
     let mut search = Search { limit, best: None };
     if weights.len() <= EXHAUSTIVE {
-        for set in u32::from(!may_be_empty)..1 << weights.len() {
+        // Downwards, so that of equals the one with the older segments wins.
+        for set in (u32::from(!may_be_empty)..1 << weights.len()).rev() {
             let members = (0..weights.len()).filter(|at| set >> at & 1 == 1);
             let sum: u64 = members.clone().map(|at| weights[at]).sum();
             search.offer(fixed + sum, || members.collect());
@@ -78,8 +79,8 @@ impl Search {
         }
     }
 
-    /// Takes a choice that makes a pack of `len` bytes if it is the cheapest so far. Besides its
-    /// padding a pack costs 1/512 of what it stays below the limit: between equals, the longer.
+    /// Takes a choice that makes a pack of `len` bytes if none before was cheaper. Besides its
+    /// padding a pack costs 1/512 of what it stays below the limit, so that longer ones win.
     fn offer(&mut self, len: u64, members: impl FnOnce() -> Vec<usize>) {
         let padded = padme(len);
         if padded > self.limit {
@@ -87,7 +88,7 @@ impl Search {
         }
         let padding = padded - len;
         let cost = padding + (self.limit - padded) / 512;
-        if self.best.as_ref().is_none_or(|(least, _)| cost < *least) {
+        if self.best.as_ref().is_none_or(|(least, _)| cost <= *least) {
             self.best = Some((cost, Choice { members: members(), padding }));
         }
     }
