@@ -50,7 +50,7 @@ install_packages() {
         fi
         echo "installing ${missing[*]}"
         apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "${missing[@]}" >/dev/null
+        quiet_install "${missing[@]}"
     fi
     postgres_install
 }

@@ -20,16 +20,25 @@ postgres_install() {
         echo "PostgreSQL's server programs are missing: apt-get install postgresql" >&2
         return 1
     fi
-    export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
-    apt-get install -qq -y postgresql-common >/dev/null
+    quiet_install postgresql-common || return
     # Debian makes and starts a cluster "main" with every server it installs: not for us.
-    local config=/etc/postgresql-common/createcluster.conf
+    local config=/etc/postgresql-common/createcluster.conf status=0
     cp -p "$config" "$config.before"
     echo 'create_main_cluster = false' >>"$config"
-    local status=0
-    apt-get install -qq -y postgresql >/dev/null || status=$?
+    quiet_install postgresql || status=$?
     mv "$config.before" "$config"
+    return "$status"
+}
+
+# Shows what apt said only if it failed.
+quiet_install() { # PACKAGE...
+    local log status=0
+    log=$(mktemp)
+    DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >"$log" 2>&1 || status=$?
+    if ((status != 0)); then cat "$log" >&2; fi
+    rm -f "$log"
     return "$status"
 }
 
