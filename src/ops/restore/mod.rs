@@ -1,24 +1,19 @@
 //! Restore: a snapshot's tree back into a directory. The plan first, then the writing.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod apply;
+mod plan;
+mod select;
+mod verify;
 
-use crate::event::{Observer, StopFlag};
+use std::path::PathBuf;
+
 use crate::id::SnapshotId;
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::RepositoryError;
 use crate::snapshot::Snapshot;
+pub use crate::target::files::Overwrite;
 
-/// What happens to files that are already there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Overwrite {
-    /// They are replaced.
-    Always,
-    /// Those of the same size and time are kept, others replaced.
-    #[default]
-    IfChanged,
-    /// They are kept.
-    Never,
-}
+pub use apply::apply;
+pub use plan::plan;
 
 /// Choices of a restore.
 #[derive(Debug, Clone, Default)]
@@ -64,8 +59,10 @@ pub struct RestorePlan {
     pub kept: u64,
     /// Files that are there and will be replaced.
     pub replaced: u64,
-    /// Entries that `delete` would remove (the first thousand).
+    /// Entries that `delete` will remove (the first thousand).
     pub removed: Vec<PathBuf>,
+    /// How many there are in all.
+    pub removed_count: u64,
     /// Bytes free at the target, if known.
     pub free_bytes: Option<u64>,
 }
@@ -92,8 +89,8 @@ pub enum RestoreError {
     #[error(transparent)]
     Repository(#[from] RepositoryError),
     /// The target failed.
-    #[error("{0}")]
-    Target(String),
+    #[error(transparent)]
+    Target(#[from] crate::target::files::TargetError),
     /// A pattern that is none.
     #[error("{0}")]
     Pattern(String),
@@ -112,26 +109,3 @@ pub enum RestoreError {
     },
 }
 
-/// Computes what a restore would do; changes nothing.
-pub fn plan(
-    repository: &Repository,
-    id: SnapshotId,
-    snapshot: Snapshot,
-    target: &Path,
-    options: RestoreOptions,
-    stop: &StopFlag,
-) -> Result<RestorePlan, RestoreError> {
-    let _ = (repository, id, snapshot, target, options, stop);
-    todo!()
-}
-
-/// Does it. One unreadable file does not stop the others.
-pub fn apply(
-    repository: &Repository,
-    plan: &RestorePlan,
-    stop: &StopFlag,
-    observer: &Arc<dyn Observer>,
-) -> Result<RestoreOutcome, RestoreError> {
-    let _ = (repository, plan, stop, observer);
-    todo!()
-}

@@ -1,0 +1,406 @@
+//! The writing: one thread walks the trees and hands out chunks, several fetch and write them.
+//!
+//! A file appears under its name only when all of it is written. Further names of a hard-linked file
+//! come after all files, and the metadata of directories last, deepest first.
+
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use crate::event::{Event, Observer, StopFlag};
+use crate::ops::browse::display_path;
+use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
+use crate::snapshot::{ChunkRef, Extent, Node, NodeKind};
+use crate::target::files::{Created, FileWriter, FilesTarget, TargetOptions};
+
+use super::plan::{Pending, Start, TREE_CACHE, join};
+use super::select::Selection;
+use super::{RestoreError, RestoreOutcome, RestorePlan, verify};
+
+/// Opened segments of small files kept while they are written.
+const CONTENT_CACHE: usize = 48 << 20;
+/// Chunks handed out ahead of the writers.
+const AHEAD: usize = 64;
+
+/// A file being written by several threads.
+struct OpenFile {
+    path: Vec<u8>,
+    node: Node,
+    writer: FileWriter,
+    /// Pieces not yet written, and one while they are still being handed out.
+    open_pieces: AtomicUsize,
+    has_failed: AtomicBool,
+}
+
+/// One chunk of a file.
+struct Piece {
+    file: Arc<OpenFile>,
+    /// Where it begins in the stream of the file's content.
+    offset: u64,
+    chunk: ChunkRef,
+}
+
+/// What all threads share.
+struct Shared<'a> {
+    fetcher: &'a Fetcher<'a>,
+    observer: &'a dyn Observer,
+    stop: &'a StopFlag,
+    outcome: Mutex<RestoreOutcome>,
+    bytes: AtomicU64,
+}
+
+impl Shared<'_> {
+    fn outcome(&self) -> std::sync::MutexGuard<'_, RestoreOutcome> {
+        self.outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn failed(&self, path: &[u8], message: &str) {
+        let item = display_path(path);
+        self.outcome().failed.push((item.clone(), message.to_owned()));
+        self.observer.event(&Event::ItemFailed { item, message: message.to_owned() });
+    }
+
+    fn write_pieces(&self, pieces: &Receiver<Piece>) {
+        for piece in pieces {
+            let file = &piece.file;
+            if !file.has_failed.load(Ordering::Relaxed) && !self.stop.is_stopped() {
+                if let Err(message) = self.write_piece(&piece) {
+                    self.fail_file(file, &message);
+                }
+            }
+            self.release(file);
+        }
+    }
+
+    fn write_piece(&self, piece: &Piece) -> Result<(), String> {
+        let bytes = self.fetcher.chunk(&piece.chunk).map_err(|error| error.to_string())?;
+        let len = bytes.len() as u64;
+        match &piece.file.node.extents {
+            None => piece.file.writer.write_at(piece.offset, &bytes).map_err(|e| e.to_string())?,
+            Some(extents) => {
+                for (at, part) in in_extents(extents, piece.offset, &bytes) {
+                    piece.file.writer.write_at(at, part).map_err(|error| error.to_string())?;
+                }
+            }
+        }
+        self.bytes.fetch_add(len, Ordering::Relaxed);
+        self.observer.event(&Event::Progress { bytes: len, items: 0 });
+        Ok(())
+    }
+
+    fn fail_file(&self, file: &OpenFile, message: &str) {
+        if !file.has_failed.swap(true, Ordering::SeqCst) {
+            self.failed(&file.path, message);
+        }
+    }
+
+    /// Lets go of one piece; whoever lets go of the last finishes the file.
+    fn release(&self, file: &Arc<OpenFile>) {
+        if file.open_pieces.fetch_sub(1, Ordering::SeqCst) != 1 {
+            return;
+        }
+        if file.has_failed.load(Ordering::SeqCst) || self.stop.is_stopped() {
+            file.writer.abandon();
+            return;
+        }
+        match file.writer.finish(&file.node) {
+            Ok(()) => {
+                self.outcome().files += 1;
+                self.observer.event(&Event::Progress { bytes: 0, items: 1 });
+            }
+            Err(error) => self.fail_file(file, &error.to_string()),
+        }
+    }
+}
+
+/// The parts of `bytes`, which lie at `offset` of a sparse file's data, and where they go.
+pub(super) fn in_extents<'b>(
+    extents: &[Extent],
+    offset: u64,
+    bytes: &'b [u8],
+) -> Vec<(u64, &'b [u8])> {
+    let mut parts = Vec::new();
+    let mut before = 0u64;
+    let end = offset.saturating_add(bytes.len() as u64);
+    for extent in extents {
+        let (from, to) = (before.max(offset), before.saturating_add(extent.len).min(end));
+        if from < to {
+            let start = usize::try_from(from - offset).unwrap_or(usize::MAX);
+            let stop = usize::try_from(to - offset).unwrap_or(usize::MAX);
+            if let Some(part) = bytes.get(start..stop) {
+                parts.push((extent.offset.saturating_add(from - before), part));
+            }
+        }
+        before = before.saturating_add(extent.len);
+        if before >= end {
+            break;
+        }
+    }
+    parts
+}
+
+/// Does what the plan says. One entry that cannot be restored does not stop the others.
+pub fn apply(
+    repository: &Repository,
+    plan: &RestorePlan,
+    stop: &StopFlag,
+    observer: &Arc<dyn Observer>,
+) -> Result<RestoreOutcome, RestoreError> {
+    observer.event(&Event::StepStarted { step: "restore", total_bytes: Some(plan.bytes) });
+    let target = FilesTarget::open(
+        &plan.target,
+        TargetOptions {
+            overwrite: plan.options.overwrite,
+            sparse: plan.options.sparse,
+            numeric_owner: plan.options.numeric_owner,
+            ..TargetOptions::default()
+        },
+        Arc::clone(observer),
+    )?;
+    let content = Fetcher::new(repository, CONTENT_CACHE);
+    let trees = Fetcher::new(repository, TREE_CACHE);
+    let shared = Shared {
+        fetcher: &content,
+        observer: observer.as_ref(),
+        stop,
+        outcome: Mutex::default(),
+        bytes: AtomicU64::new(0),
+    };
+    let selection = Selection::new(&plan.options)?;
+    let walked = std::thread::scope(|scope| {
+        let (pieces, to_write) = bounded(AHEAD);
+        let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
+        for _ in 0..workers {
+            let (input, shared) = (to_write.clone(), &shared);
+            scope.spawn(move || shared.write_pieces(&input));
+        }
+        drop(to_write);
+        let mut writer = Writer {
+            plan,
+            target: &target,
+            trees: &trees,
+            shared: &shared,
+            selection: &selection,
+            pieces,
+            first_links: HashMap::new(),
+            further_links: Vec::new(),
+            directories: Vec::new(),
+        };
+        writer.run().map(|()| (writer.first_links, writer.further_links, writer.directories))
+    });
+    let (first_links, further_links, directories) = walked?;
+    for (path, group) in further_links {
+        link_further(&target, &shared, &path, first_links.get(&group));
+    }
+    for (path, node) in directories.iter().rev() {
+        if let Err(error) = target.finish_directory(path, node) {
+            shared.failed(path, &error.to_string());
+        }
+    }
+    if stop.is_stopped() {
+        return Err(RepositoryError::Interrupted.into());
+    }
+    let mut outcome = std::mem::take(&mut *shared.outcome());
+    outcome.bytes = shared.bytes.load(Ordering::Relaxed);
+    observer.event(&Event::StepFinished { step: "restore" });
+    if plan.options.verify {
+        verify::verify(repository, plan, &trees, &target, stop, observer, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+fn link_further(target: &FilesTarget, shared: &Shared<'_>, path: &[u8], first: Option<&Vec<u8>>) {
+    let linked = match first {
+        Some(first) => target.make_hard_link(path, first).map_err(|error| error.to_string()),
+        None => Err("the file it is a further name of was not restored".to_owned()),
+    };
+    if let Err(message) = linked {
+        shared.failed(path, &message);
+    }
+}
+
+/// The thread that walks.
+struct Writer<'w, 'a> {
+    plan: &'w RestorePlan,
+    target: &'w FilesTarget,
+    trees: &'w Fetcher<'a>,
+    shared: &'w Shared<'a>,
+    selection: &'w Selection,
+    pieces: Sender<Piece>,
+    /// Path of the first name of each hard link group.
+    first_links: HashMap<u64, Vec<u8>>,
+    further_links: Vec<(Vec<u8>, u64)>,
+    directories: Vec<(Vec<u8>, Node)>,
+}
+
+impl Writer<'_, '_> {
+    fn run(&mut self) -> Result<(), RestoreError> {
+        match Start::of(self.trees, &self.plan.snapshot, &self.plan.options)? {
+            Start::Entry(node) => self.entry(Vec::new(), *node),
+            Start::Directory(first) => {
+                let mut pending = vec![first];
+                while let Some(directory) = pending.pop() {
+                    if self.shared.stop.is_stopped() {
+                        return Ok(());
+                    }
+                    self.directory(&directory, &mut pending)?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn directory(
+        &mut self,
+        directory: &Pending,
+        pending: &mut Vec<Pending>,
+    ) -> Result<(), RestoreError> {
+        let first_child = pending.len();
+        let mut names = BTreeSet::new();
+        let deletes = self.plan.options.delete && directory.is_wanted;
+        let trees = self.trees;
+        let read = read_directory(trees, &directory.content, |node| {
+            if deletes {
+                names.insert(node.name.clone());
+            }
+            self.node(directory, node, pending)
+        });
+        // So that the first name is taken from the stack first, in the order of the backup.
+        pending[first_child..].reverse();
+        match read {
+            Ok(()) => {}
+            Err(RestoreError::Repository(error)) if error.is_damage() => {
+                self.shared.failed(&directory.path, &error.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        if deletes {
+            let is_excluded =
+                |path: &[u8], is_directory| self.selection.is_excluded(path, is_directory);
+            if let Err(error) = self.target.remove_extra(&directory.path, &names, &is_excluded) {
+                self.shared.failed(&directory.path, &error.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn node(
+        &mut self,
+        directory: &Pending,
+        mut node: Node,
+        pending: &mut Vec<Pending>,
+    ) -> Result<(), RestoreError> {
+        let path = join(&directory.path, &node.name);
+        let is_directory = node.kind == NodeKind::Directory;
+        if self.selection.is_excluded(&path, is_directory) {
+            return Ok(());
+        }
+        let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
+        if let (true, Some(content)) = (is_directory, node.content.take()) {
+            if is_wanted {
+                match self.target.make_directory(&path, &node) {
+                    Ok(()) => self.directories.push((path.clone(), node)),
+                    Err(error) => {
+                        self.shared.failed(&path, &error.to_string());
+                        return Ok(());
+                    }
+                }
+            }
+            pending.push(Pending { path, content, is_wanted });
+            return Ok(());
+        }
+        if is_wanted {
+            self.make_parents(&directory.path, directory.is_wanted)?;
+            self.entry(path, node)?;
+        }
+        Ok(())
+    }
+
+    /// Directories that are not wanted themselves, but hold something that is.
+    fn make_parents(&self, directory: &[u8], is_wanted: bool) -> Result<(), RestoreError> {
+        if is_wanted || directory.is_empty() {
+            return Ok(());
+        }
+        Ok(self.target.make_parents(directory)?)
+    }
+
+    fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
+        let path = if path.is_empty() { node.name.clone() } else { path };
+        if let Some(group) = node.hard_link {
+            if node.is_further_link {
+                self.further_links.push((path, group));
+                return Ok(());
+            }
+            self.first_links.insert(group, path.clone());
+        }
+        if node.kind != NodeKind::File {
+            if let Err(error) = self.target.make_other(&path, &node) {
+                self.shared.failed(&path, &error.to_string());
+            }
+            return Ok(());
+        }
+        match self.target.create_file(&path, &node) {
+            Ok(Created::KeepExisting) => {
+                self.shared.outcome().kept += 1;
+                Ok(())
+            }
+            Ok(Created::Write(writer)) => self.hand_out(path, node, writer),
+            Err(error) => {
+                self.shared.failed(&path, &error.to_string());
+                Ok(())
+            }
+        }
+    }
+
+    fn hand_out(&self, path: Vec<u8>, mut node: Node, writer: FileWriter) -> Result<(), RestoreError> {
+        let content = node.content.take().unwrap_or_default();
+        let size = node.sparse_size.unwrap_or(content.len);
+        node.sparse_size = Some(size);
+        let file = Arc::new(OpenFile {
+            path,
+            node,
+            writer,
+            open_pieces: AtomicUsize::new(1),
+            has_failed: AtomicBool::new(false),
+        });
+        let mut walk = ChunkWalk::new(self.trees, &content);
+        let mut offset = 0;
+        loop {
+            match walk.next_chunk() {
+                Ok(Some(chunk)) => {
+                    file.open_pieces.fetch_add(1, Ordering::SeqCst);
+                    let piece = Piece { file: Arc::clone(&file), offset, chunk };
+                    offset += u64::from(chunk.len);
+                    if self.pieces.send(piece).is_err() {
+                        return Err(RepositoryError::Internal("the writers are gone").into());
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    self.shared.fail_file(&file, &error.to_string());
+                    break;
+                }
+            }
+        }
+        self.shared.release(&file);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_goes_to_its_extents() {
+        let extents = [Extent { offset: 10, len: 4 }, Extent { offset: 100, len: 6 }];
+        assert_eq!(in_extents(&extents, 0, b"abcd"), [(10, &b"abcd"[..])]);
+        assert_eq!(in_extents(&extents, 2, b"cdEF"), [(12, &b"cd"[..]), (100, b"EF")]);
+        assert_eq!(in_extents(&extents, 6, b"GHIJ"), [(102, &b"GHIJ"[..])]);
+        assert!(in_extents(&extents, 10, b"x").is_empty());
+    }
+}

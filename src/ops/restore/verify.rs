@@ -1,0 +1,117 @@
+//! Reads everything back and compares it with what the snapshot says, by the chunks' own ids.
+
+use std::io::{Read, Seek, SeekFrom};
+use std::sync::Arc;
+
+use crate::event::{Event, Observer, StopFlag};
+use crate::ops::browse::display_path;
+use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
+use crate::snapshot::{Extent, Node, NodeKind, StreamRef};
+use crate::target::files::FilesTarget;
+
+use super::plan::{Start, join};
+use super::select::Selection;
+use super::{RestoreError, RestoreOutcome, RestorePlan};
+
+/// Compares the target's files with the snapshot's.
+pub(super) fn verify(
+    repository: &Repository,
+    plan: &RestorePlan,
+    trees: &Fetcher<'_>,
+    target: &FilesTarget,
+    stop: &StopFlag,
+    observer: &Arc<dyn Observer>,
+    outcome: &mut RestoreOutcome,
+) -> Result<(), RestoreError> {
+    observer.event(&Event::StepStarted { step: "verify", total_bytes: Some(plan.bytes) });
+    let selection = Selection::new(&plan.options)?;
+    let mut verifier = Verifier { repository, trees, target, observer, outcome, buffer: Vec::new() };
+    match Start::of(trees, &plan.snapshot, &plan.options)? {
+        Start::Entry(node) => verifier.file(&node.name.clone(), &node),
+        Start::Directory(first) => {
+            let mut pending = vec![first];
+            while let Some(directory) = pending.pop() {
+                read_directory(trees, &directory.content, |node| {
+                    if stop.is_stopped() {
+                        return Err(RestoreError::from(RepositoryError::Interrupted));
+                    }
+                    let path = join(&directory.path, &node.name);
+                    let is_directory = node.kind == NodeKind::Directory;
+                    if selection.is_excluded(&path, is_directory) {
+                        return Ok(());
+                    }
+                    let is_wanted = selection.is_wanted(&path, is_directory, directory.is_wanted);
+                    if let (true, Some(content)) = (is_directory, &node.content) {
+                        let content = content.clone();
+                        pending.push(super::plan::Pending { path, content, is_wanted });
+                    } else if is_wanted {
+                        verifier.file(&path, &node);
+                    }
+                    Ok(())
+                })?;
+            }
+        }
+    }
+    observer.event(&Event::StepFinished { step: "verify" });
+    Ok(())
+}
+
+struct Verifier<'v, 'r> {
+    repository: &'v Repository,
+    trees: &'v Fetcher<'r>,
+    target: &'v FilesTarget,
+    observer: &'v Arc<dyn Observer>,
+    outcome: &'v mut RestoreOutcome,
+    buffer: Vec<u8>,
+}
+
+impl Verifier<'_, '_> {
+    fn file(&mut self, path: &[u8], node: &Node) {
+        let Some(content) = node.content.as_ref().filter(|_| node.kind == NodeKind::File) else {
+            return;
+        };
+        let item = display_path(path);
+        if self.outcome.failed.iter().any(|(failed, _)| *failed == item) {
+            return;
+        }
+        match self.compare(path, node, content) {
+            Ok(bytes) => self.outcome.verified_bytes += bytes,
+            Err(reason) => {
+                let message = format!("read back: {reason}");
+                self.outcome.failed.push((item.clone(), message.clone()));
+                self.observer.event(&Event::ItemFailed { item, message });
+            }
+        }
+    }
+
+    fn compare(&mut self, path: &[u8], node: &Node, content: &StreamRef) -> Result<u64, String> {
+        let mut file = self.target.open_restored(path).map_err(|error| error.to_string())?;
+        let len = file.metadata().map_err(|error| error.to_string())?.len();
+        if len != node.size() {
+            return Err(format!("it has {len} bytes instead of {}", node.size()));
+        }
+        let whole = [Extent { offset: 0, len: content.len }];
+        let extents = node.extents.as_deref().unwrap_or(&whole);
+        let mut walk = ChunkWalk::new(self.trees, content);
+        let mut offset = 0u64;
+        while let Some(chunk) = walk.next_chunk().map_err(|error| error.to_string())? {
+            self.buffer.clear();
+            self.buffer.resize(usize::try_from(chunk.len).unwrap_or(usize::MAX), 0);
+            let parts = super::apply::in_extents(extents, offset, &self.buffer);
+            let ranges: Vec<(u64, usize)> = parts.iter().map(|(at, part)| (*at, part.len())).collect();
+            let mut filled = 0;
+            for (at, len) in ranges {
+                file.seek(SeekFrom::Start(at)).map_err(|error| error.to_string())?;
+                file.read_exact(&mut self.buffer[filled..filled + len])
+                    .map_err(|error| error.to_string())?;
+                filled += len;
+            }
+            if self.repository.keyring().chunk_id(&self.buffer) != chunk.id {
+                return Err(format!("the bytes at {offset} differ from the snapshot"));
+            }
+            offset += u64::from(chunk.len);
+            self.observer.event(&Event::Progress { bytes: u64::from(chunk.len), items: 0 });
+        }
+        Ok(offset)
+    }
+}
