@@ -38,7 +38,11 @@ impl GearTable {
             output.fill(&mut bytes);
             *number = u64::from_le_bytes(bytes);
         }
-        Self { gear, doubled: gear.map(|number| number << 1) }
+        let table = Self { gear, doubled: gear.map(|number| number << 1) };
+        gear.zeroize();
+        hasher.zeroize();
+        output.zeroize();
+        table
     }
 }
 
@@ -51,7 +55,7 @@ impl std::fmt::Debug for GearTable {
 /// Cuts one stream. Where it cuts follows from the bytes, the table and the profile alone, however
 /// the reader hands the bytes out.
 ///
-/// The buffer holds two of the largest chunks (and [`READ_AHEAD`] at least), and grows to that only
+/// The buffer holds two of the largest chunks (and 1 MiB ahead at least), and grows to that only
 /// when the stream is long enough. Whoever cuts many streams passes the buffer on with
 /// [`into_buffer`](Self::into_buffer) and [`with_buffer`](Self::with_buffer).
 pub struct Chunker<'a, R> {

@@ -114,8 +114,9 @@ fn by_the_paper(profile: ChunkerProfile, input: &[u8]) -> Vec<usize> {
         let mut hash = 0u64;
         let mut len = window.len();
         // An odd last byte is not tested.
-        for at in profile.min as usize..window.len() & !1 {
-            hash = (hash << 1).wrapping_add(gear(window[at]));
+        let tested = window.iter().enumerate().take(window.len() & !1);
+        for (at, byte) in tested.skip(profile.min as usize) {
+            hash = (hash << 1).wrapping_add(gear(*byte));
             if hash & if at < profile.avg as usize { strict } else { loose } == 0 {
                 len = at;
                 break;

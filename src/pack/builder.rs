@@ -19,6 +19,8 @@ use super::sealer::SealedSegment;
 const MOST_WAITING: usize = 64;
 /// A pack that ends this close below a padded size, as a fraction of its length, is good enough.
 const GOOD_ENOUGH: u64 = 1000;
+/// How often a choice is made anew when the directory turns out longer than estimated.
+const TRIES: usize = 3;
 /// Longest pack the builder fills, in bytes: a PADME size below the format's 256 MiB.
 const LONGEST: u64 = 248 << 20;
 /// Shortest limit that makes sense, in bytes; what is asked for below it is raised to it.
@@ -73,7 +75,7 @@ struct Waiting {
 ///
 /// Segments wait in a short queue and move into the open pack oldest first, so that what was read
 /// together lies together. Once the pack is three quarters full, it is closed with those waiting
-/// segments that bring it just below a PADME size; hence only the last few of a pack are out of order.
+/// segments that bring it just below a PADME size; only a pack's last few are out of order.
 /// Holds one pack and a quarter in memory.
 #[derive(Debug)]
 pub struct PackBuilder {
@@ -89,7 +91,9 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// An empty builder. Packs stay below `max_len` bytes unless one segment alone is longer.
+    /// An empty builder. Packs have at most `max_len` bytes (which is brought into 64 KiB to 248 MiB)
+    /// unless one segment alone is longer; that one then has a pack of its own. (A directory of many
+    /// thousand entries is estimated only, so a last pack may exceed it by one PADME step.)
     pub fn new(
         class: PackClass,
         max_len: u64,
@@ -101,7 +105,7 @@ impl PackBuilder {
         Self { class, keyring, random, limit, waiting, waiting_len: 0, open: None }
     }
 
-    /// Takes a segment; gives a pack when one is full. Segments of any epoch are taken: the pack's
+    /// Takes a segment; gives a pack when one is full, not necessarily with this segment. Segments of any epoch are taken: the pack's
     /// directory is sealed with the current one.
     pub fn push(&mut self, segment: SealedSegment) -> Result<Option<UnnamedPack>, PackError> {
         let entry = &segment.entry;
@@ -173,11 +177,20 @@ impl PackBuilder {
             return Ok(None);
         }
         let weights: Vec<_> = self.waiting.iter().map(|waiting| waiting.weight).collect();
-        let choice = best_choice(len, &weights, self.limit, self.open.is_some());
-        if must_close {
-            return Ok(Some(choice.unwrap_or_default()));
+        for _ in 0..TRIES {
+            let choice = best_choice(self.open_len(), &weights, self.limit, self.open.is_some());
+            let Some(choice) = choice.filter(|it| must_close || it.padding <= good_enough) else {
+                break;
+            };
+            let Some(open) = &mut self.open else {
+                return Ok(Some(choice));
+            };
+            let entries = choice.members.iter().filter_map(|at| self.waiting.get(*at));
+            if open.confirm(entries.map(|waiting| &waiting.segment.entry), choice.padding)? {
+                return Ok(Some(choice));
+            }
         }
-        Ok(choice.filter(|choice| choice.padding <= good_enough))
+        Ok(must_close.then(Choice::default))
     }
 
     /// Moves the oldest waiting segment into the open pack.

@@ -14,8 +14,8 @@ use super::layout::{self, FIXED_LEN, MAX_DIRECTORY, Part};
 use super::reader::{HEADER_LEN, PackError, PackHeader, TRAILER_LEN};
 use super::sealer::{SealedSegment, compress_error, frame_compressor};
 
-/// What a zstd frame may need beyond its raw bytes: header, and a little for what entries added
-/// since the last measurement do to the compression of the others.
+/// What a zstd frame may need beyond its raw bytes, and a little for what entries added since the
+/// measurement do to the compression of the others.
 const FRAME_SLACK: u64 = 128;
 /// zstd's level for directories: ids do not compress, so more effort gains nothing.
 const DIRECTORY_LEVEL: i32 = 3;
@@ -27,10 +27,10 @@ pub(super) struct OpenPack {
     /// Header and segments.
     bytes: Vec<u8>,
     entries: Vec<SegmentEntry>,
-    /// At most how long the directory's frame will be.
+    /// How long the directory's frame will be, nearly always at most.
     listed: u64,
-    /// How many entries there were when `listed` was last measured.
-    measured: usize,
+    /// Whether `listed` has been measured, but for entries added since.
+    measured: bool,
 }
 
 impl OpenPack {
@@ -42,10 +42,10 @@ impl OpenPack {
         let header = layout::header(class, key, random_bytes(random));
         let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or(HEADER_LEN));
         bytes.extend_from_slice(&header.bytes);
-        Self { header, bytes, entries: Vec::new(), listed: FRAME_SLACK, measured: 0 }
+        Self { header, bytes, entries: Vec::new(), listed: FRAME_SLACK, measured: false }
     }
 
-    /// How many bytes it would have at most if closed now, without padding.
+    /// How many bytes it would have, nearly always at most, if closed now, without padding.
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64 - HEADER_LEN as u64 + FIXED_LEN + self.listed
     }
@@ -64,17 +64,42 @@ impl OpenPack {
     /// Replaces the estimate of the directory by its true length, as ids do not compress but the
     /// rest does. Costs one compression of the directory, so only the first time.
     pub fn measure(&mut self) -> Result<(), PackError> {
-        if self.measured == 0 && !self.entries.is_empty() {
-            self.measured = self.entries.len();
-            self.listed = self.directory()?.0.len() as u64 + FRAME_SLACK;
+        if !self.measured {
+            self.measured = true;
+            self.listed = self.directory(&self.entries)?.0.len() as u64 + FRAME_SLACK;
         }
         Ok(())
     }
 
-    /// The directory's frame and its raw length.
-    fn directory(&self) -> Result<(Vec<u8>, u32), PackError> {
+    /// Whether it can be closed with `more` segments and `padding` bytes to spare by the estimate. A
+    /// frame of thousands of entries may grow by more than the entries added to it: then the
+    /// estimate is raised by that, and another choice has to be made.
+    pub fn confirm<'a>(
+        &mut self,
+        more: impl Iterator<Item = &'a SegmentEntry>,
+        padding: u64,
+    ) -> Result<bool, PackError> {
+        let mut entries = self.entries.clone();
+        let mut estimate = self.listed;
+        let mut end = self.bytes.len() as u64;
+        for entry in more {
+            estimate += entry_len(entry, self.header.key);
+            let offset = u32::try_from(end).unwrap_or(u32::MAX);
+            end += u64::from(entry.sealed_len);
+            entries.push(SegmentEntry { offset, ..entry.clone() });
+        }
+        let exact = self.directory(&entries)?.0.len() as u64;
+        if exact <= estimate + padding {
+            return Ok(true);
+        }
+        self.listed += exact - estimate;
+        Ok(false)
+    }
+
+    /// The frame of a directory of `entries`, and its raw length.
+    fn directory(&self, entries: &[SegmentEntry]) -> Result<(Vec<u8>, u32), PackError> {
         let mut encoder = Encoder::new(Vec::new());
-        encode_entries(&self.entries, self.header.key, &mut encoder)
+        encode_entries(entries, self.header.key, &mut encoder)
             .map_err(|_| PackError::Segment("its entry cannot be written"))?;
         let raw = encoder.into_writer();
         let raw_len = u32::try_from(raw.len())
@@ -91,7 +116,7 @@ impl OpenPack {
         keyring: &Keyring,
         random: &dyn Randomness,
     ) -> Result<UnnamedPack, PackError> {
-        let (frame, raw_len) = self.directory()?;
+        let (frame, raw_len) = self.directory(&self.entries)?;
         let Self { header, mut bytes, entries, .. } = self;
         let too_long = PackError::Segment("its pack is too long already");
         let sealed_len = u32::try_from(frame.len() + SEAL_OVERHEAD).map_err(|_| too_long)?;
@@ -118,13 +143,12 @@ impl OpenPack {
     }
 }
 
-/// Bytes of `entry` in the directory before compression, wherever in the pack it will lie.
+/// Bytes of `entry` in the directory before compression, at most, wherever in the pack it will lie.
 pub(super) fn entry_len(entry: &SegmentEntry, default_key: KeyId) -> u64 {
     let mut counter = Counter(0);
     // Counting cannot fail.
     let _ = encode_entry(entry, default_key, &mut Encoder::new(&mut counter));
-    // An offset takes four bytes more than the one byte of 0, which it is while waiting.
-    counter.0 + 4
+    counter.0 - minicbor::len(entry.offset) as u64 + minicbor::len(u32::MAX) as u64
 }
 
 /// Counts what is written.

@@ -104,7 +104,9 @@ fn sealed_segments_move_between_packs_and_epochs() {
     let mut builder = PackBuilder::new(PackClass::Data, 1 << 20, rotated.clone(), random.clone());
     let mut sealer = Sealer::new(rotated.clone(), 3, random).unwrap();
     let fresh = text(9, 700);
-    builder.push(sealer.seal(raw(&rotated, PackClass::Data, &[fresh.clone()])).unwrap()).unwrap();
+    builder
+        .push(sealer.seal(raw(&rotated, PackClass::Data, std::slice::from_ref(&fresh))).unwrap())
+        .unwrap();
     for entry in first.entries.iter().rev() {
         let moved = SealedSegment {
             class: PackClass::Data,
@@ -124,4 +126,39 @@ fn two_packs_of_the_same_segments_differ() {
     let (keyring, random) = keys();
     let segments = [vec![text(1, 3000)]];
     assert_ne!(pack(&keyring, &random, &segments).id, pack(&keyring, &random, &segments).id);
+}
+
+/// Every byte as `docs/format.md` section 6 has it, put together by hand.
+#[test]
+fn bytes_are_those_of_the_format() {
+    let (keyring, random) = keys();
+    let part = noise(1, 100);
+    let pack = pack(&keyring, &random, &[vec![part.clone()]]);
+    let bytes = &pack.bytes;
+    assert_eq!(bytes[..16], *b"MRSBPACK\x01\x00\x00\x00\x01\x00\x00\x00");
+
+    let ad = |label: &[u8]| [label, &[5; 32], &bytes[..32]].concat();
+    let open =
+        |ad: &[u8], sealed: &[u8]| keyring.open(Purpose::Data, KeyId(1), ad, sealed).unwrap();
+    let trailer = open(&ad(b"mrs-backup trailer v1"), &bytes[bytes.len() - 64..]);
+    let number = |at: usize| u32::from_le_bytes(trailer[at..at + 4].try_into().unwrap()) as usize;
+    assert_eq!((trailer.len(), number(4), &trailer[16..]), (24, 0, &[0; 8][..]));
+    assert_eq!(number(0) + number(8), bytes.len() - 64);
+    let directory = open(&ad(b"mrs-backup directory v1"), &bytes[number(0)..bytes.len() - 64]);
+    let directory = zstd::bulk::decompress(&directory, 1000).unwrap();
+    let id = keyring.chunk_id(&part);
+    let entry = [&[0x81, 0xa5, 0, 0x58, 32], &id.as_bytes()[..]].concat();
+    let lengths = [1, 0x18, 32, 2, 0x18, 140, 3, 0x18, 100, 4, 0];
+    assert_eq!(directory, [&entry[..], &lengths].concat());
+    assert_eq!(directory.len(), number(12));
+
+    let ad = [
+        b"mrs-backup segment v1",
+        &[5; 32][..],
+        &[0, 0, 1, 0, 0, 0],
+        id.as_bytes(),
+        &[0; 32],
+        &[100, 0, 0, 0, 100, 0, 0, 0],
+    ];
+    assert_eq!(open(&ad.concat(), &bytes[32..172]), part);
 }
