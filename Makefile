@@ -14,7 +14,7 @@ test: ## Everything that must pass before a change is accepted
 	tests/run.sh
 
 test-long: ## The tests, with many more random cases
-	PROPTEST_CASES=5000 MRS_BACKUP_TEST_LONG=1 tests/run.sh
+	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES=long-tests tests/run.sh
 
 bench: ## Measure the engine (criterion)
 	cargo bench --locked

@@ -81,7 +81,7 @@ stage "Lints"
 cargo clippy --quiet --all-targets --locked -- -D warnings
 
 stage "Unit, property and integration tests, documentation examples"
-cargo test --quiet --locked
+cargo test --quiet --locked --features "${MRS_BACKUP_TEST_FEATURES:-}"
 
 stage "Every benchmark once"
 cargo bench --quiet --locked -- --test

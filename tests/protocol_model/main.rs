@@ -74,14 +74,14 @@ fn late_listings() {
 }
 
 #[test]
-#[ignore = "five million states, twenty seconds"]
+#[cfg(feature = "long-tests")] // five million states, twenty seconds
 fn two_writers_and_a_prune_after_an_earlier_one() {
     let setup = Setup { condemned_before: true, ..TWO_WRITERS };
     holds("2 writers, 1 prune, condemned before", &setup, 6_000_000);
 }
 
 #[test]
-#[ignore = "five million states, fourteen seconds"]
+#[cfg(feature = "long-tests")] // five million states, fourteen seconds
 fn two_writers_and_two_prunes_without_mishap() {
     let setup = Setup { crashes: false, sleepers: false, ..Setup::new(2, 2) };
     holds("2 writers, 2 prunes, no crashes, no sleepers", &setup, 6_000_000);
