@@ -8,4 +8,6 @@ pub mod id;
 pub mod index;
 pub mod pack;
 pub mod snapshot;
+pub mod source;
 pub mod store;
+pub mod target;
