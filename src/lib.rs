@@ -10,4 +10,6 @@ pub mod ops;
 pub mod pack;
 pub mod repository;
 pub mod snapshot;
+pub mod source;
 pub mod store;
+pub mod target;

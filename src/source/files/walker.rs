@@ -1,0 +1,401 @@
+//! The walk itself: directories on a stack of our own, so depth costs neither stack nor descriptors.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::rc::Rc;
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, Statx, openat, readlinkat};
+use rustix::io::Errno;
+
+use crate::snapshot::{Node, NodeKind};
+
+use super::content::FileContent;
+use super::directory::{CACHE_TAG, Entry, is_cache, list, open_directory, open_file};
+use super::links::Links;
+use super::names::Names;
+use super::stat::{file_type, identity, node, node_kind, stamp, stat_at, stat_open};
+use super::xattrs::Subject;
+use super::{Excludes, TreeVisitor, Trouble, WalkError, WalkOptions};
+
+/// Most directories open at a time. Those further up are closed, and found again through `..`.
+const MAX_OPEN: usize = 100;
+/// How often an entry is looked at again that is another one each time.
+const ATTEMPTS: usize = 3;
+
+/// A directory on the way to the current entry.
+struct Frame {
+    name: CString,
+    fd: Option<Rc<OwnedFd>>,
+    identity: (u64, u64),
+    entries: std::vec::IntoIter<Entry>,
+    /// Length of the path of the directory it is in.
+    parent_len: usize,
+}
+
+/// What became of an entry.
+enum Outcome {
+    Done,
+    /// A directory, which is the current one now.
+    Entered,
+    /// It is not what it was a moment ago.
+    Replaced,
+}
+
+struct Walker<'a, V> {
+    visitor: &'a mut V,
+    options: &'a WalkOptions,
+    excludes: Excludes,
+    names: Names,
+    links: Links,
+    device: Option<u64>,
+    frames: Vec<Frame>,
+    path: Vec<u8>,
+}
+
+pub(super) fn walk<V: TreeVisitor>(
+    root: &Path,
+    options: &WalkOptions,
+    visitor: &mut V,
+) -> Result<(), WalkError<V::Error>> {
+    let named = |error: io::Error| {
+        WalkError::Root(io::Error::new(error.kind(), format!("{}: {error}", root.display())))
+    };
+    let real = root.canonicalize().map_err(named)?;
+    let absolute = std::path::absolute(root).map_err(named)?;
+    let excludes = options
+        .excludes
+        .for_roots(&[&real, &absolute])
+        .map_err(|error| named(io::Error::other(error)))?;
+    let mut walker = Walker {
+        visitor,
+        options,
+        excludes,
+        names: Names::of_system(),
+        links: Links::new(absolute.as_os_str().as_bytes()),
+        device: None,
+        frames: Vec::new(),
+        path: Vec::new(),
+    };
+    // The name people know it by; a path like `/srv/..` has none.
+    let shown = absolute.file_name().or(real.file_name()).unwrap_or_default().as_bytes();
+    let (parent, name) = match (real.parent(), real.file_name()) {
+        (Some(parent), Some(name)) => (parent, name.as_bytes()),
+        _ => (real.as_path(), &b"."[..]),
+    };
+    let name = CString::new(name).map_err(|error| named(error.into()))?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let parent = openat(CWD, parent, flags, Mode::empty()).map_err(|e| named(e.into()))?;
+    walker.root(Rc::new(parent), &name, shown, &named)?;
+    walker.run().map_err(WalkError::Visitor)
+}
+
+impl<V: TreeVisitor> Walker<'_, V> {
+    fn root(
+        &mut self,
+        parent: Rc<OwnedFd>,
+        name: &CStr,
+        shown: &[u8],
+        named: &impl Fn(io::Error) -> WalkError<V::Error>,
+    ) -> Result<(), WalkError<V::Error>> {
+        let failed = |error: Errno| named(error.into());
+        let stat = stat_at(&parent, name).map_err(failed)?;
+        match file_type(&stat) {
+            FileType::Directory => {
+                let fd = open_directory(&parent, name).map_err(failed)?;
+                let stat = stat_open(&fd).map_err(failed)?;
+                self.enter(fd, &stat, name, shown).map_err(WalkError::Visitor)?;
+            }
+            FileType::RegularFile => {
+                let fd = open_file(&parent, name).map_err(failed)?;
+                let stat = stat_open(&fd).map_err(failed)?;
+                if file_type(&stat) != FileType::RegularFile {
+                    return Err(named(io::Error::other("is not what it was a moment ago")));
+                }
+                self.device = Some(identity(&stat).0);
+                let stamp = stamp(&stat);
+                if self.visitor.is_unchanged(shown, &stamp).map_err(WalkError::Visitor)? {
+                    return Ok(());
+                }
+                self.read_file(fd, &stat, shown, None).map_err(WalkError::Visitor)?;
+            }
+            _ => return Err(named(io::Error::other("is neither a directory nor a file"))),
+        }
+        Ok(())
+    }
+
+    fn run(&mut self) -> Result<(), V::Error> {
+        while let Some(frame) = self.frames.last_mut() {
+            let Some(entry) = frame.entries.next() else {
+                self.leave()?;
+                continue;
+            };
+            let Some(dir) = frame.fd.clone() else {
+                // `leave` reopened it, or took its entries away: there is always a descriptor.
+                continue;
+            };
+            self.entry(&dir, entry)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, dir: &Rc<OwnedFd>, entry: Entry) -> Result<(), V::Error> {
+        let parent_len = self.path.len();
+        if parent_len > 0 {
+            self.path.push(b'/');
+        }
+        self.path.extend_from_slice(entry.name.as_bytes());
+        let mut kind = entry.kind;
+        for _ in 0..ATTEMPTS {
+            match self.attempt(dir, &entry.name, kind)? {
+                Outcome::Entered => {
+                    if let Some(frame) = self.frames.last_mut() {
+                        frame.parent_len = parent_len;
+                    }
+                    return Ok(());
+                }
+                Outcome::Done => {
+                    self.path.truncate(parent_len);
+                    return Ok(());
+                }
+                Outcome::Replaced => kind = FileType::Unknown,
+            }
+        }
+        self.trouble(Trouble::Vanished)?;
+        self.path.truncate(parent_len);
+        Ok(())
+    }
+
+    fn attempt(
+        &mut self,
+        dir: &Rc<OwnedFd>,
+        name: &CStr,
+        kind: FileType,
+    ) -> Result<Outcome, V::Error> {
+        if kind != FileType::Unknown && self.is_excluded(kind) {
+            return Ok(Outcome::Done);
+        }
+        if kind == FileType::Directory {
+            return self.directory(dir, name);
+        }
+        let stat = match stat_at(dir, name) {
+            Ok(stat) => stat,
+            Err(error) => return self.failed("cannot be looked at", error),
+        };
+        let real = file_type(&stat);
+        if real != kind && self.is_excluded(real) {
+            return Ok(Outcome::Done);
+        }
+        match node_kind(real) {
+            Some(NodeKind::Directory) => self.directory(dir, name),
+            Some(NodeKind::File) => self.file(dir, name, &stat),
+            Some(kind) => self.special(dir, name, kind, &stat),
+            None => {
+                self.trouble(Trouble::SkippedSocket)?;
+                Ok(Outcome::Done)
+            }
+        }
+    }
+
+    fn is_excluded(&self, kind: FileType) -> bool {
+        self.excludes.is_excluded(&self.path, kind == FileType::Directory)
+    }
+
+    fn trouble(&mut self, trouble: Trouble) -> Result<(), V::Error> {
+        self.visitor.trouble(&self.path, trouble)
+    }
+
+    /// What an error on the current entry means.
+    fn failed(&mut self, what: &str, error: Errno) -> Result<Outcome, V::Error> {
+        let trouble = match error {
+            // What a link, or anything but a directory, is answered with when one is opened.
+            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => return Ok(Outcome::Replaced),
+            Errno::NOENT | Errno::STALE => Trouble::Vanished,
+            error => Trouble::Unreadable(format!("{what}: {}", io::Error::from(error))),
+        };
+        self.trouble(trouble)?;
+        Ok(Outcome::Done)
+    }
+
+    fn directory(&mut self, dir: &OwnedFd, name: &CStr) -> Result<Outcome, V::Error> {
+        let opened = open_directory(dir, name).and_then(|fd| Ok((stat_open(&fd)?, fd)));
+        match opened {
+            Ok((stat, fd)) => {
+                self.enter(fd, &stat, name, name.to_bytes())?;
+                Ok(Outcome::Entered)
+            }
+            Err(error) => self.failed("cannot be opened", error),
+        }
+    }
+
+    /// Makes an open directory the current one.
+    fn enter(
+        &mut self,
+        fd: OwnedFd,
+        stat: &Statx,
+        name: &CStr,
+        shown: &[u8],
+    ) -> Result<(), V::Error> {
+        let identity = identity(stat);
+        let device = *self.device.get_or_insert(identity.0);
+        let mut node = node(shown, NodeKind::Directory, stat, &self.names);
+        self.add_xattrs(&mut node, &Subject::Open(fd.as_fd()))?;
+        let mut entries = Vec::new();
+        if self.options.one_file_system && identity.0 != device {
+            self.trouble(Trouble::SkippedMount)?;
+        } else {
+            let (listed, result) = list(&fd);
+            entries = listed;
+            if let Err(error) = result {
+                let reason = format!("cannot be listed: {}", io::Error::from(error));
+                self.trouble(Trouble::Unreadable(reason))?;
+            }
+            if self.options.exclude_caches && is_cache(&fd, &entries) {
+                entries.retain(|entry| *entry.name == *CACHE_TAG);
+            }
+        }
+        self.visitor.enter_directory(node, &self.path)?;
+        self.frames.push(Frame {
+            name: name.to_owned(),
+            fd: Some(Rc::new(fd)),
+            identity,
+            entries: entries.into_iter(),
+            parent_len: 0,
+        });
+        // The root stays open: from there every other one can be found.
+        if let Some(far) = self.frames.len().checked_sub(MAX_OPEN).filter(|far| *far > 0) {
+            self.frames[far].fd = None;
+        }
+        Ok(())
+    }
+
+    /// Makes the directory above the current one.
+    fn leave(&mut self) -> Result<(), V::Error> {
+        self.visitor.leave_directory()?;
+        let Some(left) = self.frames.pop() else { return Ok(()) };
+        self.path.truncate(left.parent_len);
+        let Some(parent) = self.frames.last() else { return Ok(()) };
+        if parent.fd.is_some() {
+            return Ok(());
+        }
+        let above = left.fd.and_then(|fd| open_directory(fd, c"..").ok());
+        let fd = above.filter(|fd| is_same(fd, parent.identity)).or_else(|| self.descend());
+        let is_lost = fd.is_none() && parent.entries.len() > 0;
+        if let Some(parent) = self.frames.last_mut() {
+            parent.fd = fd.map(Rc::new);
+            if parent.fd.is_none() {
+                parent.entries = Vec::new().into_iter();
+            }
+        }
+        if is_lost {
+            let reason = "was moved while it was read: the rest of it is missing".to_owned();
+            self.trouble(Trouble::Unreadable(reason))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the current directory from the root, for one where `..` leads elsewhere.
+    fn descend(&self) -> Option<OwnedFd> {
+        let (root, below) = self.frames.split_first()?;
+        let mut fd = open_directory(root.fd.as_ref()?, c".").ok()?;
+        for frame in below {
+            fd = open_directory(&fd, &frame.name).ok().filter(|fd| is_same(fd, frame.identity))?;
+        }
+        Some(fd)
+    }
+
+    fn file(&mut self, dir: &OwnedFd, name: &CStr, stat: &Statx) -> Result<Outcome, V::Error> {
+        let group = self.links.group(stat);
+        if let Some(group) = group.filter(|group| self.links.is_shown(*group)) {
+            let mut node = node(name.to_bytes(), NodeKind::File, stat, &self.names);
+            node.hard_link = Some(group);
+            node.is_further_link = true;
+            self.visitor.other(node)?;
+            return Ok(Outcome::Done);
+        }
+        if self.visitor.is_unchanged(name.to_bytes(), &stamp(stat))? {
+            self.links.show(group);
+            return Ok(Outcome::Done);
+        }
+        let opened = open_file(dir, name).and_then(|fd| Ok((stat_open(&fd)?, fd)));
+        let (stat, fd) = match opened {
+            Ok((now, _))
+                if identity(&now) != identity(stat) || file_type(&now) != FileType::RegularFile =>
+            {
+                return Ok(Outcome::Replaced);
+            }
+            Ok(opened) => opened,
+            Err(error) => return self.failed("cannot be opened", error),
+        };
+        self.read_file(fd, &stat, name.to_bytes(), group)?;
+        Ok(Outcome::Done)
+    }
+
+    fn read_file(
+        &mut self,
+        fd: OwnedFd,
+        stat: &Statx,
+        shown: &[u8],
+        group: Option<u64>,
+    ) -> Result<(), V::Error> {
+        let mut node = node(shown, NodeKind::File, stat, &self.names);
+        self.add_xattrs(&mut node, &Subject::Open(fd.as_fd()))?;
+        node.hard_link = group;
+        let mut content = FileContent::new(fd, stat);
+        node.sparse_size = content.sparse_size();
+        self.visitor.file(node, &stamp(stat), &mut content)?;
+        self.links.show(group);
+        Ok(())
+    }
+
+    fn special(
+        &mut self,
+        dir: &OwnedFd,
+        name: &CStr,
+        kind: NodeKind,
+        stat: &Statx,
+    ) -> Result<Outcome, V::Error> {
+        let group = self.links.group(stat);
+        let mut node = node(name.to_bytes(), kind, stat, &self.names);
+        if kind == NodeKind::Symlink {
+            match readlinkat(dir, name, Vec::new()) {
+                Ok(target) => node.link_target = Some(target.into_bytes()),
+                // Not a link any more.
+                Err(Errno::INVAL) => return Ok(Outcome::Replaced),
+                Err(error) => return self.failed("cannot be read", error),
+            }
+        }
+        node.hard_link = group;
+        node.is_further_link = group.is_some_and(|group| self.links.is_shown(group));
+        self.links.show(group);
+        if !node.is_further_link {
+            self.add_xattrs(&mut node, &Subject::in_directory(dir.as_fd(), name))?;
+        }
+        self.visitor.other(node)?;
+        Ok(Outcome::Done)
+    }
+
+    fn add_xattrs(&mut self, node: &mut Node, subject: &Subject<'_>) -> Result<(), V::Error> {
+        let mut failures = Vec::new();
+        let result = subject.read(|name, error| {
+            let name = name.to_bytes().escape_ascii();
+            failures.push(format!("attribute `{name}`: {}", io::Error::from(error)));
+        });
+        match result {
+            Ok(xattrs) => node.xattrs = xattrs,
+            // Of a symlink or a device: `/proc` is missing, or the entry is gone by now.
+            Err(Errno::NOENT) => {}
+            Err(error) => failures.push(format!("attributes: {}", io::Error::from(error))),
+        }
+        if failures.is_empty() {
+            return Ok(());
+        }
+        self.trouble(Trouble::WithoutAttributes(failures.join("; ")))
+    }
+}
+
+fn is_same(fd: &OwnedFd, expected: (u64, u64)) -> bool {
+    stat_open(fd).is_ok_and(|stat| identity(&stat) == expected)
+}

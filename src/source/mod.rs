@@ -1,0 +1,3 @@
+//! Where what is saved comes from.
+
+pub mod files;

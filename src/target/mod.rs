@@ -1,0 +1,3 @@
+//! Where what was saved goes back to.
+
+pub mod files;
