@@ -8,4 +8,5 @@ pub mod id;
 pub mod index;
 pub mod pack;
 pub mod snapshot;
+pub mod source;
 pub mod store;
