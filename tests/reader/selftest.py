@@ -213,7 +213,7 @@ class WholeReader(unittest.TestCase):
         root = w.directory([
             node(b"big", 0, {9: w.stream(0, self.big, 500, 2)}), node(b"empty", 0, {9: {0: 0}}),
             node(b"\xff\xfe", 0, {9: w.stream(0, b"odd name", 3)}),
-            node(b"dir", 1, {2: 0o2551, 9: inner}),
+            node(b"dir", 1, {2: 0o2751, 9: inner}),
             node(b"first", 0, {9: w.stream(0, b"linked", 100), 15: 7, 14: [{0: b"user.a", 1: b"\0b"}]}),
             node(b"hole", 0, {9: {0: 0}, 10: 1 << 21, 11: b""}),
             node(b"sparse", 0, {9: w.stream(0, self.big[:1050], 800), 10: 1 << 22,
@@ -251,7 +251,7 @@ class WholeReader(unittest.TestCase):
         self.assertEqual(os.readlink(os.fsencode(out) + b"/dir/link"), b"../nowhere\xff")
         self.assertTrue(stat.S_ISFIFO(os.lstat(f"{out}/dir/pipe").st_mode))
         self.assertEqual(os.getxattr(f"{out}/first", "user.a"), b"\0b")
-        for name, mode in (("big", 0o640), ("dir", 0o2551), ("dir/set", 0o4755), ("dir/pipe", 0o640)):
+        for name, mode in (("big", 0o640), ("dir", 0o2751), ("dir/set", 0o4755), ("dir/pipe", 0o640)):
             self.assertEqual(stat.S_IMODE(os.lstat(f"{out}/{name}").st_mode), mode)
         for name in ("big", "dir", "dir/link", "dir/also", "sparse"):
             self.assertEqual(os.lstat(f"{out}/{name}").st_mtime_ns, -5 * 10**9 + 123456789, name)
