@@ -293,13 +293,14 @@ class Repository:
         else:
             need(memory == passes == lanes == 0, "key slot: costs of a key file are not 0")
         return (kind, memory, passes, lanes, field(m, 5, "bytes", "salt", size=32),
-                field(m, 6, "bytes", "commitment", size=32), field(m, 7, "bytes", "sealed key set"))
+                field(m, 6, "bytes", "commitment", size=32), field(m, 7, "bytes", "sealed key set"),
+                struct.pack("<q", field(m, 9, "int", "creation time")) + field(m, 8, "text", "label").encode())
 
     def open_slot(self, password, is_key_file):
         need(not is_key_file or len(password) >= 32, "the key file is shorter than 32 bytes")
         for id, path in self.objects("keys"):
             try:
-                kind, memory, passes, lanes, salt, commitment, sealed = self.slot(self.read(path, MAX_SLOT))
+                kind, memory, passes, lanes, salt, commitment, sealed, told = self.slot(self.read(path, MAX_SLOT))
             except Bad as e:
                 print(f"keys/{id.hex()}: {e}", file=sys.stderr)
                 continue
@@ -312,7 +313,7 @@ class Repository:
             about = b"mrs-backup key slot v1" + self.id + salt
             if not hmac.compare_digest(keyed(secret[32:], about), commitment):
                 continue
-            ad = about + u32(kind) + u32(memory) + u32(passes) + u32(lanes)
+            ad = (about + u32(kind) + u32(memory) + u32(passes) + u32(lanes) + told)
             keys = typed(cbor(unseal(secret[:32], ad, sealed, "key set")), "map", "key set")
             self.config_key = field(keys, 0, "bytes", "config key", size=32)
             self.id_key = field(keys, 1, "bytes", "id key", size=32)
@@ -388,7 +389,7 @@ class Repository:
             self.known.add((pack, s.offset, s.id))
             at = 0
             for id, length in s.chunks:
-                self.places.setdefault((cls, id), []).append(Place(pack, cls, s, at, length))
+                self.places.setdefault(id, []).append(Place(pack, cls, s, at, length))
                 at += length
 
     def index_packs(self, index):
@@ -423,14 +424,14 @@ class Repository:
 
     def chunk(self, cls, id, length):
         last = Bad("no pack has it")
-        for p in self.places.get((cls, id), []):
+        for p in self.places.get(id, []):
             try:
                 need(p.length == length, "listed with another length")
                 where = (p.pack, p.segment.offset)
                 raw = self.cache.get(where)
                 if raw is None:
                     sealed = self.read(self.packs[p.pack], MAX_PACK, p.segment.offset, p.segment.sealed)
-                    raw = self.open_segment(cls, p.segment, sealed)
+                    raw = self.open_segment(p.cls, p.segment, sealed)
                     self.cache[where] = raw
                     self.cached += len(raw)
                     while self.cached > 64 * MIB and len(self.cache) > 1:
@@ -706,7 +707,7 @@ class Check:
                     content = field(node, 9, "map", "content")
                     extents_of(node, field(content, 0, "uint", "content: length"))
                     for id, length in self.repo.records(content, "content"):
-                        places = self.repo.places.get((DATA, id), [])
+                        places = self.repo.places.get(id, [])
                         need(any(p.length == length for p in places), f"chunk {id.hex()}: no pack has it")
             except Bad as e:
                 raise Bad(str(e) if str(e).startswith("at ") else f"at {path}: {e}") from None

@@ -130,7 +130,7 @@ class Writer:
             wide = keyed(salt, secret, 64) if kind else Argon2id(
                 salt=salt, length=64, iterations=1, lanes=1, memory_cost=8192).derive(secret)
             about = b"mrs-backup key slot v1" + self.id + salt
-            sealed = seal(wide[:32], about + b"".join(map(u32, (kind, *costs))), encode({**self.keys, 4: self.epochs}))
+            sealed = seal(wide[:32], about + b"".join(map(u32, (kind, *costs))) + (1).to_bytes(8, "little"), encode({**self.keys, 4: self.epochs}))
             slot = encode({0: self.id, 1: kind, 2: costs[0], 3: costs[1], 4: costs[2], 5: salt,
                            6: keyed(wide[32:], about), 7: sealed, 8: "", 9: 1})
             self.put("keys", b"MRSBKEY1" + u32(len(slot)) + slot)
