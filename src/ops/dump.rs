@@ -120,11 +120,7 @@ impl Sink<'_> {
     }
 }
 
-fn copy(
-    fetcher: &Fetcher<'_>,
-    content: &StreamRef,
-    sink: &mut Sink<'_>,
-) -> Result<(), DumpError> {
+fn copy(fetcher: &Fetcher<'_>, content: &StreamRef, sink: &mut Sink<'_>) -> Result<(), DumpError> {
     let mut pieces = StreamBytes::new(fetcher, content);
     while let Some(piece) = pieces.next_piece()? {
         sink.write(&piece)?;

@@ -48,7 +48,11 @@ impl<'o> Filter<'o> {
                 .case_insensitive(options.ignore_case)
                 .build()
                 .map_err(failed)?;
-            if pattern.contains('/') { paths.add(glob) } else { names.add(glob) };
+            if pattern.contains('/') {
+                paths.add(glob)
+            } else {
+                names.add(glob)
+            };
         }
         let build = |set: GlobSetBuilder| {
             set.build().map_err(|error| BrowseError::Pattern {

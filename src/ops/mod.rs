@@ -11,6 +11,8 @@ pub mod diff;
 mod display;
 pub mod dump;
 mod find;
+mod pack_head;
+pub mod rebuild;
 pub mod restore;
 pub mod stats;
 mod tree;

@@ -152,4 +152,12 @@ impl RepositoryError {
             _ => false,
         }
     }
+    /// Whether it is about one object, so that others may still be readable: damage, or a failed
+    /// read that may succeed later.
+    pub fn concerns_object(&self) -> bool {
+        match self {
+            Self::Store(error) => error.object.is_some(),
+            other => other.is_damage(),
+        }
+    }
 }

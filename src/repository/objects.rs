@@ -110,7 +110,7 @@ impl Repository {
             match self.read_sealed(&name, SealedKind::Condemned) {
                 Ok(record) => found.push((id, record)),
                 Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
-                Err(error) if error.is_damage() => damaged.push((name, error)),
+                Err(error) if error.concerns_object() => damaged.push((name, error)),
                 Err(error) => return Err(error),
             }
         }

@@ -6,9 +6,7 @@
 use std::io::{self, Read};
 
 use crate::pack::PackClass;
-use crate::snapshot::{
-    ChunkRef, Node, NodeError, NodeReader, StreamRef, decode_list, encode_list,
-};
+use crate::snapshot::{ChunkRef, Node, NodeError, NodeReader, StreamRef, decode_list, encode_list};
 
 use super::error::RepositoryError;
 use super::fetch::{ChunkBytes, Fetcher};
