@@ -6,6 +6,7 @@ pub mod crypto;
 pub mod event;
 pub mod id;
 pub mod index;
+pub mod instance;
 pub mod pack;
 pub mod snapshot;
 pub mod source;

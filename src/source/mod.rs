@@ -6,7 +6,7 @@ pub mod archive;
 pub mod command;
 mod error;
 pub mod postgres;
-mod process;
+pub(crate) mod process;
 
 pub use error::{SourceError, StreamError};
 
