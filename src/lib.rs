@@ -6,6 +6,8 @@ pub mod crypto;
 pub mod event;
 pub mod id;
 pub mod index;
+
+pub mod instance;
 pub mod ops;
 pub mod pack;
 pub mod repository;

@@ -7,7 +7,7 @@ pub mod command;
 mod error;
 pub mod files;
 pub mod postgres;
-mod process;
+pub(crate) mod process;
 
 pub use error::{SourceError, StreamError};
 

@@ -29,7 +29,7 @@ const STDERR_TOLD: usize = 2 << 10;
 
 /// A running program, read through its standard output.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     program: String,
     child: Child,
     stdout: Option<ChildStdout>,
@@ -231,7 +231,7 @@ impl Drop for Process {
 }
 
 /// Waits until one of the files has something to read (its end counts) or the time is over.
-pub(super) fn wait_readable(
+pub(crate) fn wait_readable(
     first: Option<BorrowedFd<'_>>,
     second: Option<BorrowedFd<'_>>,
     time: Duration,
@@ -274,7 +274,7 @@ fn told(said: &[u8]) -> String {
 
 /// Why `capture` failed.
 #[derive(Debug)]
-pub(super) enum CaptureError {
+pub(crate) enum CaptureError {
     /// It did not start.
     Start(SourceError),
     /// It failed or wrote too much.
@@ -282,7 +282,7 @@ pub(super) enum CaptureError {
 }
 
 /// Runs a program with little output to its end.
-pub(super) fn capture(
+pub(crate) fn capture(
     process: Result<Process, SourceError>,
     limit: u64,
 ) -> Result<Vec<u8>, CaptureError> {

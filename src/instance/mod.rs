@@ -1,0 +1,3 @@
+//! What is backed up: instances and their configuration.
+
+pub mod config;
