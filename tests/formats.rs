@@ -88,7 +88,8 @@ fn every_fixture_restores_as_it_was() {
             Repository::open(store, &password(text.trim()), environment(None)).expect(fixture);
         repository.refresh().expect("an index");
         let options = CheckOptions { read_data: ReadData::All, ..CheckOptions::default() };
-        let report = check(&repository, &options, &StopFlag::new(), &silent()).expect("a check");
+        let report =
+            check(&repository, &options, &StopFlag::new(), silent().as_ref()).expect("a check");
         assert!(report.is_clean(), "{fixture}: {:?}", report.problems);
         let listed = repository.snapshots().expect("snapshots");
         assert!(!listed.snapshots.is_empty(), "{fixture} has no snapshots");

@@ -144,7 +144,31 @@ pub struct Ingest<'a> {
     pub(super) scratch: Vec<u8>,
 }
 
-impl Ingest<'_> {
+impl<'a> Ingest<'a> {
+    fn new(
+        repository: &'a Repository,
+        dedup: &'a Dedup<'a>,
+        segments: Sender<RawSegment>,
+        failure: &'a Failure,
+        stop: &'a StopFlag,
+    ) -> Self {
+        Self {
+            repository,
+            dedup,
+            segments,
+            shared: [
+                SharedSegment::new(PackClass::Data, Compression::Try),
+                SharedSegment::new(PackClass::Data, Compression::Skip),
+                SharedSegment::new(PackClass::Tree, Compression::Try),
+            ],
+            failure,
+            stop,
+            gear: Arc::new(GearTable::new(repository.keyring.gear_key())),
+            stats: IngestStats::default(),
+            scratch: Vec::new(),
+        }
+    }
+
     /// The keyed hash of `bytes`.
     pub fn chunk_id(&self, bytes: &[u8]) -> ChunkId {
         self.repository.keyring.chunk_id(bytes)
@@ -395,21 +419,7 @@ impl Repository {
                 scope.spawn(move || run_uploader(&input, recorder, failure));
             }
             drop(to_put);
-            let mut ingest = Ingest {
-                repository: self,
-                dedup: &dedup,
-                segments,
-                shared: [
-                    SharedSegment::new(PackClass::Data, Compression::Try),
-                    SharedSegment::new(PackClass::Data, Compression::Skip),
-                    SharedSegment::new(PackClass::Tree, Compression::Try),
-                ],
-                failure: &failure,
-                stop,
-                gear: Arc::new(GearTable::new(self.keyring.gear_key())),
-                stats: IngestStats::default(),
-                scratch: Vec::new(),
-            };
+            let mut ingest = Ingest::new(self, &dedup, segments, &failure, stop);
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);

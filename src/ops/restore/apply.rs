@@ -263,7 +263,7 @@ impl<'w> Writer<'w, '_> {
             return Ok(());
         }
         let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
-        if let (true, Some(content)) = (is_directory, node.content.take()) {
+        if is_directory && let Some(content) = node.content.take() {
             if is_wanted {
                 match self.target.make_directory(&path) {
                     Ok(()) => self.directories.push((path.clone(), node)),

@@ -154,7 +154,7 @@ impl Planner {
             return;
         }
         let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
-        if let (true, Some(content)) = (is_directory, node.content.take()) {
+        if is_directory && let Some(content) = node.content.take() {
             self.plan.directories += u64::from(is_wanted);
             pending.push(Pending { path, content, is_wanted });
         } else if is_wanted {

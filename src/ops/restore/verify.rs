@@ -41,7 +41,7 @@ pub(super) fn verify(
                         return Ok(());
                     }
                     let is_wanted = selection.is_wanted(&path, is_directory, directory.is_wanted);
-                    if let (true, Some(content)) = (is_directory, &node.content) {
+                    if is_directory && let Some(content) = &node.content {
                         let content = content.clone();
                         pending.push(super::plan::Pending { path, content, is_wanted });
                     } else if is_wanted {
