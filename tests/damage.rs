@@ -18,9 +18,9 @@ use mrs_backup::ops::check::{CheckOptions, CheckReport, ReadData, Severity, chec
 use mrs_backup::pack::PackClass;
 use mrs_backup::repository::Repository;
 use mrs_backup::snapshot::{CondemnedRecord, ReceiptRecord};
-use mrs_backup::store::{MemoryStore, ObjectKind, ObjectName, Store};
+use mrs_backup::store::{Fault, Faulty, MemoryStore, ObjectKind, ObjectName, Store};
 use sha2::{Digest, Sha256};
-use testing::{backup, dir, file, init, noise, open};
+use testing::{backup, dir, file, init, noise, open, open_in};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Damage {
@@ -340,4 +340,37 @@ fn a_missing_directory_stands_for_all_below_it() {
     let affected: Vec<_> =
         report.affected.iter().map(|one| (one.id, one.paths.clone(), one.total)).collect();
     assert_eq!(affected, ids.map(|id| (id, vec!["/".to_owned()], 1)));
+}
+
+/// A disk that gives wrong or too few bytes, while sizes and listings look good.
+#[test]
+fn what_a_disk_reads_wrongly_is_found_wherever_it_is() {
+    let (store, _, _) = sample();
+    let objects = store.objects();
+    let faulty = Arc::new(Faulty::new(Arc::clone(&store) as _, Vec::new()));
+    let repository = open_in(Arc::clone(&faulty) as _).unwrap();
+    repository.refresh().unwrap();
+    let seed = noise(42, 8 * 4);
+    for (&object, bytes) in &objects {
+        let len = bytes.len() as u64;
+        let mut faults: Vec<Fault> = seed
+            .chunks(8)
+            .map(|eight| u64::from_le_bytes(eight.try_into().unwrap()) % (len * 8))
+            .map(|bit| Fault::FlipBit { object, bit })
+            .collect();
+        faults.extend([0, 1, len / 2, len - 1].map(|len| Fault::Truncate { object, len }));
+        for fault in faults {
+            faulty.reset(vec![fault]);
+            let report = run_check(&repository, ReadData::All);
+            let severity = match object.kind() {
+                ObjectKind::Receipt | ObjectKind::Condemned | ObjectKind::Session => {
+                    Severity::Warning
+                }
+                _ => Severity::Error,
+            };
+            assert!(is_named(&report, &object, severity), "{fault:?}: {report:#?}");
+        }
+    }
+    faulty.reset(Vec::new());
+    assert!(run_check(&repository, ReadData::All).is_clean());
 }

@@ -16,7 +16,7 @@ use mrs_backup::repository::{
     RepositoryError, StreamBuilder,
 };
 use mrs_backup::snapshot::{Node, NodeKind, Snapshot, StreamRef};
-use mrs_backup::store::MemoryStore;
+use mrs_backup::store::{MemoryStore, Store};
 
 /// Bytes of a chunk.
 const CHUNK: usize = 64 << 10;
@@ -73,7 +73,12 @@ pub fn init(store: &Arc<MemoryStore>) -> Repository {
 
 /// The repository in `store`, as a machine sees it that never did before.
 pub fn open(store: &Arc<MemoryStore>) -> Result<Repository, RepositoryError> {
-    Repository::open(Arc::clone(store) as _, &credential(), environment())
+    open_in(Arc::clone(store) as _)
+}
+
+/// The same in any store.
+pub fn open_in(store: Arc<dyn Store>) -> Result<Repository, RepositoryError> {
+    Repository::open(store, &credential(), environment())
 }
 
 /// Stores the content of one file.
