@@ -1,5 +1,7 @@
 //! The commit of a snapshot: stage, revalidate, publish (docs/protocol.md rules 4 and 5).
 
+use std::collections::HashSet;
+
 use sha2::{Digest, Sha256};
 
 use crate::crypto::envelope::{self, SealedKind};
@@ -109,7 +111,13 @@ impl Session<'_> {
         let mut lost = Vec::new();
         let mut batch = Vec::new();
         let mut directories = vec![root.clone()];
+        // Directories share their content: a small tree may unfold to very many paths.
+        let mut seen = HashSet::new();
         while let Some(directory) = directories.pop() {
+            let ids: Vec<ChunkId> = directory.chunks.iter().map(|chunk| chunk.id).collect();
+            if !seen.insert((directory.depth, ids)) {
+                continue;
+            }
             self.check_stream(&fetcher, PackClass::Tree, &directory, &mut batch, &mut lost)?;
             let mut contents = Vec::new();
             read_directory(&fetcher, &directory, |node| {

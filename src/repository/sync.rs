@@ -21,7 +21,7 @@ pub struct Refresh {
     pub packs: HashMap<PackId, u64>,
     /// Index objects newly loaded.
     pub loaded: usize,
-    /// Index objects that cannot be read; after [`Repository::refresh_for_check`] also condemned ones.
+    /// Index and condemned objects that cannot be read.
     pub damaged: Vec<(ObjectName, RepositoryError)>,
 }
 
@@ -36,13 +36,18 @@ impl Repository {
     /// Lists condemned, index and packs, in this order, loads what is new and drops what is gone.
     ///
     /// Rows count only for packs in a listing taken *after* the index was read (protocol rule 1).
-    /// A condemned object that cannot be read is an error: a writer must know what it names.
+    /// A damaged condemned object does not stop a writer: a session that does not name it keeps every
+    /// prune from acting on it, so what it names stays.
     pub fn refresh(&self) -> Result<Refresh, RepositoryError> {
-        let (found, mut damaged) = self.condemned()?;
-        match damaged.pop() {
-            Some((_, error)) => Err(error),
-            None => self.refresh_with(found, RepositoryError::is_damage),
+        let (found, damaged) = self.condemned()?;
+        let (damaged, failed): (Vec<_>, Vec<_>) =
+            damaged.into_iter().partition(|(_, error)| error.is_damage());
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
         }
+        let mut refresh = self.refresh_with(found, RepositoryError::is_damage)?;
+        refresh.damaged.extend(damaged);
+        Ok(refresh)
     }
 
     /// [`Repository::refresh`] for those who only read, and for whom an index or condemned object that

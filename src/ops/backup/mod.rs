@@ -126,6 +126,10 @@ pub fn backup(
     }
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
+    for (object, error) in &session.opening().damaged {
+        // What a damaged index object says is not believed: it is stored again.
+        observer.event(&Event::Warning { item: object.to_string(), message: error.to_string() });
+    }
     let outcome = backup_in(&session, plan, stop, observer);
     // Without its session's objects nobody waits for a run that failed.
     let ended = session.end();
