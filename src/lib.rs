@@ -1,13 +1,16 @@
 //! Encrypted, deduplicating snapshots of web applications and their databases.
 
 pub mod chunker;
+pub mod cli;
 pub mod clock;
 pub mod crypto;
 pub mod event;
 pub mod id;
 pub mod index;
+pub mod instance;
 pub mod ops;
 pub mod pack;
+pub mod report;
 pub mod repository;
 pub mod snapshot;
 pub mod source;

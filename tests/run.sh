@@ -36,7 +36,6 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs util-linux)
-modules=(cryptography blake3 zstandard)
 
 install_packages() {
     local package missing=()
@@ -55,13 +54,14 @@ install_packages() {
     postgres_install
 }
 
-# For the readers that tests write in another language than the program's.
+# For the reader of the format that is written in another language than the program.
 install_python() {
-    local venv=target/venv
-    if ! "$venv/bin/python" -c "import ${modules[0]}, ${modules[1]}, ${modules[2]}" 2>/dev/null; then
-        echo "installing ${modules[*]} into $venv"
+    local venv=target/venv wanted=tests/reader/requirements.txt
+    if ! cmp --silent "$wanted" "$venv/installed.txt"; then
+        echo "installing $(tr '\n' ' ' <"$wanted")into $venv"
         python3 -m venv "$venv"
-        "$venv/bin/pip" install --quiet --disable-pip-version-check "${modules[@]}"
+        "$venv/bin/pip" install --quiet --disable-pip-version-check -r "$wanted"
+        cp "$wanted" "$venv/installed.txt"
     fi
     MRS_BACKUP_TEST_PYTHON=$PWD/$venv/bin/python
     export MRS_BACKUP_TEST_PYTHON

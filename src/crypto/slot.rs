@@ -155,7 +155,7 @@ pub fn write_slot(
     Ok([MAGIC.as_slice(), &length.to_le_bytes(), &bytes].concat())
 }
 
-/// What a slot says of itself. None of it is proven; label and creation time never are.
+/// What a slot says of itself. None of it is proven before the slot is opened.
 pub fn read_info(bytes: &[u8]) -> Result<SlotInfo, SlotError> {
     let map = SlotMap::parse(bytes)?;
     Ok(SlotInfo {
@@ -328,6 +328,9 @@ impl SlotMap {
         for number in [self.kind, self.memory_kib, self.passes, self.lanes] {
             ad.extend_from_slice(&number.to_le_bytes());
         }
+        ad.extend_from_slice(&self.created.to_le_bytes());
+        // Last, so that its length needs no telling.
+        ad.extend_from_slice(self.label.as_bytes());
         ad
     }
 }

@@ -1,7 +1,10 @@
-//! A deployed application: where it lives, what of it is saved, and where to.
+//! What is backed up: instances, their configuration, and their nightly run.
 
+pub mod config;
 mod lock;
 mod mount;
+mod run;
 
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
+pub use run::{PlanOptions, RunError, RunOutcome, plan, run};

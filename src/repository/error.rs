@@ -4,7 +4,7 @@ use crate::crypto::envelope::EnvelopeError;
 use crate::id::ChunkId;
 use crate::index::IndexError;
 use crate::pack::PackError;
-use crate::store::{Location, ObjectName, StoreError};
+use crate::store::{Location, ObjectName, StoreError, StoreErrorKind};
 
 /// A failed operation on a repository.
 #[derive(Debug, thiserror::Error)]
@@ -139,12 +139,25 @@ pub enum RepositoryError {
 impl RepositoryError {
     /// Whether an object (or chunk) is damaged or missing, as opposed to the place being out of reach.
     pub fn is_damage(&self) -> bool {
-        matches!(
-            self,
+        match self {
+            // An object that is longer than any of its kind, or ends before it should.
+            Self::Store(error) => {
+                error.object.is_some()
+                    && matches!(error.kind, StoreErrorKind::TooLong | StoreErrorKind::TooShort)
+            }
             Self::Damaged { .. }
-                | Self::MissingChunk { .. }
-                | Self::UnreadableChunk { .. }
-                | Self::DamagedTree { .. }
-        )
+            | Self::MissingChunk { .. }
+            | Self::UnreadableChunk { .. }
+            | Self::DamagedTree { .. } => true,
+            _ => false,
+        }
+    }
+    /// Whether it is about one object, so that others may still be readable: damage, or a failed
+    /// read that may succeed later.
+    pub fn concerns_object(&self) -> bool {
+        match self {
+            Self::Store(error) => error.object.is_some(),
+            other => other.is_damage(),
+        }
     }
 }

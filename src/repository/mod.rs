@@ -16,6 +16,7 @@ mod open;
 mod session;
 mod stream;
 mod sync;
+mod verify;
 
 pub use commit::Commit;
 pub use config::{PACK_LEN_BOUNDS, RepositoryConfig};
@@ -26,5 +27,8 @@ pub use keys::KeySlot;
 pub use objects::{Listed, list_ids};
 pub use open::{Environment, InitOptions, Repository};
 pub use session::Session;
-pub use stream::{ChunkWalk, DirectoryBuilder, StreamBuilder, StreamBytes, read_directory};
+pub use stream::{
+    ChunkWalk, DirectoryBuilder, DirectoryReader, StreamBuilder, StreamBytes, read_directory,
+};
 pub use sync::Refresh;
+pub use verify::{Content, is_rightly_named};

@@ -4,6 +4,7 @@ use sha2::{Digest, Sha256};
 
 use crate::crypto::envelope::{self, SealedKind};
 use crate::id::{ObjectId, SnapshotId};
+use crate::index::IndexObject;
 use crate::snapshot::{CondemnedRecord, ReceiptRecord, Snapshot};
 use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, list_all};
 
@@ -26,6 +27,9 @@ pub struct Listed {
     /// Those that are damaged.
     pub damaged: Vec<(SnapshotId, RepositoryError)>,
 }
+
+/// Condemned objects that can be read, and those that cannot.
+type Condemned = (Vec<(ObjectId, CondemnedRecord)>, Vec<(ObjectName, RepositoryError)>);
 
 /// Names of all objects of one kind.
 pub fn list_ids(store: &dyn Store, kind: ObjectKind) -> Result<Vec<ObjectName>, RepositoryError> {
@@ -50,7 +54,9 @@ impl Repository {
             ObjectName::Index(id) | ObjectName::Condemned(id) | ObjectName::Receipt(id) => {
                 Some(*id)
             }
-            ObjectName::Snapshot(id) => Some(ObjectId::new(*id.as_bytes())),
+            ObjectName::Snapshot(id) | ObjectName::Staged { snapshot: id, .. } => {
+                Some(ObjectId::new(*id.as_bytes()))
+            }
             _ => None,
         };
         if named.is_some_and(|id| id != digest) {
@@ -94,18 +100,29 @@ impl Repository {
         self.read_sealed(&ObjectName::Snapshot(*id), SealedKind::Snapshot)
     }
 
-    /// All condemned objects with what they name. One that vanished meanwhile is left out.
-    pub(super) fn condemned(&self) -> Result<Vec<(ObjectId, CondemnedRecord)>, RepositoryError> {
+    /// All condemned objects with what they name, and those that are damaged. One that vanished
+    /// meanwhile is left out.
+    pub(super) fn condemned(&self) -> Result<Condemned, RepositoryError> {
         let mut found = Vec::new();
+        let mut damaged = Vec::new();
         for name in list_ids(self.store.as_ref(), ObjectKind::Condemned)? {
             let ObjectName::Condemned(id) = name else { continue };
             match self.read_sealed(&name, SealedKind::Condemned) {
                 Ok(record) => found.push((id, record)),
                 Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
+                Err(error) if error.concerns_object() => damaged.push((name, error)),
                 Err(error) => return Err(error),
             }
         }
-        Ok(found)
+        Ok((found, damaged))
+    }
+
+    /// Writes an index object and makes it durable. Its packs must be durable before. It is not
+    /// loaded: the next refresh does that.
+    pub fn write_index_object(&self, object: &IndexObject) -> Result<ObjectId, RepositoryError> {
+        let id = self.put_sealed(SealedKind::Index, object, ObjectName::Index)?;
+        self.store.sync()?;
+        Ok(id)
     }
 
     /// Leaves a receipt.

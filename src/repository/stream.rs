@@ -6,7 +6,7 @@
 use std::io::{self, Read};
 
 use crate::pack::PackClass;
-use crate::snapshot::{ChunkRef, Node, NodeReader, StreamRef, decode_list, encode_list};
+use crate::snapshot::{ChunkRef, Node, NodeError, NodeReader, StreamRef, decode_list, encode_list};
 
 use super::error::RepositoryError;
 use super::fetch::{ChunkBytes, Fetcher};
@@ -253,21 +253,47 @@ impl Read for StreamBytes<'_, '_> {
     }
 }
 
+/// The nodes of a directory in order, read as they are asked for: memory stays small however many
+/// entries there are.
+pub struct DirectoryReader<'f, 'r> {
+    pieces: StreamBytes<'f, 'r>,
+    /// `None` once the end was reached or something failed.
+    nodes: Option<NodeReader>,
+}
+
+impl<'f, 'r> DirectoryReader<'f, 'r> {
+    /// A reader of the directory `stream`.
+    pub fn new(fetcher: &'f Fetcher<'r>, stream: &StreamRef) -> Self {
+        Self { pieces: StreamBytes::new(fetcher, stream), nodes: Some(NodeReader::default()) }
+    }
+
+    /// The next node. After an error there is nothing more.
+    pub fn next_node(&mut self) -> Result<Option<Node>, RepositoryError> {
+        let Some(mut nodes) = self.nodes.take() else { return Ok(None) };
+        let fetcher = self.pieces.fetcher;
+        let damaged = |error: NodeError| fetcher.damaged_tree(&error.to_string());
+        loop {
+            if let Some(node) = nodes.next_node().map_err(damaged)? {
+                self.nodes = Some(nodes);
+                return Ok(Some(node));
+            }
+            match self.pieces.next_piece()? {
+                Some(piece) => nodes.push(&piece),
+                None => return nodes.finish().map(|()| None).map_err(damaged),
+            }
+        }
+    }
+}
+
 /// Visits the nodes of a directory in order.
 pub fn read_directory<E: From<RepositoryError>>(
     fetcher: &Fetcher<'_>,
     stream: &StreamRef,
     mut visit: impl FnMut(Node) -> Result<(), E>,
 ) -> Result<(), E> {
-    let mut pieces = StreamBytes::new(fetcher, stream);
-    let mut nodes = NodeReader::default();
-    while let Some(piece) = pieces.next_piece()? {
-        nodes.push(&piece);
-        while let Some(node) =
-            nodes.next_node().map_err(|error| E::from(fetcher.damaged_tree(&error.to_string())))?
-        {
-            visit(node)?;
-        }
+    let mut directory = DirectoryReader::new(fetcher, stream);
+    while let Some(node) = directory.next_node()? {
+        visit(node)?;
     }
-    nodes.finish().map_err(|error| E::from(fetcher.damaged_tree(&error.to_string())))
+    Ok(())
 }

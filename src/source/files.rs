@@ -10,7 +10,7 @@ use std::path::Path;
 use crate::snapshot::Node;
 
 mod content;
-mod directory;
+pub(crate) mod directory;
 mod excludes;
 mod links;
 pub(crate) mod names;
@@ -19,7 +19,7 @@ mod walker;
 pub(crate) mod xattrs;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use content::FileContent;
 pub use excludes::{ExcludeError, Excludes};

@@ -121,6 +121,8 @@ fn check_by_hand(map: &SlotMap, kind: u32, cost: [u32; 3], secret: &[u8; 64]) {
     assert_eq!(commitment.as_bytes(), &map.commitment);
     ad.extend(kind.to_le_bytes());
     ad.extend(cost.iter().flat_map(|number| number.to_le_bytes()));
+    ad.extend(map.created.to_le_bytes());
+    ad.extend(map.label.as_bytes());
     let slot_key = SecretKey::new(slot_key.try_into().unwrap());
     assert_eq!(sealed::open(&slot_key, &ad, &map.sealed).unwrap(), **keyring().to_cbor());
 }

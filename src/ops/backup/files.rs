@@ -210,7 +210,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         &mut self,
         mut node: Node,
         stamp: &FileStamp,
-        content: &mut FileContent<'_>,
+        content: &mut FileContent,
     ) -> Result<(), RepositoryError> {
         let path = self.full_path(&node.name);
         let mut read_bytes = 0;
@@ -287,6 +287,11 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 message: "another file system is mounted there, which is not entered".to_owned(),
             },
             Trouble::Unreadable(message) => {
+                self.incomplete.push(format!("{item}: {message}"));
+                Event::ItemFailed { item, message }
+            }
+            Trouble::WithoutAttributes(message) => {
+                let message = format!("stored without its extended attributes: {message}");
                 self.incomplete.push(format!("{item}: {message}"));
                 Event::ItemFailed { item, message }
             }

@@ -213,7 +213,7 @@ pub fn apply(
 }
 
 fn link_further(target: &FilesTarget, shared: &Shared<'_>, path: &[u8], first: Option<&Vec<u8>>) {
-    let linked = match first {
+    let linked: Result<(), String> = match first {
         Some(first) => target.make_hard_link(path, first).map_err(|error| error.to_string()),
         None => Err("the file it is a further name of was not restored".to_owned()),
     };

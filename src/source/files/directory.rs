@@ -16,10 +16,10 @@ pub(super) const CACHE_TAG: &CStr = c"CACHEDIR.TAG";
 
 /// One name in a directory.
 #[derive(Debug, Clone)]
-pub(super) struct Entry {
-    pub(super) name: CString,
+pub(crate) struct Entry {
+    pub(crate) name: CString,
     /// `Unknown` where the file system does not tell.
-    pub(super) kind: FileType,
+    pub(crate) kind: FileType,
 }
 
 /// Opens without touching the access time where that is allowed (one's own files, or root).
@@ -32,7 +32,7 @@ fn open_quietly(dir: impl AsFd, name: &CStr, flags: OFlags) -> Result<OwnedFd> {
 }
 
 /// Opens a directory, never through a link.
-pub(super) fn open_directory(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
+pub(crate) fn open_directory(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
     open_quietly(dir, name, OFlags::RDONLY | OFlags::DIRECTORY)
 }
 

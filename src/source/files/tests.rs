@@ -11,6 +11,9 @@ use crate::snapshot::{Node, NodeKind, StreamRef};
 
 use super::*;
 
+type EnterHook = Box<dyn FnMut(&[u8])>;
+type ReadHook = Box<dyn FnMut(&[u8], bool)>;
+
 /// What a walk showed, by path. Content is kept beside the nodes, which get only its length.
 #[derive(Default)]
 pub(crate) struct Collected {
@@ -23,9 +26,9 @@ pub(crate) struct Collected {
     pub(crate) known: BTreeMap<Vec<u8>, FileStamp>,
     directories: Vec<Vec<u8>>,
     /// Called with the path of a directory that was entered.
-    pub(crate) on_enter: Option<Box<dyn FnMut(&[u8])>>,
+    pub(crate) on_enter: Option<EnterHook>,
     /// Called with a file's path before the first and after the last byte is read.
-    pub(crate) on_read: Option<Box<dyn FnMut(&[u8], bool)>>,
+    pub(crate) on_read: Option<ReadHook>,
     /// Files that changed while they were read.
     pub(crate) changed: Vec<Vec<u8>>,
 }

@@ -132,10 +132,8 @@ impl<V: TreeVisitor> Walker<'_, V> {
                 self.leave()?;
                 continue;
             };
-            let Some(dir) = frame.fd.clone() else {
-                // `leave` reopened it, or took its entries away: there is always a descriptor.
-                continue;
-            };
+            // `leave` reopened it, or took its entries away: there is always a descriptor.
+            let Some(dir) = frame.fd.clone() else { continue };
             self.entry(&dir, entry)?;
         }
         Ok(())

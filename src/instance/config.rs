@@ -1,0 +1,271 @@
+//! The configuration: which instances there are, where they are kept, how their keys are found.
+//!
+//! What somebody asked for on the command line comes before `MRS_BACKUP_*` variables, these before
+//! the variables restic knows, these before the file. Every value remembers where it comes from.
+
+mod diagnose;
+mod environment;
+mod file;
+mod key;
+mod resolve;
+mod show;
+mod value;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use crate::crypto::Secret;
+use crate::source::postgres::PostgresSettings;
+
+pub use diagnose::ConfigError;
+pub use environment::{Access, Flags};
+pub use key::{KeyError, KeyReader, KeySource, ReadKey};
+pub use show::Shown;
+
+/// Gives environment variables: the process's, or a test's.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
+
+/// The process's environment.
+pub fn process_environment(name: &str) -> Option<OsString> {
+    std::env::var_os(name)
+}
+
+/// The file that is read if no other is named.
+pub const DEFAULT_PATH: &str = "/etc/mrs-backup/config.toml";
+/// Where the program keeps what it knows between runs.
+pub const DEFAULT_STATE_DIR: &str = "/var/lib/mrs-backup";
+/// The variable that names another file.
+const PATH_VARIABLE: &str = "MRS_BACKUP_CONFIG";
+
+/// Where a value comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// The command line.
+    Flag,
+    /// This environment variable.
+    Environment(&'static str),
+    /// This variable, which another program's habit made us accept.
+    Legacy(&'static str),
+    /// The configuration file.
+    File,
+    /// Nobody said otherwise.
+    Default,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("command line"),
+            Self::Environment(name) | Self::Legacy(name) => f.write_str(name),
+            Self::File => f.write_str("file"),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// A value and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Setting<T> {
+    /// The value.
+    pub value: T,
+    /// Where it comes from.
+    pub origin: Origin,
+}
+
+impl<T> Setting<T> {
+    /// Both together.
+    pub const fn new(value: T, origin: Origin) -> Self {
+        Self { value, origin }
+    }
+}
+
+/// Where a repository is, as written. Printed without a password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Repository(String);
+
+impl Repository {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text, for [`crate::store::open_store`].
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str(&self.0) };
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        match authority.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
+            Some((Some((user, _)), host)) => write!(f, "{scheme}://{user}:***@{host}{path}"),
+            _ => f.write_str(&self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Repository({self})")
+    }
+}
+
+/// How an instance's databases are reached, on the way to [`PostgresSettings`].
+#[derive(Debug, Clone)]
+pub struct PostgresConfig {
+    /// Directory of the socket (absolute), or host name.
+    pub host: Option<Setting<String>>,
+    /// Port.
+    pub port: Option<Setting<u16>>,
+    /// Role.
+    pub user: Option<Setting<String>>,
+    /// Databases; not empty.
+    pub databases: Setting<Vec<String>>,
+    /// Where PostgreSQL's programs are.
+    pub bin_dir: Option<Setting<PathBuf>>,
+    /// How the role's password is found.
+    pub password: Option<Setting<KeySource>>,
+    /// Also dump roles.
+    pub globals: Setting<bool>,
+    /// Directory in which a standard, unencrypted dump is left, too.
+    pub standard_dump: Option<Setting<PathBuf>>,
+}
+
+impl PostgresConfig {
+    /// What the source of dumps needs, with the password once it is read.
+    pub fn settings(&self, password: Option<Secret>) -> PostgresSettings {
+        PostgresSettings {
+            host: self.host.as_ref().map(|host| host.value.clone()),
+            port: self.port.as_ref().map(|port| port.value),
+            user: self.user.as_ref().map(|user| user.value.clone()),
+            databases: self.databases.value.clone(),
+            bin_dir: self.bin_dir.as_ref().map(|directory| directory.value.clone()),
+            password,
+            globals: self.globals.value,
+        }
+    }
+}
+
+/// One instance, resolved: relative paths are relative to `home` no more, except in `paths`.
+#[derive(Debug, Clone)]
+pub struct Instance {
+    /// Its name.
+    pub name: String,
+    /// Its directory.
+    pub home: Setting<PathBuf>,
+    /// Where its snapshots are kept.
+    pub repository: Setting<Repository>,
+    /// How the repository's key is found. `None`: it has to be asked for.
+    pub key: Option<Setting<KeySource>>,
+    /// Must be a mount point before anything is written.
+    pub require_mount: Option<Setting<PathBuf>>,
+    /// Files and directories, relative to `home` or absolute, as written.
+    pub paths: Setting<Vec<PathBuf>>,
+    /// Patterns of what to leave out.
+    pub exclude: Setting<Vec<String>>,
+    /// Leave out directories marked with `CACHEDIR.TAG`.
+    pub exclude_caches: Setting<bool>,
+    /// Do not enter other file systems.
+    pub one_file_system: Setting<bool>,
+    /// Tags of its snapshots.
+    pub tags: Setting<Vec<String>>,
+    /// Level of zstd.
+    pub compression: Setting<u8>,
+    /// Time zone of its days.
+    pub timezone: Setting<TimeZone>,
+    /// Its databases.
+    pub postgres: Option<PostgresConfig>,
+}
+
+impl Instance {
+    /// `paths`, each absolute.
+    pub fn absolute_paths(&self) -> Vec<PathBuf> {
+        self.paths.value.iter().map(|path| self.home.value.join(path)).collect()
+    }
+}
+
+/// A whole configuration file, resolved.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file.
+    pub path: PathBuf,
+    /// Where the program keeps what it knows between runs.
+    pub state_dir: Setting<PathBuf>,
+    /// The instances by name.
+    pub instances: BTreeMap<String, Instance>,
+    /// What should be told to the person running this, one line each.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// The file to read: the one of `--config`, of `MRS_BACKUP_CONFIG`, or the usual one if it is
+    /// there.
+    pub fn find(flag: Option<&Path>, environment: Environment<'_>) -> Option<Setting<PathBuf>> {
+        if let Some(path) = flag {
+            return Some(Setting::new(path.to_owned(), Origin::Flag));
+        }
+        if let Some(path) = environment(PATH_VARIABLE).filter(|path| !path.is_empty()) {
+            return Some(Setting::new(path.into(), Origin::Environment(PATH_VARIABLE)));
+        }
+        let usual = PathBuf::from(DEFAULT_PATH);
+        // Whatever is there is meant to be read, even if that will fail.
+        usual.symlink_metadata().is_ok().then_some(Setting::new(usual, Origin::Default))
+    }
+
+    /// Reads the file at `path`. Repositories and keys are the file's: flags and environment come
+    /// in with [`Access::gather`] and [`Instance::with`].
+    pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Self::parse(&text, path, environment)
+    }
+
+    /// Reads `text` as the content of the file at `path`.
+    pub fn parse(
+        text: &str,
+        path: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Self, ConfigError> {
+        let file = file::read(text, path)?;
+        let mut config = resolve::config(file, path)?;
+        config.warnings.extend(environment::standard_dump_warning(&config, environment));
+        Ok(config)
+    }
+
+    /// A nameless repository out of flags and environment, for use without any file. `None` if
+    /// they name no repository.
+    pub fn from_environment(
+        flags: &Flags,
+        environment: Environment<'_>,
+    ) -> Result<Option<Access>, ConfigError> {
+        Ok(Some(Access::gather(flags, environment)?).filter(|access| access.repository.is_some()))
+    }
+
+    /// The instance of this name.
+    pub fn instance(&self, name: &str) -> Result<&Instance, ConfigError> {
+        self.instances.get(name).ok_or_else(|| ConfigError::UnknownInstance {
+            path: self.path.clone(),
+            name: name.chars().take(80).collect(),
+            hint: diagnose::nearest(name, self.instances.keys().map(String::as_str), "instances"),
+        })
+    }
+
+    /// JSON Schema of the file.
+    pub fn schema() -> String {
+        let schema = schemars::schema_for!(file::ConfigFile);
+        serde_json::to_string_pretty(schema.as_value()).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

@@ -1,0 +1,130 @@
+//! The file as it is written.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU16;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::diagnose::{ConfigError, positioned};
+use super::key::{KeySource, PasswordSource};
+use super::value::{AbsolutePath, InstanceName, Level, Line, PlainPath, RepositoryText, Zone};
+
+/// Which version of the file we understand.
+const VERSION: i64 = 1;
+
+/// Configuration of mrs-backup.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ConfigFile {
+    /// Version of this file's form: 1.
+    #[allow(dead_code, reason = "checked before the rest is read")]
+    #[schemars(extend("const" = 1))]
+    version: i64,
+    /// Where the program keeps what it knows between runs.
+    pub state_dir: Option<AbsolutePath>,
+    /// What instances have unless they say otherwise.
+    #[serde(default)]
+    pub defaults: DefaultsFile,
+    /// The instances by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, InstanceFile>")]
+    pub instance: BTreeMap<InstanceName, InstanceFile>,
+}
+
+// Twice the same keys, once with `home`: serde's `flatten` would lose the lines of errors.
+macro_rules! instance_keys {
+    ($(#[$doc:meta])* $name:ident { $($first:tt)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Deserialize, JsonSchema)]
+        #[serde(deny_unknown_fields)]
+        pub(super) struct $name {
+            $($first)*
+            /// Where snapshots are kept: a directory. Default: `<home>/repo`.
+            pub repository: Option<RepositoryText>,
+            /// Refuse to write unless this is a mount point.
+            pub require_mount: Option<PlainPath>,
+            /// How the repository's key is found.
+            pub key: Option<KeySource>,
+            /// Files and directories to save, relative to `home`.
+            pub paths: Option<Vec<PlainPath>>,
+            /// Patterns of what to leave out.
+            pub exclude: Option<Vec<Line>>,
+            /// Leave out directories marked with `CACHEDIR.TAG`.
+            pub exclude_caches: Option<bool>,
+            /// Do not enter other file systems.
+            pub one_file_system: Option<bool>,
+            /// Tags of the snapshots.
+            pub tags: Option<Vec<Line>>,
+            /// Level of zstd, 1 to 19.
+            pub compression: Option<Level>,
+            /// Time zone of its days (`Europe/Paris`). Default: the system's.
+            #[schemars(with = "Option<String>")]
+            pub timezone: Option<Zone>,
+            /// PostgreSQL databases to dump.
+            pub postgres: Option<PostgresFile>,
+        }
+    };
+}
+
+instance_keys!(
+/// One instance.
+InstanceFile {
+    /// Its directory; relative paths start there.
+    pub home: AbsolutePath,
+});
+
+instance_keys!(
+    /// What instances have unless they say otherwise.
+    #[derive(Default)]
+    DefaultsFile {});
+
+/// PostgreSQL databases to dump.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PostgresFile {
+    /// Directory of the socket (with a `/`), or host name.
+    pub host: Option<Line>,
+    /// Port.
+    pub port: Option<NonZeroU16>,
+    /// Role.
+    pub user: Option<Line>,
+    /// Names of the databases.
+    pub databases: Option<Vec<Line>>,
+    /// Where `pg_dump`, `pg_dumpall` and `psql` are. Default: the search path.
+    pub bin_dir: Option<PlainPath>,
+    /// How the role's password is found.
+    pub password: Option<PasswordSource>,
+    /// Also dump roles. Default: true.
+    pub globals: Option<bool>,
+    /// Directory in which a standard dump is left, too. It is NOT encrypted.
+    pub standard_dump: Option<PlainPath>,
+}
+
+/// Only the version: a file of another version may hold anything else.
+#[derive(Deserialize)]
+struct VersionOnly {
+    version: Option<toml::Spanned<i64>>,
+}
+
+pub(super) fn read(text: &str, path: &Path) -> Result<ConfigFile, ConfigError> {
+    let refuse = |error: toml::de::Error| positioned(text, path, error.span(), error.message());
+    let head: VersionOnly = toml::from_str(text).map_err(refuse)?;
+    match head.version {
+        None => Err(positioned(
+            text,
+            path,
+            None,
+            "`version` is missing; begin the file with `version = 1`",
+        )),
+        Some(version) if *version.get_ref() != VERSION => {
+            let message = format!(
+                "version {} is not known here, only version {VERSION}; install a newer mrs-backup, or correct it",
+                version.get_ref()
+            );
+            Err(positioned(text, path, Some(version.span()), &message))
+        }
+        Some(_) => toml::from_str(text).map_err(refuse),
+    }
+}

@@ -1,0 +1,144 @@
+//! From the file to values with origins: defaults inherited, paths resolved.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use jiff::tz::TimeZone;
+
+use super::diagnose::ConfigError;
+use super::file::{ConfigFile, DefaultsFile, InstanceFile, PostgresFile};
+use super::{
+    Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
+};
+
+pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigError> {
+    let mut instances = BTreeMap::new();
+    for (name, written) in file.instance {
+        let instance = instance(&name.0, written, &file.defaults, path)?;
+        instances.insert(name.0, instance);
+    }
+    Ok(Config {
+        path: path.to_owned(),
+        state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
+        instances,
+        warnings: Vec::new(),
+    })
+}
+
+fn or_default<T>(value: Option<T>, default: impl FnOnce() -> T) -> Setting<T> {
+    match value {
+        Some(value) => Setting::new(value, Origin::File),
+        None => Setting::new(default(), Origin::Default),
+    }
+}
+
+fn from_file<T>(value: Option<T>) -> Option<Setting<T>> {
+    value.map(|value| Setting::new(value, Origin::File))
+}
+
+/// The instance's own value, or that of `[defaults]`.
+macro_rules! inherited {
+    ($own:ident, $defaults:ident, $key:ident) => {
+        $own.$key.or_else(|| $defaults.$key.clone())
+    };
+}
+
+fn instance(
+    name: &str,
+    own: InstanceFile,
+    defaults: &DefaultsFile,
+    path: &Path,
+) -> Result<Instance, ConfigError> {
+    let home = own.home.0;
+    let postgres = match postgres(own.postgres, defaults.postgres.as_ref(), &home) {
+        Ok(postgres) => postgres,
+        Err(message) => {
+            return Err(ConfigError::Instance {
+                path: path.to_owned(),
+                instance: name.to_owned(),
+                message,
+            });
+        }
+    };
+    let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
+    let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
+    let key = inherited!(own, defaults, key).map(|key| key.resolved(&home));
+    let paths = inherited!(own, defaults, paths)
+        .map(|paths| paths.into_iter().map(|path| path.0).collect());
+    let exclude = inherited!(own, defaults, exclude)
+        .map(|lines| lines.into_iter().map(|line| line.0).collect());
+    let tags =
+        inherited!(own, defaults, tags).map(|lines| lines.into_iter().map(|line| line.0).collect());
+    let compression = inherited!(own, defaults, compression).map(|level| level.0);
+    let timezone = inherited!(own, defaults, timezone).map(|zone| zone.0);
+    Ok(Instance {
+        name: name.to_owned(),
+        repository: or_default(repository, || Repository::new(home.join("repo").to_string_lossy())),
+        key: from_file(key),
+        require_mount: from_file(require_mount),
+        paths: or_default(paths, Vec::new),
+        exclude: or_default(exclude, Vec::new),
+        exclude_caches: or_default(inherited!(own, defaults, exclude_caches), || false),
+        one_file_system: or_default(inherited!(own, defaults, one_file_system), || false),
+        tags: or_default(tags, Vec::new),
+        compression: or_default(compression, || 3),
+        timezone: or_default(timezone, system_zone),
+        postgres,
+        home: Setting::new(home, Origin::File),
+    })
+}
+
+/// The system's zone if it has a name, because a snapshot keeps the name.
+fn system_zone() -> TimeZone {
+    Some(TimeZone::system()).filter(|zone| zone.iana_name().is_some()).unwrap_or(TimeZone::UTC)
+}
+
+fn at_home(home: &Path, text: String) -> Repository {
+    if text.contains("://") {
+        Repository::new(text)
+    } else {
+        Repository::new(home.join(text).to_string_lossy())
+    }
+}
+
+fn postgres(
+    own: Option<PostgresFile>,
+    defaults: Option<&PostgresFile>,
+    home: &Path,
+) -> Result<Option<PostgresConfig>, String> {
+    let is_asked_for = own.is_some();
+    let (own, none) = (own.unwrap_or_default(), PostgresFile::default());
+    let defaults = defaults.unwrap_or(&none);
+    let databases = inherited!(own, defaults, databases).filter(|names| !names.is_empty());
+    let Some(databases) = databases else {
+        // `[defaults.postgres]` alone may only say how to reach databases some instances have.
+        return match is_asked_for {
+            true => Err("`postgres.databases` is missing or empty; list the databases, or remove \
+                         the `postgres` table"
+                .to_owned()),
+            false => Ok(None),
+        };
+    };
+    let host = inherited!(own, defaults, host).map(|host| socket_at_home(home, host.0));
+    let password = inherited!(own, defaults, password);
+    let absolute = |path: super::value::PlainPath| -> PathBuf { home.join(path.0) };
+    Ok(Some(PostgresConfig {
+        host: from_file(host),
+        port: from_file(inherited!(own, defaults, port).map(u16::from)),
+        user: from_file(inherited!(own, defaults, user).map(|user| user.0)),
+        databases: Setting::new(databases.into_iter().map(|line| line.0).collect(), Origin::File),
+        bin_dir: from_file(inherited!(own, defaults, bin_dir).map(absolute)),
+        password: from_file(password.map(|password| KeySource::from(password).resolved(home))),
+        globals: or_default(inherited!(own, defaults, globals), || true),
+        standard_dump: from_file(inherited!(own, defaults, standard_dump).map(absolute)),
+    }))
+}
+
+/// With a slash it is the directory of a socket. Its path is cleaned of `.`, because libpq takes
+/// only what begins with `/` for a directory and sockets have a short longest path.
+fn socket_at_home(home: &Path, host: String) -> String {
+    if !host.contains('/') {
+        return host;
+    }
+    home.join(host).components().collect::<PathBuf>().to_string_lossy().into_owned()
+}

@@ -1,0 +1,113 @@
+//! The resolved configuration for people: each value and where it comes from, without secrets.
+
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use super::{Config, Instance, Origin, PostgresConfig, Setting};
+
+/// One line of `config show`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Shown {
+    /// Full key (`instance.mrs.home`).
+    pub key: String,
+    /// Its value as it would be written in the file, secrets left out.
+    pub value: String,
+    /// Where it comes from.
+    pub origin: String,
+}
+
+/// Collects lines below a prefix.
+struct Lines<'a> {
+    prefix: String,
+    lines: &'a mut Vec<Shown>,
+}
+
+impl Lines<'_> {
+    fn put(&mut self, key: &str, value: String, origin: Origin) {
+        let key = format!("{}{key}", self.prefix);
+        self.lines.push(Shown { key, value, origin: origin.to_string() });
+    }
+
+    fn plain(&mut self, key: &str, setting: &Setting<impl Display>) {
+        self.put(key, setting.value.to_string(), setting.origin);
+    }
+
+    fn text(&mut self, key: &str, setting: &Setting<impl Display>) {
+        self.put(key, format!("{:?}", setting.value.to_string()), setting.origin);
+    }
+
+    fn path(&mut self, key: &str, setting: &Setting<PathBuf>) {
+        self.put(key, format!("{:?}", setting.value), setting.origin);
+    }
+
+    fn list(&mut self, key: &str, setting: &Setting<Vec<impl std::fmt::Debug>>) {
+        self.put(key, format!("{:?}", setting.value), setting.origin);
+    }
+}
+
+impl Config {
+    /// Everything, in the order of the documentation.
+    pub fn show(&self) -> Vec<Shown> {
+        let mut lines = Vec::new();
+        Lines { prefix: String::new(), lines: &mut lines }.path("state_dir", &self.state_dir);
+        for instance in self.instances.values() {
+            lines.extend(instance.show());
+        }
+        lines
+    }
+}
+
+impl Instance {
+    /// Its values.
+    pub fn show(&self) -> Vec<Shown> {
+        let mut shown = Vec::new();
+        let prefix = format!("instance.{}.", self.name);
+        let mut lines = Lines { prefix: prefix.clone(), lines: &mut shown };
+        lines.path("home", &self.home);
+        lines.text("repository", &self.repository);
+        if let Some(mount) = &self.require_mount {
+            lines.path("require_mount", mount);
+        }
+        if let Some(key) = &self.key {
+            lines.plain("key", key);
+        }
+        lines.list("paths", &self.paths);
+        lines.list("exclude", &self.exclude);
+        lines.plain("exclude_caches", &self.exclude_caches);
+        lines.plain("one_file_system", &self.one_file_system);
+        lines.list("tags", &self.tags);
+        lines.plain("compression", &self.compression);
+        let zone = self.timezone.value.iana_name().unwrap_or("UTC");
+        lines.text("timezone", &Setting::new(zone, self.timezone.origin));
+        if let Some(postgres) = &self.postgres {
+            let prefix = format!("{prefix}postgres.");
+            postgres.show(&mut Lines { prefix, lines: &mut shown });
+        }
+        shown
+    }
+}
+
+impl PostgresConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(host) = &self.host {
+            lines.text("host", host);
+        }
+        if let Some(port) = &self.port {
+            lines.plain("port", port);
+        }
+        if let Some(user) = &self.user {
+            lines.text("user", user);
+        }
+        lines.list("databases", &self.databases);
+        if let Some(directory) = &self.bin_dir {
+            lines.path("bin_dir", directory);
+        }
+        if let Some(password) = &self.password {
+            lines.plain("password", password);
+        }
+        lines.plain("globals", &self.globals);
+        if let Some(directory) = &self.standard_dump {
+            lines.path("standard_dump", directory);
+        }
+    }
+}

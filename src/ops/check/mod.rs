@@ -1,0 +1,172 @@
+//! The check: is everything there, is it what it was, and if not, what is lost by it?
+//!
+//! 1. *Objects*: every small object is read, whatever the local index knows of it.
+//! 2. *Packs*: each one listed has the size and the directory the index tells of. Packs of trees are read
+//!    whole; so are packs of data if that is asked for, and every pack that looks wrong.
+//! 3. *Trees*: every directory and list of every snapshot is read, once; each chunk of a file is looked up.
+//! 4. *Affected*: if anything is damaged, the snapshots and paths that cannot be restored whole.
+//! 5. *Memory*: no snapshot this machine has seen is gone without a receipt.
+
+mod affected;
+mod objects;
+mod packs;
+mod report;
+mod trees;
+
+use std::collections::{HashMap, HashSet};
+
+use crate::event::{Observer, StopFlag};
+use crate::id::{ChunkId, PackId, SegmentId, SnapshotId};
+use crate::index::{Index, IndexError, Place};
+use crate::repository::{Repository, RepositoryError};
+use crate::snapshot::Snapshot;
+use crate::store::ObjectName;
+
+pub use report::{AffectedSnapshot, CheckCounts, CheckReport, Problem, Severity};
+
+use objects::Objects;
+use report::Findings;
+
+/// Bytes of opened segments kept while trees are walked.
+const CACHE: usize = 32 << 20;
+
+/// Which packs of data are read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum ReadData {
+    /// None: only their directories are read.
+    #[default]
+    None,
+    /// All.
+    All,
+    /// Some, chosen by `seed`: another seed chooses others.
+    Subset {
+        /// How many of a hundred.
+        percent: f64,
+        /// Chooses.
+        seed: u64,
+    },
+}
+
+/// Choices of a check.
+#[derive(Debug, Clone, Default)]
+pub struct CheckOptions {
+    /// Which packs of data are read whole.
+    pub read_data: ReadData,
+    /// Only the trees of these snapshots are walked; `None`: those of all.
+    pub snapshots: Option<Vec<SnapshotId>>,
+}
+
+/// Places that do not give what the index promises of them.
+#[derive(Debug, Default)]
+struct BadPlaces(HashMap<PackId, Bad>);
+
+#[derive(Debug)]
+enum Bad {
+    /// The whole pack.
+    All,
+    /// These segments.
+    Segments(HashSet<SegmentId>),
+}
+
+impl BadPlaces {
+    fn is_bad(&self, place: &Place) -> bool {
+        match self.0.get(&place.pack) {
+            None => false,
+            Some(Bad::All) => true,
+            Some(Bad::Segments(segments)) => segments.contains(&place.entry.id),
+        }
+    }
+
+    /// Whether `chunk` has no good place.
+    fn is_lost(&self, index: &Index, chunk: &ChunkId) -> Result<bool, IndexError> {
+        Ok(index.locate(chunk, None)?.iter().all(|place| self.is_bad(place)))
+    }
+}
+
+/// Checks `repository`. What it finds is in the report; an error means that the check itself could
+/// not go on.
+pub fn check(
+    repository: &Repository,
+    options: &CheckOptions,
+    stop: &StopFlag,
+    observer: &dyn Observer,
+) -> Result<CheckReport, RepositoryError> {
+    let findings = Findings::new(observer);
+    let known = repository.index().objects()?;
+    let objects = objects::check_objects(repository, &findings, stop)?;
+    let refresh = repository.refresh_for_check()?;
+    let covered = objects::check_index(repository, &findings, stop)?;
+    let packs = packs::check_packs(repository, options.read_data, &refresh, &findings, stop)?;
+    let walked = selected(options, &objects, &findings);
+    let mut lost =
+        trees::check_trees(repository, &walked, &packs.bad, packs.has_unindexed, &findings, stop)?;
+    // Index objects are merged and go; but then what they said is said elsewhere.
+    if lost.has_missing_chunks {
+        for gone in known.difference(&covered) {
+            let message = "this machine had loaded it, now it is gone, and chunks are missing";
+            findings.error(&ObjectName::Index(*gone), message, objects::REBUILD);
+        }
+    }
+    let needs =
+        affected::find_affected(repository, &walked, &packs.bad, &mut lost, &findings, stop)?;
+    let is_partial = options.snapshots.is_some();
+    packs::report_missing(repository, &packs.missing, &needs, is_partial, &findings)?;
+    check_memory(repository, &objects, &findings)?;
+    Ok(findings.into_report())
+}
+
+/// The snapshots whose trees are walked.
+fn selected<'s>(
+    options: &CheckOptions,
+    objects: &'s Objects,
+    findings: &Findings<'_>,
+) -> Vec<&'s (SnapshotId, Snapshot)> {
+    let Some(wanted) = &options.snapshots else {
+        return objects.snapshots.iter().collect();
+    };
+    for id in wanted {
+        if !objects.listed.contains(id) {
+            let hint = "`mrs-backup snapshots` lists those that are there";
+            findings.error(&ObjectName::Snapshot(*id), "it is not in the repository", hint);
+        }
+    }
+    objects.snapshots.iter().filter(|(id, _)| wanted.contains(id)).collect()
+}
+
+/// Compares what is listed with what this machine has seen before: a store (or whoever writes to it)
+/// that takes back snapshots is found out.
+fn check_memory(
+    repository: &Repository,
+    objects: &Objects,
+    findings: &Findings<'_>,
+) -> Result<(), RepositoryError> {
+    let index = repository.index();
+    let mut forgotten = Vec::new();
+    for (id, instance, counter) in index.seen_snapshots()? {
+        if objects.listed.contains(&id) {
+            continue;
+        }
+        if objects.forgotten.contains(&id) {
+            forgotten.push(id);
+            continue;
+        }
+        let mut message = format!(
+            "the store hides or lost this snapshot (number {counter} of `{instance}`), which this machine has seen"
+        );
+        if objects.has_damaged_receipts {
+            message.push_str("; a damaged receipt may be the one that tells why");
+        }
+        let hint = "no receipt says that it was forgotten: find out who removed it, and look for it in another copy of the repository";
+        findings.error(&ObjectName::Snapshot(id), message, hint);
+    }
+    index.unremember_snapshots(&forgotten)?;
+    if !findings.has_errors() {
+        let seen: Vec<_> = objects
+            .snapshots
+            .iter()
+            .map(|(id, snapshot)| (*id, snapshot.instance.clone(), snapshot.counter))
+            .collect();
+        index.remember_snapshots(&seen)?;
+    }
+    Ok(())
+}
