@@ -22,7 +22,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "mrs-backup", &mut script);
     if context.out.is_json() {
-        context.out.record("completions", &json!({ "script": String::from_utf8_lossy(&script) }))?;
+        context
+            .out
+            .record("completions", &json!({ "script": String::from_utf8_lossy(&script) }))?;
     } else {
         context.out.raw(&script)?;
     }

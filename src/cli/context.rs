@@ -107,8 +107,10 @@ impl Context {
         let repository = Repository::open(store, &credential, self.environment(settings)?)?;
         if let Some(path) = &repository.index_opened().set_aside {
             let item = "index".to_owned();
-            let message =
-                format!("the local index was unusable and is now {}; it is made anew", path.display());
+            let message = format!(
+                "the local index was unusable and is now {}; it is made anew",
+                path.display()
+            );
             self.observer.event(&Event::Warning { item, message });
         }
         Ok(repository)
@@ -169,11 +171,17 @@ pub fn zone(settings: &Settings) -> TimeZone {
 
 /// What this machine is called.
 pub fn host_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .ok()
+        .filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
 }
 
 fn make_state_dir(path: &Path) -> Result<(), CliError> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-        CliError::StateDir { path: path.to_owned(), reason: error.to_string() }
-    })
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|error| CliError::StateDir { path: path.to_owned(), reason: error.to_string() })
 }

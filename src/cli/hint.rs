@@ -33,7 +33,9 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Restore(RestoreError::NoSpace { .. }) => {
             "restore less with --path or --include, or into a directory on another disk"
         }
-        CliError::Dump(DumpError::NotAFile { .. }) => "mrs-backup restore SNAPSHOT TARGET --path PATH",
+        CliError::Dump(DumpError::NotAFile { .. }) => {
+            "mrs-backup restore SNAPSHOT TARGET --path PATH"
+        }
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
@@ -73,11 +75,9 @@ fn repository(error: &RepositoryError) -> Option<String> {
             _ => return None,
         },
         E::Interrupted => "run the same command again; what is already stored is not stored again",
-        E::OtherRepository { .. }
-        | E::Seal(_)
-        | E::Envelope(_)
-        | E::Slot(_)
-        | E::Internal(_) => return None,
+        E::OtherRepository { .. } | E::Seal(_) | E::Envelope(_) | E::Slot(_) | E::Internal(_) => {
+            return None;
+        }
     };
     Some(text.to_owned())
 }

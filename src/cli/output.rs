@@ -35,9 +35,8 @@ pub struct Output {
 impl Output {
     /// For this run.
     pub fn new(style: Style, run_id: &str) -> Self {
-        let json = style
-            .json
-            .then(|| Arc::new(JsonLines::new(Box::new(io::stdout()), run_id.to_owned())));
+        let json =
+            style.json.then(|| Arc::new(JsonLines::new(Box::new(io::stdout()), run_id.to_owned())));
         let wants_none = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let has_color =

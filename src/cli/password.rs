@@ -69,9 +69,7 @@ impl NewKey {
         match (self.new_password_file, self.new_key_file) {
             (Some(file), _) => read(context, &KeySource::File(file)),
             (None, Some(file)) => read(context, &KeySource::KeyFile(file)),
-            (None, None) if context.out.can_ask() => {
-                ask::new_password().map(Credential::Password)
-            }
+            (None, None) if context.out.can_ask() => ask::new_password().map(Credential::Password),
             (None, None) => Err(CliError::usage_hint(
                 "no new password is given",
                 "use --new-password-file FILE or --new-key-file FILE",

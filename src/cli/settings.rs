@@ -100,10 +100,8 @@ impl Sources {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
         if let Some(dir) = self.state_dir.clone().or_else(|| variable(STATE_DIR)) {
-            return std::path::absolute(&dir).map_err(|error| CliError::StateDir {
-                path: dir,
-                reason: error.to_string(),
-            });
+            return std::path::absolute(&dir)
+                .map_err(|error| CliError::StateDir { path: dir, reason: error.to_string() });
         }
         let of_file = self.config.as_ref().map(|config| &config.state_dir);
         if let Some(dir) = of_file.filter(|dir| dir.origin == Origin::File) {

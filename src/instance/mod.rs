@@ -4,7 +4,8 @@ pub mod config;
 mod lock;
 mod mount;
 mod run;
+mod standard_dump;
 
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
-pub use run::{PlanOptions, RunError, RunOutcome, plan, run};
+pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};

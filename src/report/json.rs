@@ -119,9 +119,7 @@ impl JsonLines {
             // Names of what is read are not told to programs: they would be a second copy of the tree.
             Event::Working { .. } => Ok(()),
             Event::Notice { item, message } => self.write(state, "notice", &about(item, message)),
-            Event::Warning { item, message } => {
-                self.write(state, "warning", &about(item, message))
-            }
+            Event::Warning { item, message } => self.write(state, "warning", &about(item, message)),
             Event::ItemFailed { item, message } => {
                 let fields = json!({ "item": item, "message": message, "result": "failed" });
                 self.write(state, "item", &fields)
