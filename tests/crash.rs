@@ -18,10 +18,8 @@ use support::{assert_same_tree, backup_of, fill_small, init, open, restore_into,
 
 type Kill = fn(u64) -> Fault;
 
-const KILLS: [(&str, Kill); 2] = [
-    ("before", |call| Fault::KillBefore { call }),
-    ("after", |call| Fault::KillAfter { call }),
-];
+const KILLS: [(&str, Kill); 2] =
+    [("before", |call| Fault::KillBefore { call }), ("after", |call| Fault::KillAfter { call })];
 
 /// All listed snapshots restore, and `check` finds nothing wrong.
 fn assert_sound(repository: &Repository, scratch: &Path, told: &str) {
@@ -86,7 +84,8 @@ fn backup_killed_anywhere_loses_nothing() {
             let told = format!("killed {when} call {call}");
             // With the index of the run that died, and with none at all.
             for state in [Some(state.path()), None] {
-                let repository = open(&store, state).unwrap_or_else(|error| panic!("{told}: {error}"));
+                let repository =
+                    open(&store, state).unwrap_or_else(|error| panic!("{told}: {error}"));
                 assert_sound(&repository, home.path(), &told);
                 let next = backup_of(&repository, &data)
                     .unwrap_or_else(|error| panic!("{told}, next run: {error}"));

@@ -31,7 +31,9 @@ fn listing(root: &Path) -> String {
     while let Some(path) = paths.pop() {
         let meta = fs::symlink_metadata(&path).expect("metadata");
         let (kind, detail) = if meta.is_dir() {
-            paths.extend(fs::read_dir(&path).expect("a directory").map(|e| e.expect("entry").path()));
+            paths.extend(
+                fs::read_dir(&path).expect("a directory").map(|e| e.expect("entry").path()),
+            );
             ("directory", "-".to_owned())
         } else if meta.is_symlink() {
             let target = fs::read_link(&path).expect("a link");

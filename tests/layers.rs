@@ -18,9 +18,11 @@ const LAYERS: &[&[&str]] = &[
 ];
 
 /// Edges that are allowed although they go against the rows, with the reason.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("target", "source", "the metadata a walk reads and a restore writes are the same few functions"),
-];
+const EXCEPTIONS: &[(&str, &str, &str)] = &[(
+    "target",
+    "source",
+    "the metadata a walk reads and a restore writes are the same few functions",
+)];
 
 fn row_of(module: &str) -> Option<usize> {
     LAYERS.iter().position(|row| row.contains(&module))

@@ -42,14 +42,25 @@ fn long_functions(text: &str) -> Vec<(usize, usize)> {
     for (at, line) in lines.iter().enumerate() {
         let code = line.trim_start();
         let indent = line.len() - code.len();
-        let is_function = ["fn ", "pub fn ", "pub(crate) fn ", "pub(super) fn ", "const fn ", "pub const fn ", "async fn "]
-            .iter()
-            .any(|start| code.starts_with(start));
+        let is_function = [
+            "fn ",
+            "pub fn ",
+            "pub(crate) fn ",
+            "pub(super) fn ",
+            "const fn ",
+            "pub const fn ",
+            "async fn ",
+        ]
+        .iter()
+        .any(|start| code.starts_with(start));
         if !is_function {
             continue;
         }
         let close = format!("{}}}", " ".repeat(indent));
-        let end = lines[at..].iter().position(|line| *line == close || line.trim_end().ends_with(';') && line.len() - line.trim_start().len() == indent);
+        let end = lines[at..].iter().position(|line| {
+            *line == close
+                || line.trim_end().ends_with(';') && line.len() - line.trim_start().len() == indent
+        });
         let length = end.unwrap_or(0) + 1;
         if length > MAX_FUNCTION_LINES {
             found.push((at + 1, length));
@@ -100,8 +111,16 @@ fn every_file_says_what_it_is() {
 
 #[test]
 fn the_clock_and_randomness_are_passed_in() {
-    let asks = ["Timestamp::now", "SystemTime::now", "Zoned::now", "Instant::now", "getrandom::fill", "temp_dir()"];
-    let allowed = ["src/clock.rs", "src/crypto/random.rs", "src/cli/", "src/report/", "src/main.rs"];
+    let asks = [
+        "Timestamp::now",
+        "SystemTime::now",
+        "Zoned::now",
+        "Instant::now",
+        "getrandom::fill",
+        "temp_dir()",
+    ];
+    let allowed =
+        ["src/clock.rs", "src/crypto/random.rs", "src/cli/", "src/report/", "src/main.rs"];
     let mut wrong = Vec::new();
     for (name, text) in sources(&["src"]) {
         if allowed.iter().any(|place| name.starts_with(place)) {

@@ -185,7 +185,11 @@ impl<'r> Session<'r> {
     }
 
     /// Stages `bytes` as snapshot `id`.
-    pub(super) fn stage(&self, id: SnapshotId, bytes: &[u8]) -> Result<ObjectName, RepositoryError> {
+    pub(super) fn stage(
+        &self,
+        id: SnapshotId,
+        bytes: &[u8],
+    ) -> Result<ObjectName, RepositoryError> {
         let staged = ObjectName::Staged { session: self.id, snapshot: id };
         {
             let mut state = self.lock();

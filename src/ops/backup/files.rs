@@ -9,8 +9,8 @@ use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
 use crate::snapshot::{Node, NodeReader, encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
-use super::content::ContentStore;
 use super::BackupCounts;
+use super::content::ContentStore;
 
 /// A file changed this recently may change again within the same time stamp: it is not remembered.
 const RACY_NANOS: i128 = 2_000_000_000;
@@ -281,7 +281,9 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 self.counts.warnings += 1;
                 Event::Warning { item, message: "it was gone before it could be opened".to_owned() }
             }
-            Trouble::SkippedSocket => Event::Notice { item, message: "sockets are not stored".to_owned() },
+            Trouble::SkippedSocket => {
+                Event::Notice { item, message: "sockets are not stored".to_owned() }
+            }
             Trouble::SkippedMount => Event::Notice {
                 item,
                 message: "another file system is mounted there, which is not entered".to_owned(),

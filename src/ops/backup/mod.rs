@@ -145,7 +145,8 @@ fn backup_in(
     let clock = Arc::clone(&repository.environment().clock);
     let start = clock.zoned();
     let history = History::of(repository, &plan.instance)?;
-    let roots: Vec<String> = plan.files.iter().map(|input| state_root(&plan.instance, input)).collect();
+    let roots: Vec<String> =
+        plan.files.iter().map(|input| state_root(&plan.instance, input)).collect();
     for root in &roots {
         repository.index().discard_staged(root).map_err(RepositoryError::from)?;
     }
@@ -242,7 +243,8 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
-        let mut reader = StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
+        let mut reader =
+            StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
         let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
         if is_alone && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
@@ -255,8 +257,15 @@ fn gather(
     for input in &plan.files {
         let root = state_root(&plan.instance, input);
         let tree_path = input.tree_path.clone();
-        let mut visitor =
-            FileVisitor::new(ingest, session, &mut content, observer, &mut counts, root, tree_path)?;
+        let mut visitor = FileVisitor::new(
+            ingest,
+            session,
+            &mut content,
+            observer,
+            &mut counts,
+            root,
+            tree_path,
+        )?;
         observer.event(&Event::Working { item: display_path(&input.tree_path) });
         match walk(&input.path, &input.options, &mut visitor) {
             Ok(()) => {}

@@ -41,9 +41,8 @@ impl Scaffold {
         let last = components.pop().ok_or_else(taken)?;
         let mut directory = &mut self.root;
         for name in components {
-            let place = directory
-                .entry(name.to_vec())
-                .or_insert_with(|| Place::Directory(BTreeMap::new()));
+            let place =
+                directory.entry(name.to_vec()).or_insert_with(|| Place::Directory(BTreeMap::new()));
             match place {
                 Place::Directory(entries) => directory = entries,
                 Place::Leaf(_) => return Err(taken()),

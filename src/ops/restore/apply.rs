@@ -3,17 +3,18 @@
 //! A file appears under its name only when all of it is written. Further names of a hard-linked file
 //! come after all files, and the metadata of directories last, deepest first.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::browse::display_path;
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
-use crate::snapshot::{ChunkRef, Extent, Node, NodeKind};
+use crate::snapshot::{ChunkRef, Node, NodeKind};
 use crate::target::files::{Created, FileWriter, FilesTarget, TargetOptions};
 
 use super::plan::{Pending, Start, TREE_CACHE, join};
@@ -26,18 +27,19 @@ const CONTENT_CACHE: usize = 48 << 20;
 const AHEAD: usize = 64;
 
 /// A file being written by several threads.
-struct OpenFile {
+struct OpenFile<'t> {
     path: Vec<u8>,
     node: Node,
-    writer: FileWriter,
+    /// Until the file is finished or given up.
+    writer: RwLock<Option<FileWriter<'t>>>,
     /// Pieces not yet written, and one while they are still being handed out.
     open_pieces: AtomicUsize,
     has_failed: AtomicBool,
 }
 
 /// One chunk of a file.
-struct Piece {
-    file: Arc<OpenFile>,
+struct Piece<'t> {
+    file: Arc<OpenFile<'t>>,
     /// Where it begins in the stream of the file's content.
     offset: u64,
     chunk: ChunkRef,
@@ -63,7 +65,7 @@ impl Shared<'_> {
         self.observer.event(&Event::ItemFailed { item, message: message.to_owned() });
     }
 
-    fn write_pieces(&self, pieces: &Receiver<Piece>) {
+    fn write_pieces(&self, pieces: &Receiver<Piece<'_>>) {
         for piece in pieces {
             let file = &piece.file;
             if !file.has_failed.load(Ordering::Relaxed) && !self.stop.is_stopped() {
@@ -75,38 +77,36 @@ impl Shared<'_> {
         }
     }
 
-    fn write_piece(&self, piece: &Piece) -> Result<(), String> {
+    fn write_piece(&self, piece: &Piece<'_>) -> Result<(), String> {
         let bytes = self.fetcher.chunk(&piece.chunk).map_err(|error| error.to_string())?;
         let len = bytes.len() as u64;
-        match &piece.file.node.extents {
-            None => piece.file.writer.write_at(piece.offset, &bytes).map_err(|e| e.to_string())?,
-            Some(extents) => {
-                for (at, part) in in_extents(extents, piece.offset, &bytes) {
-                    piece.file.writer.write_at(at, part).map_err(|error| error.to_string())?;
-                }
-            }
+        let writer = piece.file.writer.read().unwrap_or_else(PoisonError::into_inner);
+        if let Some(writer) = writer.as_ref() {
+            writer.write_at(piece.offset, &bytes).map_err(|error| error.to_string())?;
         }
         self.bytes.fetch_add(len, Ordering::Relaxed);
         self.observer.event(&Event::Progress { bytes: len, items: 0 });
         Ok(())
     }
 
-    fn fail_file(&self, file: &OpenFile, message: &str) {
+    fn fail_file(&self, file: &OpenFile<'_>, message: &str) {
         if !file.has_failed.swap(true, Ordering::SeqCst) {
             self.failed(&file.path, message);
         }
     }
 
     /// Lets go of one piece; whoever lets go of the last finishes the file.
-    fn release(&self, file: &Arc<OpenFile>) {
+    fn release(&self, file: &Arc<OpenFile<'_>>) {
         if file.open_pieces.fetch_sub(1, Ordering::SeqCst) != 1 {
             return;
         }
+        let writer = file.writer.write().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(writer) = writer else { return };
         if file.has_failed.load(Ordering::SeqCst) || self.stop.is_stopped() {
-            file.writer.abandon();
+            // Dropped unfinished, it leaves nothing behind.
             return;
         }
-        match file.writer.finish(&file.node) {
+        match writer.finish(&file.node) {
             Ok(()) => {
                 self.outcome().files += 1;
                 self.observer.event(&Event::Progress { bytes: 0, items: 1 });
@@ -114,32 +114,6 @@ impl Shared<'_> {
             Err(error) => self.fail_file(file, &error.to_string()),
         }
     }
-}
-
-/// The parts of `bytes`, which lie at `offset` of a sparse file's data, and where they go.
-pub(super) fn in_extents<'b>(
-    extents: &[Extent],
-    offset: u64,
-    bytes: &'b [u8],
-) -> Vec<(u64, &'b [u8])> {
-    let mut parts = Vec::new();
-    let mut before = 0u64;
-    let end = offset.saturating_add(bytes.len() as u64);
-    for extent in extents {
-        let (from, to) = (before.max(offset), before.saturating_add(extent.len).min(end));
-        if from < to {
-            let start = usize::try_from(from - offset).unwrap_or(usize::MAX);
-            let stop = usize::try_from(to - offset).unwrap_or(usize::MAX);
-            if let Some(part) = bytes.get(start..stop) {
-                parts.push((extent.offset.saturating_add(from - before), part));
-            }
-        }
-        before = before.saturating_add(extent.len);
-        if before >= end {
-            break;
-        }
-    }
-    parts
 }
 
 /// Does what the plan says. One entry that cannot be restored does not stop the others.
@@ -156,9 +130,10 @@ pub fn apply(
             overwrite: plan.options.overwrite,
             sparse: plan.options.sparse,
             numeric_owner: plan.options.numeric_owner,
+            delete: plan.options.delete,
             ..TargetOptions::default()
         },
-        Arc::clone(observer),
+        observer.as_ref(),
     )?;
     let content = Fetcher::new(repository, CONTENT_CACHE);
     let trees = Fetcher::new(repository, TREE_CACHE);
@@ -185,15 +160,16 @@ pub fn apply(
             shared: &shared,
             selection: &selection,
             pieces,
-            first_links: HashMap::new(),
             further_links: Vec::new(),
             directories: Vec::new(),
         };
-        writer.run().map(|()| (writer.first_links, writer.further_links, writer.directories))
+        writer.run().map(|()| (writer.further_links, writer.directories))
     });
-    let (first_links, further_links, directories) = walked?;
-    for (path, group) in further_links {
-        link_further(&target, &shared, &path, first_links.get(&group));
+    let (further_links, directories) = walked?;
+    for (path, node) in further_links {
+        if let Err(error) = target.make_other(&path, &node) {
+            shared.failed(&path, &error.to_string());
+        }
     }
     for (path, node) in directories.iter().rev() {
         if let Err(error) = target.finish_directory(path, node) {
@@ -207,36 +183,24 @@ pub fn apply(
     outcome.bytes = shared.bytes.load(Ordering::Relaxed);
     observer.event(&Event::StepFinished { step: "restore" });
     if plan.options.verify {
-        verify::verify(repository, plan, &trees, &target, stop, observer, &mut outcome)?;
+        verify::verify(repository, plan, &trees, stop, observer, &mut outcome)?;
     }
     Ok(outcome)
-}
-
-fn link_further(target: &FilesTarget, shared: &Shared<'_>, path: &[u8], first: Option<&Vec<u8>>) {
-    let linked: Result<(), String> = match first {
-        Some(first) => target.make_hard_link(path, first).map_err(|error| error.to_string()),
-        None => Err("the file it is a further name of was not restored".to_owned()),
-    };
-    if let Err(message) = linked {
-        shared.failed(path, &message);
-    }
 }
 
 /// The thread that walks.
 struct Writer<'w, 'a> {
     plan: &'w RestorePlan,
-    target: &'w FilesTarget,
+    target: &'w FilesTarget<'w>,
     trees: &'w Fetcher<'a>,
     shared: &'w Shared<'a>,
     selection: &'w Selection,
-    pieces: Sender<Piece>,
-    /// Path of the first name of each hard link group.
-    first_links: HashMap<u64, Vec<u8>>,
-    further_links: Vec<(Vec<u8>, u64)>,
+    pieces: Sender<Piece<'w>>,
+    further_links: Vec<(Vec<u8>, Node)>,
     directories: Vec<(Vec<u8>, Node)>,
 }
 
-impl Writer<'_, '_> {
+impl<'w> Writer<'w, '_> {
     fn run(&mut self) -> Result<(), RestoreError> {
         match Start::of(self.trees, &self.plan.snapshot, &self.plan.options)? {
             Start::Entry(node) => self.entry(Vec::new(), *node),
@@ -279,9 +243,8 @@ impl Writer<'_, '_> {
             Err(error) => return Err(error),
         }
         if deletes {
-            let is_excluded =
-                |path: &[u8], is_directory| self.selection.is_excluded(path, is_directory);
-            if let Err(error) = self.target.remove_extra(&directory.path, &names, &is_excluded) {
+            self.keep_excluded(&directory.path, &mut names);
+            if let Err(error) = self.target.remove_extra(&directory.path, &names) {
                 self.shared.failed(&directory.path, &error.to_string());
             }
         }
@@ -302,7 +265,7 @@ impl Writer<'_, '_> {
         let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
         if let (true, Some(content)) = (is_directory, node.content.take()) {
             if is_wanted {
-                match self.target.make_directory(&path, &node) {
+                match self.target.make_directory(&path) {
                     Ok(()) => self.directories.push((path.clone(), node)),
                     Err(error) => {
                         self.shared.failed(&path, &error.to_string());
@@ -325,17 +288,32 @@ impl Writer<'_, '_> {
         if is_wanted || directory.is_empty() {
             return Ok(());
         }
-        Ok(self.target.make_parents(directory)?)
+        for (at, byte) in directory.iter().enumerate() {
+            if *byte == b'/' {
+                self.target.make_directory(&directory[..at])?;
+            }
+        }
+        Ok(self.target.make_directory(directory)?)
+    }
+
+    /// What the exclude patterns leave out of the restore is not removed from the target either.
+    fn keep_excluded(&self, directory: &[u8], names: &mut BTreeSet<Vec<u8>>) {
+        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(directory));
+        let Ok(entries) = std::fs::read_dir(place) else { return };
+        for entry in entries.flatten() {
+            let name = entry.file_name().as_bytes().to_vec();
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if self.selection.is_excluded(&join(directory, &name), is_directory) {
+                names.insert(name);
+            }
+        }
     }
 
     fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
         let path = if path.is_empty() { node.name.clone() } else { path };
-        if let Some(group) = node.hard_link {
-            if node.is_further_link {
-                self.further_links.push((path, group));
-                return Ok(());
-            }
-            self.first_links.insert(group, path.clone());
+        if node.is_further_link {
+            self.further_links.push((path, node));
+            return Ok(());
         }
         if node.kind != NodeKind::File {
             if let Err(error) = self.target.make_other(&path, &node) {
@@ -356,14 +334,17 @@ impl Writer<'_, '_> {
         }
     }
 
-    fn hand_out(&self, path: Vec<u8>, mut node: Node, writer: FileWriter) -> Result<(), RestoreError> {
-        let content = node.content.take().unwrap_or_default();
-        let size = node.sparse_size.unwrap_or(content.len);
-        node.sparse_size = Some(size);
+    fn hand_out(
+        &self,
+        path: Vec<u8>,
+        node: Node,
+        writer: FileWriter<'w>,
+    ) -> Result<(), RestoreError> {
+        let content = node.content.clone().unwrap_or_default();
         let file = Arc::new(OpenFile {
             path,
             node,
-            writer,
+            writer: RwLock::new(Some(writer)),
             open_pieces: AtomicUsize::new(1),
             has_failed: AtomicBool::new(false),
         });
@@ -388,19 +369,5 @@ impl Writer<'_, '_> {
         }
         self.shared.release(&file);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn data_goes_to_its_extents() {
-        let extents = [Extent { offset: 10, len: 4 }, Extent { offset: 100, len: 6 }];
-        assert_eq!(in_extents(&extents, 0, b"abcd"), [(10, &b"abcd"[..])]);
-        assert_eq!(in_extents(&extents, 2, b"cdEF"), [(12, &b"cd"[..]), (100, b"EF")]);
-        assert_eq!(in_extents(&extents, 6, b"GHIJ"), [(102, &b"GHIJ"[..])]);
-        assert!(in_extents(&extents, 10, b"x").is_empty());
     }
 }

@@ -108,4 +108,3 @@ pub enum RestoreError {
         needed: u64,
     },
 }
-

@@ -104,11 +104,9 @@ pub fn plan(
     let plan = planner.plan;
     let needed = plan.bytes.saturating_sub(planner.freed);
     match plan.free_bytes {
-        Some(free) if free < needed => Err(RestoreError::NoSpace {
-            target: target.display().to_string(),
-            free,
-            needed,
-        }),
+        Some(free) if free < needed => {
+            Err(RestoreError::NoSpace { target: target.display().to_string(), free, needed })
+        }
         _ => Ok(plan),
     }
 }

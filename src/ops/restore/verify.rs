@@ -1,13 +1,13 @@
 //! Reads everything back and compares it with what the snapshot says, by the chunks' own ids.
 
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::browse::display_path;
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
 use crate::snapshot::{Extent, Node, NodeKind, StreamRef};
-use crate::target::files::FilesTarget;
 
 use super::plan::{Start, join};
 use super::select::Selection;
@@ -18,14 +18,14 @@ pub(super) fn verify(
     repository: &Repository,
     plan: &RestorePlan,
     trees: &Fetcher<'_>,
-    target: &FilesTarget,
     stop: &StopFlag,
     observer: &Arc<dyn Observer>,
     outcome: &mut RestoreOutcome,
 ) -> Result<(), RestoreError> {
     observer.event(&Event::StepStarted { step: "verify", total_bytes: Some(plan.bytes) });
     let selection = Selection::new(&plan.options)?;
-    let mut verifier = Verifier { repository, trees, target, observer, outcome, buffer: Vec::new() };
+    let mut verifier =
+        Verifier { repository, trees, target: &plan.target, observer, outcome, buffer: Vec::new() };
     match Start::of(trees, &plan.snapshot, &plan.options)? {
         Start::Entry(node) => verifier.file(&node.name.clone(), &node),
         Start::Directory(first) => {
@@ -59,7 +59,7 @@ pub(super) fn verify(
 struct Verifier<'v, 'r> {
     repository: &'v Repository,
     trees: &'v Fetcher<'r>,
-    target: &'v FilesTarget,
+    target: &'v std::path::Path,
     observer: &'v Arc<dyn Observer>,
     outcome: &'v mut RestoreOutcome,
     buffer: Vec<u8>,
@@ -85,7 +85,8 @@ impl Verifier<'_, '_> {
     }
 
     fn compare(&mut self, path: &[u8], node: &Node, content: &StreamRef) -> Result<u64, String> {
-        let mut file = self.target.open_restored(path).map_err(|error| error.to_string())?;
+        let path = self.target.join(std::ffi::OsStr::from_bytes(path));
+        let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
         let len = file.metadata().map_err(|error| error.to_string())?.len();
         if len != node.size() {
             return Err(format!("it has {len} bytes instead of {}", node.size()));
@@ -97,8 +98,9 @@ impl Verifier<'_, '_> {
         while let Some(chunk) = walk.next_chunk().map_err(|error| error.to_string())? {
             self.buffer.clear();
             self.buffer.resize(usize::try_from(chunk.len).unwrap_or(usize::MAX), 0);
-            let parts = super::apply::in_extents(extents, offset, &self.buffer);
-            let ranges: Vec<(u64, usize)> = parts.iter().map(|(at, part)| (*at, part.len())).collect();
+            let parts = in_extents(extents, offset, &self.buffer);
+            let ranges: Vec<(u64, usize)> =
+                parts.iter().map(|(at, part)| (*at, part.len())).collect();
             let mut filled = 0;
             for (at, len) in ranges {
                 file.seek(SeekFrom::Start(at)).map_err(|error| error.to_string())?;
@@ -113,5 +115,41 @@ impl Verifier<'_, '_> {
             self.observer.event(&Event::Progress { bytes: u64::from(chunk.len), items: 0 });
         }
         Ok(offset)
+    }
+}
+
+/// The parts of `bytes`, which lie at `offset` of a sparse file's data, and where they go.
+fn in_extents<'b>(extents: &[Extent], offset: u64, bytes: &'b [u8]) -> Vec<(u64, &'b [u8])> {
+    let mut parts = Vec::new();
+    let mut before = 0u64;
+    let end = offset.saturating_add(bytes.len() as u64);
+    for extent in extents {
+        let (from, to) = (before.max(offset), before.saturating_add(extent.len).min(end));
+        if from < to {
+            let start = usize::try_from(from - offset).unwrap_or(usize::MAX);
+            let stop = usize::try_from(to - offset).unwrap_or(usize::MAX);
+            if let Some(part) = bytes.get(start..stop) {
+                parts.push((extent.offset.saturating_add(from - before), part));
+            }
+        }
+        before = before.saturating_add(extent.len);
+        if before >= end {
+            break;
+        }
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn data_goes_to_its_extents() {
+        let extents = [Extent { offset: 10, len: 4 }, Extent { offset: 100, len: 6 }];
+        assert_eq!(in_extents(&extents, 0, b"abcd"), [(10, &b"abcd"[..])]);
+        assert_eq!(in_extents(&extents, 2, b"cdEF"), [(12, &b"cd"[..]), (100, b"EF")]);
+        assert_eq!(in_extents(&extents, 6, b"GHIJ"), [(102, &b"GHIJ"[..])]);
+        assert!(in_extents(&extents, 10, b"x").is_empty());
     }
 }
