@@ -1,5 +1,9 @@
 //! Encrypted, deduplicating snapshots of web applications and their databases.
 
+// Test support that is shared with the tests of the public interface names us as they do.
+#[cfg(test)]
+extern crate self as mrs_backup;
+
 pub mod chunker;
 pub mod cli;
 pub mod clock;

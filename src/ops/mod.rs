@@ -16,3 +16,8 @@ pub mod rebuild;
 pub mod restore;
 pub mod stats;
 mod tree;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

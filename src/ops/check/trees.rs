@@ -87,7 +87,7 @@ impl Trouble {
         }
         if let Some(first) = &self.first_missing {
             parts.push(format!(
-                "{} chunks of its files are in no pack, the first of `{first}`",
+                "{} chunks of its files are in no pack, the first of `/{first}`",
                 self.missing
             ));
         }
@@ -173,8 +173,16 @@ impl TreeCheck<'_, '_> {
     }
 }
 
+/// Nothing to add up: the walk itself is the point.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen;
+
+impl std::ops::AddAssign for Seen {
+    fn add_assign(&mut self, _: Self) {}
+}
+
 impl Folder for TreeCheck<'_, '_> {
-    type Total = u64;
+    type Total = Seen;
 
     fn open(&mut self, path: &[u8], directory: &StreamRef) -> Result<(), RepositoryError> {
         self.findings.count(|counts| counts.directories += 1);
@@ -186,25 +194,27 @@ impl Folder for TreeCheck<'_, '_> {
         Ok(())
     }
 
-    fn entry(&mut self, path: &[u8], node: &Node) -> Result<u64, RepositoryError> {
+    fn entry(&mut self, path: &[u8], node: &Node) -> Result<Seen, RepositoryError> {
         let is_directory = node.kind == crate::snapshot::NodeKind::Directory;
-        let Some(content) = node.content.as_ref().filter(|_| !is_directory) else { return Ok(1) };
+        let Some(content) = node.content.as_ref().filter(|_| !is_directory) else {
+            return Ok(Seen);
+        };
         self.findings.count(|counts| counts.files += 1);
         if content.depth > 0 && !self.streams.insert(TreeKey::of(content)) {
-            return Ok(1);
+            return Ok(Seen);
         }
         let path: Rc<[u8]> = join(path, &node.name).into();
         self.walk(&path, content, |check, chunk| {
             check.batch.push((chunk, Rc::clone(&path)));
             if check.batch.len() >= BATCH { check.look_up() } else { Ok(()) }
         })?;
-        Ok(1)
+        Ok(Seen)
     }
 
-    fn unreadable(&mut self, path: &[u8], error: RepositoryError) -> Result<u64, RepositoryError> {
+    fn unreadable(&mut self, path: &[u8], error: RepositoryError) -> Result<Seen, RepositoryError> {
         self.lost.has_unreadable = true;
         self.lost.has_missing_chunks |= matches!(error, RepositoryError::MissingChunk { .. });
         self.trouble.unreadable(path, &error);
-        Ok(0)
+        Ok(Seen)
     }
 }
