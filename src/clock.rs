@@ -44,6 +44,31 @@ impl Clock for SystemClock {
     }
 }
 
+/// The system's clock, read in a zone of its own.
+#[derive(Debug, Clone)]
+pub struct LocalClock(TimeZone);
+
+impl LocalClock {
+    /// The system's clock in `zone`.
+    pub const fn new(zone: TimeZone) -> Self {
+        Self(zone)
+    }
+}
+
+impl Clock for LocalClock {
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    fn zone(&self) -> TimeZone {
+        self.0.clone()
+    }
+
+    fn elapsed(&self) -> Duration {
+        SystemClock.elapsed()
+    }
+}
+
 /// A clock that stands still until it is told otherwise, for tests.
 #[derive(Debug)]
 pub struct FixedClock {

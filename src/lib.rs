@@ -5,15 +5,16 @@
 extern crate self as mrs_backup;
 
 pub mod chunker;
+pub mod cli;
 pub mod clock;
 pub mod crypto;
 pub mod event;
 pub mod id;
 pub mod index;
-
 pub mod instance;
 pub mod ops;
 pub mod pack;
+pub mod report;
 pub mod repository;
 pub mod snapshot;
 pub mod source;

@@ -22,7 +22,7 @@ use crate::crypto::Secret;
 use crate::source::postgres::PostgresSettings;
 
 pub use diagnose::ConfigError;
-pub use environment::{Access, Flags};
+pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use show::Shown;
 

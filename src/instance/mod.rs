@@ -1,3 +1,11 @@
-//! What is backed up: instances and their configuration.
+//! What is backed up: instances, their configuration, and their nightly run.
 
 pub mod config;
+mod lock;
+mod mount;
+mod run;
+mod standard_dump;
+
+pub use lock::{InstanceLock, LockError, lock};
+pub use mount::{MountError, require_mount};
+pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};

@@ -27,7 +27,7 @@ mod recording;
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
 pub use local::LocalStore;
-pub use location::{Location, open_store};
+pub use location::{Location, UnknownScheme, open_store};
 pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
 pub use recording::{Call, Recording};

@@ -144,7 +144,7 @@ fn key(
 }
 
 /// Words as a shell would split them, but nothing else a shell does. `None` if a quote stays open.
-pub(super) fn split_words(text: &str) -> Option<Vec<String>> {
+pub fn split_words(text: &str) -> Option<Vec<String>> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

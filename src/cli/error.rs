@@ -1,0 +1,273 @@
+//! Errors of all layers, each with its exit code and the command to run next.
+//!
+//! The matches are exhaustive on purpose: a new error of a layer below does not compile until
+//! somebody decided here how the program ends by it.
+
+use std::fmt::Display;
+use std::io;
+use std::path::PathBuf;
+
+use crate::crypto::slot::SlotError;
+use crate::index::IndexError;
+use crate::instance::config::{ConfigError, KeyError};
+use crate::instance::{LockError, MountError, RunError};
+use crate::ops::backup::BackupError;
+use crate::ops::browse::BrowseError;
+use crate::ops::dump::DumpError;
+use crate::ops::restore::RestoreError;
+use crate::report::clean;
+use crate::repository::RepositoryError;
+use crate::snapshot::SelectError;
+use crate::source::SourceError;
+use crate::source::files::ExcludeError;
+use crate::store::{StoreError, UnknownScheme};
+
+use super::exit::Exit;
+
+/// Why a command did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// Options that make no sense (together), or something that has to be given and is not.
+    #[error("{message}")]
+    Usage {
+        /// What is wrong.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Reading or writing failed.
+    #[error("cannot {doing}: {reason}")]
+    Io {
+        /// What was being done.
+        doing: String,
+        /// What the system says.
+        reason: String,
+    },
+    /// Whoever reads our standard output has gone.
+    #[error("standard output is closed")]
+    ClosedPipe,
+    /// Somebody asked to stop.
+    #[error("stopped on request")]
+    Interrupted,
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A password or key cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The repository failed.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// A location is none.
+    #[error(transparent)]
+    Location(#[from] UnknownScheme),
+    /// The disk of the repository is not there.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Somebody works on the instance.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// No snapshot.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// No snapshot of an instance.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// No restore.
+    #[error(transparent)]
+    Restore(#[from] RestoreError),
+    /// No single snapshot is meant.
+    #[error(transparent)]
+    Select(#[from] SelectError),
+    /// A path in a snapshot.
+    #[error(transparent)]
+    Browse(#[from] BrowseError),
+    /// A file in a snapshot.
+    #[error(transparent)]
+    Dump(#[from] DumpError),
+    /// A source cannot be used.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// A pattern is none.
+    #[error(transparent)]
+    Exclude(#[from] ExcludeError),
+    /// The disk has no room for an index, a lock or the like.
+    #[error("cannot make the state directory {}: {reason}", path.display())]
+    StateDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        Self::Repository(error.into())
+    }
+}
+
+impl From<IndexError> for CliError {
+    fn from(error: IndexError) -> Self {
+        Self::Repository(error.into())
+    }
+}
+
+impl CliError {
+    /// It was asked wrongly.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// It was asked wrongly, and `hint` is what to do.
+    pub fn usage_hint(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: Some(hint.into()) }
+    }
+
+    /// Reading or writing failed.
+    pub fn io(doing: impl Into<String>, error: &dyn Display) -> Self {
+        Self::Io { doing: doing.into(), reason: error.to_string() }
+    }
+
+    /// Writing to standard output failed.
+    pub fn output(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ClosedPipe,
+            _ => Self::io("write to standard output", &error),
+        }
+    }
+
+    /// The message, on one line, with the causes that are not in it yet.
+    pub fn message(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let message = error.to_string();
+            if !text.contains(&message) {
+                text = format!("{text}: {message}");
+            }
+            cause = error.source();
+        }
+        clean(&text.replace('\n', "; "))
+    }
+
+    /// How the program ends by it.
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Usage { .. }
+            | Self::Config(_)
+            | Self::Key(_)
+            | Self::Location(_)
+            | Self::Exclude(_) => Exit::Usage,
+            Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => Exit::Failed,
+            Self::ClosedPipe => Exit::Ok,
+            Self::Interrupted => Exit::Interrupted,
+            Self::Repository(error) => repository_exit(error),
+            Self::Lock(error) => lock_exit(error),
+            Self::Backup(error) => backup_exit(error),
+            Self::Run(error) => run_exit(error),
+            Self::Restore(error) => restore_exit(error),
+            Self::Select(SelectError::None(_)) => Exit::Failed,
+            Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
+            Self::Browse(error) => browse_exit(error),
+            Self::Dump(DumpError::Browse(error)) => browse_exit(error),
+            Self::Dump(DumpError::Output { error, .. }) => match error.kind() {
+                io::ErrorKind::BrokenPipe => Exit::Ok,
+                _ => Exit::Failed,
+            },
+            Self::Dump(DumpError::NotAFile { .. }) => Exit::Usage,
+            Self::Source(error) => source_exit(error),
+        }
+    }
+
+    /// The command to run next, or what else to do.
+    pub fn hint(&self) -> Option<String> {
+        super::hint::of(self)
+    }
+}
+
+fn repository_exit(error: &RepositoryError) -> Exit {
+    use RepositoryError as E;
+    match error {
+        E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
+        E::WrongPassword { .. } => Exit::WrongPassword,
+        E::Interrupted => Exit::Interrupted,
+        E::Slot(SlotError::ShortKeyFile { .. } | SlotError::OutOfBounds { .. }) => Exit::Usage,
+        E::Slot(
+            SlotError::Malformed(_)
+            | SlotError::NoMemory { .. }
+            | SlotError::OtherRepository
+            | SlotError::Damaged,
+        ) => Exit::Failed,
+        E::Slot(SlotError::WrongPassword) => Exit::WrongPassword,
+        E::Store(_)
+        | E::Index(_)
+        | E::NotEmpty { .. }
+        | E::UnknownVersion { .. }
+        | E::NoKeySlot { .. }
+        | E::OtherRepository { .. }
+        | E::Damaged { .. }
+        | E::MissingChunk { .. }
+        | E::UnreadableChunk { .. }
+        | E::DamagedTree { .. }
+        | E::Seal(_)
+        | E::Envelope(_)
+        | E::SessionExpired
+        | E::ChunksLost { .. }
+        | E::Internal(_) => Exit::Failed,
+    }
+}
+
+fn lock_exit(error: &LockError) -> Exit {
+    match error {
+        LockError::Held { .. } => Exit::Locked,
+        LockError::Io { .. } => Exit::Failed,
+        LockError::Interrupted => Exit::Interrupted,
+    }
+}
+
+fn backup_exit(error: &BackupError) -> Exit {
+    match error {
+        BackupError::Repository(error) => repository_exit(error),
+        BackupError::Source(_) => Exit::Failed,
+        BackupError::PlaceTaken(_) | BackupError::Nothing => Exit::Usage,
+    }
+}
+
+fn run_exit(error: &RunError) -> Exit {
+    match error {
+        RunError::Lock(error) => lock_exit(error),
+        RunError::Backup(error) => backup_exit(error),
+        RunError::Exclude(_) | RunError::Key(_) => Exit::Usage,
+        RunError::Source(error) => source_exit(error),
+        RunError::NothingThere { .. } => Exit::Failed,
+    }
+}
+
+fn restore_exit(error: &RestoreError) -> Exit {
+    match error {
+        RestoreError::Repository(error) => repository_exit(error),
+        RestoreError::Pattern(_) => Exit::Usage,
+        RestoreError::Target(_) | RestoreError::NotFound(_) | RestoreError::NoSpace { .. } => {
+            Exit::Failed
+        }
+    }
+}
+
+fn browse_exit(error: &BrowseError) -> Exit {
+    match error {
+        BrowseError::Repository(error) => repository_exit(error),
+        BrowseError::Pattern { .. } => Exit::Usage,
+        BrowseError::NotFound { .. } | BrowseError::NotADirectory { .. } => Exit::Failed,
+    }
+}
+
+fn source_exit(error: &SourceError) -> Exit {
+    match error {
+        SourceError::Name { .. } | SourceError::Settings { .. } => Exit::Usage,
+        SourceError::Start { .. }
+        | SourceError::Database { .. }
+        | SourceError::OldProgram { .. } => Exit::Failed,
+        SourceError::Stopped { .. } => Exit::Interrupted,
+    }
+}

@@ -1,0 +1,103 @@
+//! Exit codes: restic's, extended.
+
+/// How the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Exit {
+    /// Everything was done.
+    Ok,
+    /// It was not done; or a check found damage.
+    Failed,
+    /// It was asked wrongly: options, configuration.
+    Usage,
+    /// A snapshot was made but lacks something; or some items were not restored.
+    Incomplete,
+    /// There is no repository (of ours).
+    NoRepository,
+    /// Somebody else works on the instance.
+    Locked,
+    /// The password or key file opens nothing.
+    WrongPassword,
+    /// Somebody asked to stop.
+    Interrupted,
+}
+
+impl Exit {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Ok,
+        Self::Failed,
+        Self::Usage,
+        Self::Incomplete,
+        Self::NoRepository,
+        Self::Locked,
+        Self::WrongPassword,
+        Self::Interrupted,
+    ];
+
+    /// The number for the shell.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Incomplete => 3,
+            Self::NoRepository => 10,
+            Self::Locked => 11,
+            Self::WrongPassword => 12,
+            Self::Interrupted => 130,
+        }
+    }
+
+    /// The word in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Incomplete => "incomplete",
+            Self::Interrupted => "interrupted",
+            Self::Failed
+            | Self::Usage
+            | Self::NoRepository
+            | Self::Locked
+            | Self::WrongPassword => "failed",
+        }
+    }
+
+    /// The one that stands for both: what failed counts more than what is incomplete, and two
+    /// different failures are just a failure.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (one, two) if one == two => one,
+            (Self::Interrupted, _) | (_, Self::Interrupted) => Self::Interrupted,
+            (Self::Ok, other) | (other, Self::Ok) => other,
+            (Self::Incomplete, other) | (other, Self::Incomplete) => other,
+            _ => Self::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_told_apart() {
+        let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 130]);
+    }
+
+    #[test]
+    fn the_worse_one_stands_for_both() {
+        for one in Exit::ALL {
+            assert_eq!(one.and(one), one);
+            assert_eq!(one.and(Exit::Ok), one);
+            for two in Exit::ALL {
+                assert_eq!(one.and(two), two.and(one));
+            }
+        }
+        assert_eq!(Exit::Incomplete.and(Exit::Locked), Exit::Locked);
+        assert_eq!(Exit::NoRepository.and(Exit::Locked), Exit::Failed);
+    }
+}

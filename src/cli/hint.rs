@@ -1,0 +1,110 @@
+//! What to do next, by error.
+
+use crate::instance::{LockError, RunError};
+use crate::ops::backup::BackupError;
+use crate::ops::browse::BrowseError;
+use crate::ops::dump::DumpError;
+use crate::ops::restore::RestoreError;
+use crate::repository::RepositoryError;
+use crate::snapshot::SelectError;
+use crate::store::StoreErrorKind;
+
+use super::CliError;
+
+/// The hint for `error`, if there is one that helps.
+pub fn of(error: &CliError) -> Option<String> {
+    let text = match error {
+        CliError::Usage { hint, .. } => return hint.clone(),
+        CliError::Repository(error) => return repository(error),
+        CliError::Backup(error) => return backup(error),
+        CliError::Run(RunError::Backup(error)) => return backup(error),
+        CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
+        CliError::Restore(RestoreError::Repository(error)) => return repository(error),
+        CliError::Browse(error) | CliError::Dump(DumpError::Browse(error)) => return browse(error),
+        CliError::Config(_) => "mrs-backup config validate",
+        CliError::Location(_) => "name a directory: --repo /path/to/repository",
+        CliError::Mount(_) => {
+            "mount the disk and run this again; nothing was written to the directory below it"
+        }
+        CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Select(SelectError::None(_)) => "mrs-backup snapshots",
+        CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
+        CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
+        CliError::Restore(RestoreError::NoSpace { .. }) => {
+            "restore less with --path or --include, or into a directory on another disk"
+        }
+        CliError::Dump(DumpError::NotAFile { .. }) => {
+            "mrs-backup restore SNAPSHOT TARGET --path PATH"
+        }
+        CliError::Io { .. }
+        | CliError::ClosedPipe
+        | CliError::Interrupted
+        | CliError::Key(_)
+        | CliError::Run(_)
+        | CliError::Restore(_)
+        | CliError::Dump(_)
+        | CliError::Source(_)
+        | CliError::Exclude(_) => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn repository(error: &RepositoryError) -> Option<String> {
+    use RepositoryError as E;
+    let text = match error {
+        E::NoRepository { .. } => {
+            "to make a new, empty repository there: mrs-backup init; nothing was written"
+        }
+        E::Restic { .. } => {
+            "to take its snapshots over: mrs-backup migrate restic; nothing was written"
+        }
+        E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
+        E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
+        E::UnknownVersion { .. } => "install a newer mrs-backup",
+        E::Index(_) => "mrs-backup index rebuild",
+        E::MissingChunk { .. } => "mrs-backup index rebuild --from-packs, then mrs-backup check",
+        E::Damaged { .. }
+        | E::UnreadableChunk { .. }
+        | E::DamagedTree { .. }
+        | E::NoKeySlot { .. } => "mrs-backup check --read-data",
+        E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
+        E::Store(error) => match error.kind {
+            StoreErrorKind::NoSpace => "free some room there and run the same command again",
+            StoreErrorKind::Denied => "check who may read and write there",
+            StoreErrorKind::Temporary => "run the same command again",
+            _ => return None,
+        },
+        E::Interrupted => "run the same command again; what is already stored is not stored again",
+        E::OtherRepository { .. } | E::Seal(_) | E::Envelope(_) | E::Slot(_) | E::Internal(_) => {
+            return None;
+        }
+    };
+    Some(text.to_owned())
+}
+
+fn backup(error: &BackupError) -> Option<String> {
+    match error {
+        BackupError::Repository(error) => repository(error),
+        BackupError::PlaceTaken(_) => Some("back them up one by one".to_owned()),
+        BackupError::Nothing => Some("mrs-backup backup --help".to_owned()),
+        BackupError::Source(_) => None,
+    }
+}
+
+fn lock(error: &LockError) -> Option<String> {
+    match error {
+        LockError::Held { .. } => Some("wait for it: --lock-wait 15m".to_owned()),
+        LockError::Io { .. } => Some("choose another directory with --state-dir DIR".to_owned()),
+        LockError::Interrupted => None,
+    }
+}
+
+fn browse(error: &BrowseError) -> Option<String> {
+    match error {
+        BrowseError::Repository(error) => repository(error),
+        BrowseError::NotFound { .. } | BrowseError::NotADirectory { .. } => {
+            Some("mrs-backup ls SNAPSHOT, or mrs-backup find NAME".to_owned())
+        }
+        BrowseError::Pattern { .. } => None,
+    }
+}

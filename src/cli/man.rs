@@ -1,0 +1,40 @@
+//! `man`: manual pages.
+
+use std::fs;
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::context::Context;
+use super::{CliError, Done};
+
+/// Write the manual pages, or print the first one
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup man | man -l -
+  mrs-backup man /usr/local/share/man/man1")]
+pub struct Args {
+    /// Directory for all pages; it is made if it is not there
+    dir: Option<PathBuf>,
+}
+
+pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
+    let Some(dir) = &args.dir else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(super::command())
+            .render(&mut page)
+            .map_err(|error| CliError::io("make the manual page", &error))?;
+        if context.out.is_json() {
+            context.out.record("man", &json!({ "page": String::from_utf8_lossy(&page) }))?;
+        } else {
+            context.out.raw(&page)?;
+        }
+        return Ok(Done::ok(json!({})));
+    };
+    let failed = |error| CliError::io(format!("write manual pages to {}", dir.display()), &error);
+    fs::create_dir_all(dir).map_err(failed)?;
+    clap_mangen::generate_to(super::command(), dir).map_err(failed)?;
+    context.out.note(&format!("manual pages are in {}", dir.display()))?;
+    Ok(Done::ok(json!({ "directory": dir.display().to_string() })))
+}

@@ -1,0 +1,222 @@
+//! The command line: one file a command, each of them thin.
+//!
+//! A command says what was done ([`Done`]) or why not ([`CliError`]); the exit code, the hint and the
+//! last JSON line are made of that here and nowhere else.
+
+mod args;
+mod ask;
+mod backup;
+mod check;
+mod completions;
+mod config;
+mod context;
+mod diff;
+mod dump;
+mod error;
+mod exit;
+mod find;
+mod format;
+mod hint;
+mod index;
+mod init;
+mod key;
+mod ls;
+mod man;
+mod output;
+mod password;
+mod restore;
+mod run;
+mod settings;
+mod signals;
+mod snapshots;
+mod stats;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use serde_json::{Map, Value, json};
+
+pub use error::CliError;
+pub use exit::Exit;
+
+use args::Global;
+use context::Context;
+
+const AFTER_HELP: &str = "\
+Examples:
+  mrs-backup init mrs-production            make the repository of an instance
+  mrs-backup run --all                      back up every instance of the configuration
+  mrs-backup snapshots                      what there is
+  mrs-backup restore latest /srv/restored   bring it back
+
+Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
+3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
+12 wrong password; 130 interrupted.
+
+The password comes from --password-file, --password-command or --key-file, from
+MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
+MRS_BACKUP_PASSWORD, from the configuration, or is asked for on a terminal.";
+
+/// Encrypted, deduplicating snapshots of applications and their databases
+#[derive(Debug, Parser)]
+#[command(name = "mrs-backup", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(arg_required_else_help = true, propagate_version = true)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Args),
+    Run(run::Args),
+    Backup(backup::Args),
+    Snapshots(snapshots::Args),
+    Ls(ls::Args),
+    Find(find::Args),
+    Diff(diff::Args),
+    Dump(dump::Args),
+    Stats(stats::Args),
+    Restore(restore::Args),
+    Check(check::Args),
+    Index(index::Args),
+    Key(key::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Done {
+    exit: Exit,
+    summary: Map<String, Value>,
+}
+
+impl Done {
+    /// All was done; `summary` (an object) is for programs.
+    fn ok(summary: Value) -> Self {
+        Self::with(Exit::Ok, summary)
+    }
+
+    /// It ended as `exit` says.
+    fn with(exit: Exit, summary: Value) -> Self {
+        let summary = match summary {
+            Value::Object(summary) => summary,
+            _ => Map::new(),
+        };
+        Self { exit, summary }
+    }
+}
+
+/// The tree of commands, for completions and man pages.
+fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// Parses the arguments, does what they say and gives the exit code.
+pub fn main() -> u8 {
+    // Whatever is made (indexes, locks, key files, restored files before their modes) is ours alone.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    match Cli::try_parse() {
+        Ok(cli) => start(cli).code(),
+        Err(error) => misused(&error).code(),
+    }
+}
+
+/// Help, version, or a wrong option.
+fn misused(error: &clap::Error) -> Exit {
+    let is_json = std::env::args_os().take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    // Nothing can be done if the text of an error cannot be written.
+    let _ = error.print();
+    if !error.use_stderr() {
+        return Exit::Ok;
+    }
+    if is_json {
+        let text = error.render().to_string();
+        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        let style = output::Style { json: true, ..output::Style::default() };
+        let out = output::Output::new(style, &context::new_run_id());
+        let _ = finish(&out, Err(CliError::usage(message.to_owned())), true);
+    }
+    Exit::Usage
+}
+
+fn start(cli: Cli) -> Exit {
+    let context = match Context::new(cli.global) {
+        Ok(context) => context,
+        Err(error) => {
+            let out = output::Output::new(output::Style::default(), "");
+            return finish(&out, Err(error), false);
+        }
+    };
+    let result = dispatch(&context, cli.command);
+    finish(&context.out, result, false)
+}
+
+fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
+    match command {
+        Command::Init(args) => init::run(context, args),
+        Command::Run(args) => run::run(context, args),
+        Command::Backup(args) => backup::run(context, args),
+        Command::Snapshots(args) => snapshots::run(context, args),
+        Command::Ls(args) => ls::run(context, args),
+        Command::Find(args) => find::run(context, args),
+        Command::Diff(args) => diff::run(context, args),
+        Command::Dump(args) => dump::run(context, args),
+        Command::Stats(args) => stats::run(context, args),
+        Command::Restore(args) => restore::run(context, args),
+        Command::Check(args) => check::run(context, args),
+        Command::Index(args) => index::run(context, args),
+        Command::Key(args) => key::run(context, args),
+        Command::Config(args) => config::run(context, args),
+        Command::Completions(args) => completions::run(context, &args),
+        Command::Man(args) => man::run(context, &args),
+    }
+}
+
+/// Tells how it ended: the error with its hint, and the last JSON line.
+fn finish(out: &output::Output, result: Result<Done, CliError>, is_told: bool) -> Exit {
+    let result = result.and_then(|done| out.flush().map(|()| done));
+    let (exit, mut summary) = match result {
+        Ok(done) => (done.exit, done.summary),
+        // Whoever reads `| head` has seen enough.
+        Err(CliError::ClosedPipe) => return Exit::Ok,
+        Err(error) => {
+            let (exit, message, hint) = (error.exit(), error.message(), error.hint());
+            if !is_told {
+                out.complain(&message, hint.as_deref());
+            }
+            let fields = json!({ "message": message, "hint": hint, "exit_code": exit.code() });
+            let _ = out.record("error", &fields);
+            (exit, Map::new())
+        }
+    };
+    summary.insert("result".to_owned(), exit.word().into());
+    summary.insert("exit_code".to_owned(), exit.code().into());
+    match out.record("summary", &Value::Object(summary)) {
+        Ok(()) | Err(CliError::ClosedPipe) => exit,
+        Err(_) => exit.and(Exit::Failed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tree_of_commands_holds_together() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let has_children = command.get_subcommands().next().is_some();
+            assert!(has_children || help.contains("mrs-backup "), "{}", command.get_name());
+            command.get_subcommands().for_each(check);
+        }
+        check(&command());
+    }
+}

@@ -1,0 +1,213 @@
+//! `restore`: the plan first, then assent where something may be lost, then the writing.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use serde_json::{Value, json};
+
+use crate::ops::restore::{Overwrite, RestoreOptions, RestorePlan, apply, plan};
+use crate::report::{clean, human_bytes};
+
+use super::args::{Filter, SNAPSHOT_HELP};
+use super::context::{Context, zone};
+use super::format::local_time;
+use super::{CliError, Done, Exit, ask};
+
+/// How many of the entries to be removed are shown.
+const SHOWN: usize = 20;
+
+/// Restore a snapshot, or a part of it, into a directory
+///
+/// What will be done is shown first. A missing or empty target needs no assent; where files are
+/// already, and for --delete, it is asked for, or given with --yes.
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("\
+{SNAPSHOT_HELP}
+
+Examples:
+  mrs-backup restore latest /srv/restored
+  mrs-backup restore latest:mrs-production /srv/r --path mrsattachments --verify
+  mrs-backup restore 2026-11-20 /srv/app --overwrite always --dry-run"))]
+pub struct Args {
+    /// Snapshot
+    snapshot: String,
+
+    /// Directory to restore into; it is made if it is not there
+    target: PathBuf,
+
+    /// Only what lies at or below this path of the snapshot
+    #[arg(long, value_name = "SUBPATH", default_value = "")]
+    path: OsString,
+
+    /// Only what fits (may be repeated)
+    #[arg(long, value_name = "PATTERN")]
+    include: Vec<String>,
+
+    /// Not what fits (may be repeated)
+    #[arg(short = 'e', long, value_name = "PATTERN")]
+    exclude: Vec<String>,
+
+    /// What happens to files that are there already
+    #[arg(long, value_enum, default_value = "if-changed")]
+    overwrite: Choice,
+
+    /// Remove what is in the target but not in the snapshot
+    #[arg(long)]
+    delete: bool,
+
+    /// Read everything back and compare
+    #[arg(long)]
+    verify: bool,
+
+    /// Leave runs of zeros as holes
+    #[arg(long)]
+    sparse: bool,
+
+    /// Owners by number, not by name
+    #[arg(long)]
+    numeric_owner: bool,
+
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
+    #[command(flatten)]
+    filter: Filter,
+}
+
+/// What happens to files that are there already.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Choice {
+    /// They are replaced
+    Always,
+    /// Those of other size or time are replaced
+    IfChanged,
+    /// They are kept
+    Never,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
+    let settings = context.settings()?;
+    let repository = context.open_to_read(&settings)?;
+    let (id, snapshot) = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
+    let options = RestoreOptions {
+        subpath: args.path.into_vec(),
+        include: args.include,
+        exclude: args.exclude,
+        overwrite: match args.overwrite {
+            Choice::Always => Overwrite::Always,
+            Choice::IfChanged => Overwrite::IfChanged,
+            Choice::Never => Overwrite::Never,
+        },
+        sparse: args.sparse,
+        numeric_owner: args.numeric_owner,
+        delete: args.delete,
+        verify: args.verify,
+    };
+    let plan = plan(&repository, id, snapshot, &args.target, options, &context.stop)?;
+    show(context, &plan, &local_time(plan.snapshot.start, &zone(&settings)))?;
+    if args.dry_run {
+        context.out.note("nothing was written")?;
+        return Ok(Done::ok(json!({ "dry_run": true, "plan": describe(&plan) })));
+    }
+    let target = clean(&plan.target.display().to_string());
+    if plan.options.delete {
+        let what = format!("{} entries of {target} are to be removed", plan.removed_count);
+        ask::assent(context, &what)?;
+    } else if !is_free(&plan.target) {
+        ask::assent(context, &format!("{target} is not empty"))?;
+    }
+    let outcome = apply(&repository, &plan, &context.stop, &context.observer)?;
+    let verified = match plan.options.verify {
+        true => format!(", {} read back and equal", human_bytes(outcome.verified_bytes)),
+        false => String::new(),
+    };
+    context.out.note(&format!(
+        "{} files restored ({}), {} kept, {} failed{verified}",
+        outcome.files,
+        human_bytes(outcome.bytes),
+        outcome.kept,
+        outcome.failed.len()
+    ))?;
+    let exit = if outcome.failed.is_empty() { Exit::Ok } else { Exit::Incomplete };
+    let failed: Vec<Value> = outcome
+        .failed
+        .iter()
+        .map(|(path, reason)| json!({ "item": path, "message": reason }))
+        .collect();
+    let fields = json!({
+        "snapshot": plan.id,
+        "target": target,
+        "files": outcome.files,
+        "kept": outcome.kept,
+        "bytes": outcome.bytes,
+        "verified_bytes": outcome.verified_bytes,
+        "failed": failed,
+    });
+    Ok(Done::with(exit, fields))
+}
+
+/// Whether nothing can be lost there. What cannot be looked at may hold anything.
+fn is_free(target: &std::path::Path) -> bool {
+    match fs::read_dir(target) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+    }
+}
+
+fn describe(plan: &RestorePlan) -> Value {
+    json!({
+        "snapshot": plan.id,
+        "target": plan.target.display().to_string(),
+        "files": plan.files,
+        "directories": plan.directories,
+        "others": plan.others,
+        "bytes": plan.bytes,
+        "kept": plan.kept,
+        "replaced": plan.replaced,
+        "removed": plan.removed_count,
+        "free_bytes": plan.free_bytes,
+    })
+}
+
+fn show(context: &Context, plan: &RestorePlan, time: &str) -> Result<(), CliError> {
+    let out = &context.out;
+    out.record("plan", &describe(plan))?;
+    let snapshot = &plan.snapshot;
+    out.note(&format!(
+        "restore snapshot {} of {} from {time} into {}",
+        plan.id.short(),
+        clean(&snapshot.instance),
+        clean(&plan.target.display().to_string()),
+    ))?;
+    if !snapshot.is_complete {
+        out.note("  this snapshot is INCOMPLETE: something was missing when it was made")?;
+    }
+    out.note(&format!(
+        "  {} files ({}), {} directories, {} others",
+        plan.files,
+        human_bytes(plan.bytes),
+        plan.directories,
+        plan.others
+    ))?;
+    if plan.kept + plan.replaced > 0 {
+        let (kept, replaced) = (plan.kept, plan.replaced);
+        out.note(&format!("  files already there: {kept} kept, {replaced} replaced"))?;
+    }
+    if let Some(free) = plan.free_bytes {
+        out.note(&format!("  {} free there", human_bytes(free)))?;
+    }
+    if plan.options.delete {
+        out.note(&format!("  {} entries REMOVED:", plan.removed_count))?;
+        for path in plan.removed.iter().take(SHOWN) {
+            out.note(&format!("    {}", clean(&path.display().to_string())))?;
+        }
+        if plan.removed_count > SHOWN as u64 {
+            out.note("    ...")?;
+        }
+    }
+    out.flush()
+}

@@ -1,0 +1,166 @@
+//! Which repository is meant, how it is opened, and where state is kept.
+
+use std::path::{Path, PathBuf};
+
+use crate::instance::config::{
+    Access, Config, ConfigError, Flags, Instance, KeySource, Origin, Setting, process_environment,
+    split_words,
+};
+
+use super::CliError;
+use super::args::Global;
+
+const STATE_DIR: &str = "MRS_BACKUP_STATE_DIR";
+
+/// All that was said by flags, environment and file.
+#[derive(Debug)]
+pub struct Sources {
+    /// The file, if there is one.
+    pub config: Option<Config>,
+    /// What flags and environment say.
+    pub access: Access,
+    state_dir: Option<PathBuf>,
+}
+
+/// What holds for one repository.
+#[derive(Debug)]
+pub struct Settings {
+    /// Its instance in the configuration, with flags and environment applied.
+    pub instance: Option<Instance>,
+    /// Where the repository is.
+    pub location: String,
+    /// How it is opened. `None`: it has to be asked for.
+    pub key: Option<Setting<KeySource>>,
+    /// Must be a mount point.
+    pub require_mount: Option<PathBuf>,
+    /// Where indexes and locks are kept.
+    pub state_dir: PathBuf,
+}
+
+impl Sources {
+    /// Reads all of them.
+    pub fn gather(global: &Global) -> Result<Self, CliError> {
+        let flags = Flags { repository: global.repo.clone(), key: key_flag(global)? };
+        let access = Access::gather(&flags, &process_environment)?;
+        let config = match Config::find(global.config.as_deref(), &process_environment) {
+            None => None,
+            Some(path) => match Config::load(&path.value, &process_environment) {
+                Ok(config) => Some(config),
+                // The machine's own file is not for everybody's eyes, and was not asked for.
+                Err(ConfigError::Unreadable { .. })
+                    if path.origin == Origin::Default && access.repository.is_some() =>
+                {
+                    None
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        Ok(Self { config, access, state_dir: global.state_dir.clone() })
+    }
+
+    /// What holds for instance `name`; without a name, for the repository that was named, or else
+    /// for the only instance there is.
+    pub fn settle(&self, name: Option<&str>) -> Result<Settings, CliError> {
+        let instance = match (&self.config, name) {
+            (Some(config), Some(name)) => match config.instance(name) {
+                Ok(instance) => Some(instance),
+                // Then the name only tells which snapshots are meant.
+                Err(_) if self.access.repository.is_some() => None,
+                Err(error) => return Err(error.into()),
+            },
+            (Some(config), None) if self.access.repository.is_none() => Some(only(config)?),
+            _ => None,
+        };
+        let instance = instance.cloned().map(|instance| instance.with(&self.access));
+        let access = instance.as_ref().map_or_else(|| self.access.clone(), Instance::access);
+        let Some(repository) = access.repository else {
+            return Err(CliError::usage_hint(
+                "no repository is named",
+                "use --repo LOCATION or MRS_BACKUP_REPOSITORY, or write a configuration (mrs-backup config --help)",
+            ));
+        };
+        // A mount point of the file says nothing about a repository named elsewhere.
+        let require_mount = instance
+            .as_ref()
+            .filter(|_| repository.origin == Origin::File || repository.origin == Origin::Default)
+            .and_then(|instance| instance.require_mount.as_ref())
+            .map(|mount| mount.value.clone());
+        Ok(Settings {
+            location: repository.value.as_str().to_owned(),
+            key: access.key,
+            require_mount,
+            state_dir: self.state_dir()?,
+            instance,
+        })
+    }
+
+    /// The flag, our variable, the file, systemd's, or the usual place.
+    pub fn state_dir(&self) -> Result<PathBuf, CliError> {
+        let variable = |name: &str| {
+            std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
+        };
+        if let Some(dir) = self.state_dir.clone().or_else(|| variable(STATE_DIR)) {
+            return std::path::absolute(&dir)
+                .map_err(|error| CliError::StateDir { path: dir, reason: error.to_string() });
+        }
+        let of_file = self.config.as_ref().map(|config| &config.state_dir);
+        if let Some(dir) = of_file.filter(|dir| dir.origin == Origin::File) {
+            return Ok(dir.value.clone());
+        }
+        // systemd lists several with colons; the first one is ours as well as any.
+        if let Some(dirs) = variable("STATE_DIRECTORY")
+            && let Some(first) = std::env::split_paths(&dirs).next()
+        {
+            return Ok(first);
+        }
+        if rustix::process::geteuid().is_root() {
+            return Ok(PathBuf::from(crate::instance::config::DEFAULT_STATE_DIR));
+        }
+        variable("XDG_STATE_HOME")
+            .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
+            .filter(|base| base.is_absolute())
+            .map(|base| base.join("mrs-backup"))
+            .ok_or_else(|| {
+                CliError::usage_hint("there is no place for state", "use --state-dir DIR")
+            })
+    }
+}
+
+fn only(config: &Config) -> Result<&Instance, CliError> {
+    let mut instances = config.instances.values();
+    match (instances.next(), instances.next()) {
+        (Some(instance), None) => Ok(instance),
+        (None, _) => Err(CliError::usage_hint(
+            format!("{} has no instance", config.path.display()),
+            "add [instance.NAME], or use --repo LOCATION",
+        )),
+        (Some(_), Some(_)) => Err(CliError::usage_hint(
+            "there are several instances, and none is named",
+            format!("use --instance NAME with one of: {}", names(config)),
+        )),
+    }
+}
+
+/// The names of all instances.
+pub fn names(config: &Config) -> String {
+    config.instances.keys().map(String::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// The key the flags name; clap saw to it that there is one at most.
+fn key_flag(global: &Global) -> Result<Option<KeySource>, CliError> {
+    let absolute = |path: &Path| {
+        std::path::absolute(path)
+            .map_err(|error| CliError::io(format!("find {}", path.display()), &error))
+    };
+    if let Some(path) = &global.password_file {
+        return Ok(Some(KeySource::File(absolute(path)?)));
+    }
+    if let Some(path) = &global.key_file {
+        return Ok(Some(KeySource::KeyFile(absolute(path)?)));
+    }
+    let Some(command) = &global.password_command else { return Ok(None) };
+    match split_words(command).filter(|words| !words.is_empty()) {
+        Some(words) => Ok(Some(KeySource::Command(words))),
+        None => Err(CliError::usage("--password-command is no command; are its quotes closed?")),
+    }
+}

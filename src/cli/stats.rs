@@ -1,0 +1,76 @@
+//! `stats`: how much.
+
+use serde_json::json;
+
+use crate::ops::stats::{repository_stats, snapshot_stats};
+use crate::report::human_bytes;
+use crate::snapshot::Snapshot;
+
+use super::args::{Filter, SNAPSHOT_HELP};
+use super::context::Context;
+use super::{CliError, Done};
+
+/// Show sizes: what a snapshot restores to, what it takes, what the repository holds
+#[derive(Debug, clap::Args)]
+#[command(after_help = format!("\
+{SNAPSHOT_HELP}
+
+Examples:
+  mrs-backup stats
+  mrs-backup stats latest
+  mrs-backup stats --instance mrs-production"))]
+pub struct Args {
+    /// Only this snapshot [default: all that the filters let pass]
+    snapshot: Option<String>,
+
+    #[command(flatten)]
+    filter: Filter,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
+    let settings = context.settings()?;
+    let repository = context.open_to_read(&settings)?;
+    let chosen = match &args.snapshot {
+        Some(text) => vec![context.select(&repository, &settings, &args.filter, text)?],
+        None => {
+            let mut selector = context.selector(&settings, &args.filter);
+            selector.instance.clone_from(&context.global.instance);
+            selector.filter(context.snapshots(&repository)?)
+        }
+    };
+    let snapshots: Vec<&Snapshot> = chosen.iter().map(|(_, snapshot)| snapshot).collect();
+    let stats = snapshot_stats(&repository, snapshots, true, &context.stop)?;
+    let whole = repository_stats(&repository)?;
+    let out = &context.out;
+    out.line(&format!("snapshots       {}", stats.snapshots))?;
+    out.line(&format!(
+        "restored        {} in {} files, {} directories, {} others",
+        human_bytes(stats.trees.restore_bytes),
+        stats.trees.files,
+        stats.trees.directories,
+        stats.trees.others
+    ))?;
+    if let Some(raw) = &stats.raw {
+        out.line(&format!(
+            "without doubles {} in {} chunks",
+            human_bytes(raw.raw_bytes),
+            raw.chunks
+        ))?;
+        let ratio = raw
+            .ratio(stats.trees.restore_bytes)
+            .map_or_else(String::new, |ratio| format!(" (1 : {ratio:.1})"));
+        out.line(&format!("stored          {}{ratio}", human_bytes(raw.stored_bytes)))?;
+        if raw.missing_chunks > 0 {
+            out.line(&format!("missing         {} chunks; run check", raw.missing_chunks))?;
+        }
+    }
+    out.line(&format!(
+        "repository      {} in {} packs, {} snapshots, {} index objects ({})",
+        human_bytes(whole.pack_bytes),
+        whole.packs,
+        whole.snapshots,
+        whole.index_objects,
+        human_bytes(whole.index_bytes)
+    ))?;
+    Ok(Done::ok(json!({ "snapshots": stats, "repository": whole })))
+}

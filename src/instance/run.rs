@@ -1,0 +1,260 @@
+//! The nightly run of one instance: lock, snapshot, receipt.
+//!
+//! The caller has opened the repository, and seen to it that its disk is mounted. Nothing here makes
+//! a repository: one that is missing is an error, never something to make anew.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::event::{Event, Observer, StopFlag};
+use crate::ops::backup::{BackupError, BackupOutcome, BackupPlan, FilesInput, backup};
+use crate::repository::{IngestOptions, Repository, RepositoryError};
+use crate::snapshot::ReceiptRecord;
+use crate::source::files::{ExcludeError, Excludes, WalkOptions};
+use crate::source::postgres::{PostgresSettings, PostgresSource};
+use crate::source::{SourceError, StreamSource};
+
+use super::config::{Instance, KeyError, KeyReader, PostgresConfig, process_environment};
+use super::lock::LockError;
+use super::standard_dump;
+
+/// Why there is no snapshot of an instance.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Somebody works on it.
+    #[error(transparent)]
+    Lock(#[from] LockError),
+    /// The backup failed.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
+    /// A pattern of its configuration is none.
+    #[error(transparent)]
+    Exclude(#[from] ExcludeError),
+    /// The database's password cannot be had.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// Its databases cannot be dumped.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// None of its paths is there, and there are no databases.
+    #[error("nothing of instance `{instance}` is there: {home} has none of its paths")]
+    NothingThere {
+        /// Instance.
+        instance: String,
+        /// Its home.
+        home: String,
+    },
+}
+
+impl From<RepositoryError> for RunError {
+    fn from(error: RepositoryError) -> Self {
+        Self::Backup(error.into())
+    }
+}
+
+/// Choices for one run.
+#[derive(Debug, Clone, Default)]
+pub struct PlanOptions {
+    /// Tags besides the configured ones.
+    pub tags: Vec<String>,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// The backup.
+    pub backup: BackupOutcome,
+    /// Why what was to happen after it did not: the snapshot is there all the same.
+    pub failed: Vec<String>,
+}
+
+/// What a run of `instance` would back up.
+pub fn plan(
+    instance: &Instance,
+    options: &PlanOptions,
+    stop: &Arc<StopFlag>,
+    observer: &Arc<dyn Observer>,
+) -> Result<BackupPlan, RunError> {
+    let walk = Arc::new(WalkOptions {
+        excludes: Excludes::new(&instance.exclude.value)?,
+        exclude_caches: instance.exclude_caches.value,
+        one_file_system: instance.one_file_system.value,
+    });
+    let wanted =
+        instance.paths.value.iter().map(|path| (instance.home.value.join(path), tree_path(path)));
+    let files: Vec<FilesInput> = distinct(wanted.collect())
+        .into_iter()
+        .map(|(path, tree_path)| FilesInput { path, tree_path, options: Arc::clone(&walk) })
+        .collect();
+    let mut streams: Vec<Box<dyn StreamSource>> = Vec::new();
+    if let Some(postgres) = &instance.postgres {
+        streams.push(Box::new(postgres_source(instance, postgres, stop, observer)?));
+    }
+    // A path that is missing makes the snapshot incomplete; but one with nothing in it helps nobody.
+    if streams.is_empty() && !files.iter().any(|input| input.path.symlink_metadata().is_ok()) {
+        return Err(RunError::NothingThere {
+            instance: instance.name.clone(),
+            home: instance.home.value.display().to_string(),
+        });
+    }
+    let mut tags = instance.tags.value.clone();
+    for tag in &options.tags {
+        if !tags.contains(tag) {
+            tags.push(tag.clone());
+        }
+    }
+    let ingest =
+        IngestOptions { level: i32::from(instance.compression.value), ..IngestOptions::default() };
+    Ok(BackupPlan { instance: instance.name.clone(), tags, files, streams, ingest })
+}
+
+/// Where a path appears in a snapshot's tree: without the slash at its start.
+pub fn tree_path(path: &Path) -> Vec<u8> {
+    use std::os::unix::ffi::OsStrExt;
+    use std::path::Component;
+    let names: Vec<&[u8]> = path
+        .components()
+        .filter_map(|component| match component {
+            Component::Normal(name) => Some(name.as_bytes()),
+            _ => None,
+        })
+        .collect();
+    names.join(&b'/')
+}
+
+/// Without paths that lie in others: their content is saved with those.
+pub fn distinct(mut wanted: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+    wanted.sort();
+    let mut kept: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+    for (path, tree_path) in wanted {
+        // Sorted, so that a directory comes before what is in it.
+        if !kept.iter().any(|(above, _)| path.starts_with(above)) {
+            kept.push((path, tree_path));
+        }
+    }
+    kept
+}
+
+fn postgres_source(
+    instance: &Instance,
+    config: &PostgresConfig,
+    stop: &Arc<StopFlag>,
+    observer: &Arc<dyn Observer>,
+) -> Result<PostgresSource, RunError> {
+    let password = match &config.password {
+        None => None,
+        Some(source) => {
+            let reader = KeyReader { environment: &process_environment, stop: Arc::clone(stop) };
+            let read = reader.read(&source.value)?;
+            for message in read.warnings {
+                observer.event(&Event::Warning { item: "postgres.password".to_owned(), message });
+            }
+            Some(read.secret)
+        }
+    };
+    let settings = PostgresSettings {
+        host: config.host.as_ref().map(|host| host.value.clone()),
+        port: config.port.as_ref().map(|port| port.value),
+        user: config.user.as_ref().map(|user| user.value.clone()),
+        databases: config.databases.value.clone(),
+        bin_dir: config.bin_dir.as_ref().map(|dir| dir.value.clone()),
+        password,
+        globals: config.globals.value,
+    };
+    Ok(PostgresSource::new(settings, &instance.name, Arc::clone(stop))?)
+}
+
+/// Makes a snapshot of `instance` and leaves a receipt, also of a failure. The instance's lock is
+/// the caller's.
+pub fn run(
+    repository: &Repository,
+    instance: &Instance,
+    options: &PlanOptions,
+    stop: &Arc<StopFlag>,
+    observer: &Arc<dyn Observer>,
+) -> Result<RunOutcome, RunError> {
+    let made = plan(instance, options, stop, observer)
+        .and_then(|plan| Ok(backup(repository, plan, stop, observer)?));
+    let backup = match made {
+        Ok(backup) => backup,
+        Err(error) => {
+            let told = receipt(repository, instance, "failed", None, Some(error.to_string()));
+            if let Err(error) = repository.put_receipt(&told) {
+                let (item, message) = ("receipt".to_owned(), error.to_string());
+                observer.event(&Event::Warning { item, message });
+            }
+            return Err(error);
+        }
+    };
+    let mut failed = Vec::new();
+    let mut note = |item: &str, result: Result<(), String>| {
+        if let Err(message) = result {
+            failed.push(format!("{item}: {message}"));
+            observer.event(&Event::ItemFailed { item: item.to_owned(), message });
+        }
+    };
+    if let Some(directory) = instance.postgres.as_ref().and_then(|p| p.standard_dump.as_ref()) {
+        note("standard dump", standard_dump::leave(repository, &backup, &directory.value, stop));
+    }
+    let result = if backup.snapshot.is_complete { "ok" } else { "incomplete" };
+    let told = receipt(repository, instance, result, Some(&backup), None);
+    note("receipt", repository.put_receipt(&told).map(|_| ()).map_err(|error| error.to_string()));
+    // So that a store that takes this snapshot back is found out.
+    let seen = [(backup.commit.id, instance.name.clone(), backup.snapshot.counter)];
+    let remembered = repository.index().remember_snapshots(&seen);
+    note("index", remembered.map_err(|error| error.to_string()));
+    Ok(RunOutcome { backup, failed })
+}
+
+fn receipt(
+    repository: &Repository,
+    instance: &Instance,
+    result: &str,
+    backup: Option<&BackupOutcome>,
+    reason: Option<String>,
+) -> ReceiptRecord {
+    let environment = repository.environment();
+    let mut details = BTreeMap::new();
+    if let Some(reason) = reason {
+        details.insert("reason".to_owned(), reason);
+    }
+    if let Some(backup) = backup {
+        for (name, value) in &backup.snapshot.statistics {
+            details.insert(name.clone(), value.to_string());
+        }
+    }
+    ReceiptRecord {
+        kind: "run".to_owned(),
+        time: i64::try_from(environment.clock.now().as_nanosecond()).unwrap_or(i64::MAX),
+        instance: instance.name.clone(),
+        host: environment.host.clone(),
+        result: result.to_owned(),
+        snapshot: backup.map(|backup| backup.commit.id),
+        details,
+        forgotten: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trees_have_no_slash_at_their_start() {
+        for (path, expected) in
+            [("/srv/./app", "srv/app"), ("log", "log"), ("./a/b/", "a/b"), ("/", ""), (".", "")]
+        {
+            assert_eq!(tree_path(Path::new(path)), expected.as_bytes(), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_lies_in_others_is_dropped() {
+        let paths = |list: &[&str]| -> Vec<(PathBuf, Vec<u8>)> {
+            list.iter().map(|path| (PathBuf::from(path), Vec::new())).collect()
+        };
+        let kept = distinct(paths(&["/a/b", "/a", "/ab", "/a", "/c/d", "/a/b/c"]));
+        assert_eq!(kept, paths(&["/a", "/ab", "/c/d"]));
+    }
+}
