@@ -12,8 +12,8 @@ use super::clean;
 
 /// How often the bar is drawn, in times a second: over a slow line more is a burden.
 const DRAWS_PER_SECOND: u8 = 5;
-const KNOWN_TOTAL: &str = "{prefix} {bytes}/{total_bytes} ({percent}%) {binary_bytes_per_sec}, {eta} left  {wide_msg:.dim}";
-const UNKNOWN_TOTAL: &str = "{prefix} {bytes} {binary_bytes_per_sec} in {elapsed}  {wide_msg:.dim}";
+const KNOWN_TOTAL: &str = "{prefix} {bytes}/{total_bytes} ({percent}%) {binary_bytes_per_sec}, {eta} left  {wide_msg}";
+const UNKNOWN_TOTAL: &str = "{prefix} {bytes} {binary_bytes_per_sec} in {elapsed}  {wide_msg}";
 
 /// How much is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -53,13 +53,14 @@ impl Terminal {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn bar(total_bytes: Option<u64>) -> ProgressBar {
+    fn bar(step: &str, total_bytes: Option<u64>) -> ProgressBar {
         let target = ProgressDrawTarget::stderr_with_hz(DRAWS_PER_SECOND);
         let bar = ProgressBar::with_draw_target(total_bytes, target);
         let template = if total_bytes.is_some() { KNOWN_TOTAL } else { UNKNOWN_TOTAL };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
+        bar.set_prefix(format!("{step}:"));
         bar.enable_steady_tick(Duration::from_millis(500));
         bar
     }
@@ -87,7 +88,7 @@ impl Observer for Terminal {
         match event {
             Event::StepStarted { step, total_bytes } => {
                 (state.step, state.items) = (step, 0);
-                state.bar = self.has_bar.then(|| Self::bar(*total_bytes));
+                state.bar = self.has_bar.then(|| Self::bar(step, *total_bytes));
             }
             Event::Progress { bytes, items } => {
                 state.items = state.items.saturating_add(*items);
