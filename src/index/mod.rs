@@ -9,12 +9,19 @@
 //! * The *loss generation* grows whenever something that was usable no longer is; state remembered
 //!   under the same generation needs no second look.
 
+mod change;
+mod db;
 mod dedup;
 mod filter;
+mod find;
 mod object;
+mod rows;
 mod schema;
 mod state;
+mod state_codec;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use dedup::{Claim, Dedup};
 pub use object::{IndexObject, IndexedPack};

@@ -1,12 +1,18 @@
 //! The database.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use crate::id::{ChunkId, KeyId, ObjectId, PackId, RepositoryId, SegmentId, SessionId, SnapshotId};
+use rusqlite::{Connection, Transaction};
+
+use crate::id::{KeyId, ObjectId, PackId, RepositoryId, SnapshotId};
 use crate::pack::{PackClass, SegmentEntry};
 
-use super::object::{IndexObject, IndexedPack};
+use super::db::{Database, Failure, bytes, from_sql, to_sql, valid};
+use super::rows::class_from;
+use super::schema;
+use super::state::Staging;
 
 /// What went wrong with the local database.
 #[derive(Debug, thiserror::Error)]
@@ -85,144 +91,170 @@ pub struct IndexCounts {
 /// The local index of one repository. Shared between threads.
 #[derive(Debug)]
 pub struct Index {
-    path: PathBuf,
+    database: Database,
+    pub(super) staging: Mutex<Staging>,
 }
 
 impl Index {
     /// Opens (or makes) the database in `directory`, mode 0600. A file that is garbage, of another repository, or from a newer
     /// version is set aside, never deleted.
     pub fn open(directory: &Path, repository: RepositoryId) -> Result<(Self, Opened), IndexError> {
-        let _ = (directory, repository);
-        todo!()
+        let (database, opened) = schema::open(directory, repository).map_err(|failure| {
+            error(directory, "opening it", &failure)
+        })?;
+        Ok((Self { database, staging: Mutex::default() }, opened))
     }
 
     /// One that lives in memory.
     pub fn in_memory(repository: RepositoryId) -> Result<Self, IndexError> {
-        let _ = repository;
-        todo!()
+        let database = schema::in_memory(repository)
+            .map_err(|failure| error(Path::new(":memory:"), "opening it", &failure))?;
+        Ok(Self { database, staging: Mutex::default() })
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
-        &self.path
+        self.database.path()
     }
 
     /// Index objects that are loaded.
     pub fn objects(&self) -> Result<HashSet<ObjectId>, IndexError> {
-        todo!()
-    }
-
-    /// Loads one index object (in one transaction, sorted). Loading it again changes nothing.
-    pub fn add_object(&self, id: ObjectId, object: &IndexObject) -> Result<(), IndexError> {
-        let _ = (id, object);
-        todo!()
-    }
-
-    /// Drops what these objects said, unless another loaded object (or a pending row) says it too.
-    pub fn drop_objects(&self, gone: &[ObjectId]) -> Result<(), IndexError> {
-        let _ = gone;
-        todo!()
-    }
-
-    /// Takes a listing of `packs/` (id → size) and the packs named by known condemned objects. Bumps the loss generation if anything
-    /// usable before no longer is. A listed pack of another size than recorded counts as absent.
-    pub fn refresh_packs(
-        &self,
-        listed: &HashMap<PackId, u64>,
-        condemned: &HashSet<PackId>,
-    ) -> Result<(), IndexError> {
-        let _ = (listed, condemned);
-        todo!()
-    }
-
-    /// Records an uploaded pack whose index object is not stored yet; it counts as present.
-    pub fn add_pending(&self, session: SessionId, pack: &IndexedPack) -> Result<(), IndexError> {
-        let _ = (session, pack);
-        todo!()
-    }
-
-    /// These pending packs are now in index object `object`.
-    pub fn confirm(
-        &self,
-        session: SessionId,
-        object: ObjectId,
-        packs: &[PackId],
-    ) -> Result<(), IndexError> {
-        let _ = (session, object, packs);
-        todo!()
-    }
-
-    /// Drops pending rows of sessions not in `live`.
-    pub fn drop_pending(&self, live: &HashSet<SessionId>) -> Result<(), IndexError> {
-        let _ = live;
-        todo!()
-    }
-
-    /// Everywhere `chunk` is: present and uncondemned packs first, plain kinds first. Pending rows of other sessions than `session` are left out.
-    pub fn locate(
-        &self,
-        chunk: &ChunkId,
-        session: Option<SessionId>,
-    ) -> Result<Vec<Place>, IndexError> {
-        let _ = (chunk, session);
-        todo!()
-    }
-
-    /// Everywhere segment `id` is.
-    pub fn locate_segment(
-        &self,
-        id: &SegmentId,
-        session: Option<SessionId>,
-    ) -> Result<Vec<Place>, IndexError> {
-        let _ = (id, session);
-        todo!()
-    }
-
-    /// Whether each chunk is in a usable pack (present, uncondemned, not somebody else's pending one). Batched.
-    pub fn are_usable(
-        &self,
-        chunks: &[ChunkId],
-        session: SessionId,
-    ) -> Result<Vec<bool>, IndexError> {
-        let _ = (chunks, session);
-        todo!()
+        self.read("listing index objects", |connection| {
+            let mut statement = connection.prepare_cached("SELECT id FROM object")?;
+            let mut rows = statement.query([])?;
+            let mut objects = HashSet::new();
+            while let Some(row) = rows.next()? {
+                let id = ObjectId::from_slice(bytes(row, 0, OBJECT)?);
+                objects.insert(valid(id, OBJECT)?);
+            }
+            Ok(objects)
+        })
     }
 
     /// All packs known.
     pub fn packs(&self) -> Result<Vec<PackRow>, IndexError> {
-        todo!()
-    }
-
-    /// The segments of one pack with their chunks, by offset.
-    pub fn segments_of(&self, pack: &PackId) -> Result<Vec<SegmentEntry>, IndexError> {
-        let _ = pack;
-        todo!()
+        self.read("listing packs", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT id, class, size, key, present, condemned, pending IS NOT NULL FROM pack",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut packs = Vec::new();
+            while let Some(row) = rows.next()? {
+                packs.push(PackRow {
+                    id: valid(PackId::from_slice(bytes(row, 0, PACK)?), PACK)?,
+                    class: class_from(row.get(1)?)?,
+                    size: from_sql(row.get(2)?, "size of a pack")?,
+                    key: KeyId(row.get(3)?),
+                    is_present: row.get(4)?,
+                    is_condemned: row.get(5)?,
+                    is_pending: row.get(6)?,
+                });
+            }
+            Ok(packs)
+        })
     }
 
     /// Grows whenever something usable was lost or condemned.
     pub fn loss_generation(&self) -> Result<i64, IndexError> {
-        todo!()
+        self.read("reading the loss generation", |connection| {
+            Ok(connection
+                .prepare_cached("SELECT loss_generation FROM meta")?
+                .query_row([], |row| row.get(0))?)
+        })
     }
 
     /// Numbers.
     pub fn counts(&self) -> Result<IndexCounts, IndexError> {
-        todo!()
+        self.read("counting", |connection| {
+            let [packs, segments, chunks, raw_bytes, pack_bytes] = connection
+                .prepare_cached(
+                    "SELECT count(*), coalesce(sum(segments), 0), coalesce(sum(chunks), 0),
+                     coalesce(sum(raw_bytes), 0), coalesce(sum(size), 0) FROM pack",
+                )?
+                .query_row([], |row| {
+                    Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?])
+                })?
+                .map(|number: i64| from_sql(number, "totals of packs"));
+            Ok(IndexCounts {
+                packs: packs?,
+                segments: segments?,
+                chunks: chunks?,
+                raw_bytes: raw_bytes?,
+                pack_bytes: pack_bytes?,
+            })
+        })
     }
 
     /// Snapshots of this repository this machine has ever seen listed: id, instance, counter.
     pub fn seen_snapshots(&self) -> Result<Vec<(SnapshotId, String, u64)>, IndexError> {
-        todo!()
+        self.read("listing snapshots seen before", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id, instance, counter FROM seen")?;
+            let mut rows = statement.query([])?;
+            let mut seen = Vec::new();
+            while let Some(row) = rows.next()? {
+                seen.push((
+                    valid(SnapshotId::from_slice(bytes(row, 0, SNAPSHOT)?), SNAPSHOT)?,
+                    row.get(1)?,
+                    from_sql(row.get(2)?, "counter of a snapshot")?,
+                ));
+            }
+            Ok(seen)
+        })
     }
 
     /// Remembers that these were listed.
     pub fn remember_snapshots(&self, seen: &[(SnapshotId, String, u64)]) -> Result<(), IndexError> {
-        let _ = seen;
-        todo!()
+        self.write("remembering snapshots", |tx| {
+            let mut insert = tx.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2, ?3)")?;
+            for (id, instance, counter) in seen {
+                insert.execute((id.as_bytes(), instance, to_sql(*counter)?))?;
+            }
+            Ok(())
+        })
     }
 
     /// Takes these out of the memory (they were forgotten on purpose).
     pub fn unremember_snapshots(&self, gone: &[SnapshotId]) -> Result<(), IndexError> {
-        let _ = gone;
-        todo!()
+        self.write("forgetting snapshots", |tx| {
+            let mut delete = tx.prepare_cached("DELETE FROM seen WHERE id = ?1")?;
+            for id in gone {
+                delete.execute([id.as_bytes()])?;
+            }
+            Ok(())
+        })
     }
+
+    pub(super) fn read<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, IndexError> {
+        self.database.read(work).map_err(|failure| error(self.path(), doing, &failure))
+    }
+
+    /// All statements see one state.
+    pub(super) fn read_together<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Failure>,
+    ) -> Result<T, IndexError> {
+        self.database.read_together(work).map_err(|failure| error(self.path(), doing, &failure))
+    }
+
+    pub(super) fn write<T>(
+        &self,
+        doing: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
+    ) -> Result<T, IndexError> {
+        self.database.write(work).map_err(|failure| error(self.path(), doing, &failure))
+    }
+}
+
+const OBJECT: &str = "id of an index object";
+const PACK: &str = "id of a pack";
+const SNAPSHOT: &str = "id of a snapshot";
+
+fn error(path: &Path, doing: &'static str, failure: &Failure) -> IndexError {
+    IndexError { path: path.display().to_string(), doing, reason: failure.reason() }
 }

@@ -1,0 +1,157 @@
+//! Where chunks are.
+
+use rusqlite::{Connection, Row, params};
+
+use crate::id::{ChunkId, PackId, SegmentId, SessionId};
+use crate::pack::{SegmentEntry, SegmentKind};
+
+use super::db::{Failure, bytes, bytes_or_none, valid};
+use super::rows::{chunks_from, class_from, find_chunk, lookup_key, segment_from};
+use super::store::{Index, IndexError, Place};
+
+/// Segments found by a key, with their packs; rows pending for others are left out.
+const PLACES: &str = "
+SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks,
+    p.id, p.class, p.present, p.condemned
+FROM (
+    SELECT segment FROM lookup WHERE key = ?1 UNION ALL SELECT segment FROM recent WHERE key = ?1
+) AS found
+CROSS JOIN segment AS s ON s.no = found.segment
+CROSS JOIN pack AS p ON p.no = s.pack
+WHERE p.pending IS NULL OR p.pending = ?2";
+
+/// Usable segments found by a key. One compressed against another (reserved, never written by this
+/// version) does not count: the other one might be gone.
+const USABLE: &str = "
+SELECT s.id, s.raw_len, s.chunks
+FROM (
+    SELECT segment FROM lookup WHERE key = ?1 UNION ALL SELECT segment FROM recent WHERE key = ?1
+) AS found
+CROSS JOIN segment AS s ON s.no = found.segment
+CROSS JOIN pack AS p ON p.no = s.pack
+WHERE p.present AND NOT p.condemned AND (p.pending IS NULL OR p.pending = ?2) AND s.kind <> 2";
+
+impl Index {
+    /// Everywhere `chunk` is: present and uncondemned packs first, plain kinds first. Pending rows of other sessions than `session` are left out.
+    pub fn locate(
+        &self,
+        chunk: &ChunkId,
+        session: Option<SessionId>,
+    ) -> Result<Vec<Place>, IndexError> {
+        self.read("looking for a chunk", |connection| {
+            places(connection, chunk.as_bytes(), session, |row, entry| {
+                let column = bytes_or_none(row, 7, CHUNKS)?;
+                find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)
+            })
+        })
+    }
+
+    /// Everywhere segment `id` is.
+    pub fn locate_segment(
+        &self,
+        id: &SegmentId,
+        session: Option<SessionId>,
+    ) -> Result<Vec<Place>, IndexError> {
+        self.read("looking for a segment", |connection| {
+            places(connection, id.as_bytes(), session, |_, entry| {
+                Ok((entry.id == *id).then_some((0, entry.raw_len)))
+            })
+        })
+    }
+
+    /// Whether each chunk is in a usable pack (present, uncondemned, not somebody else's pending one). Batched.
+    pub fn are_usable(
+        &self,
+        chunks: &[ChunkId],
+        session: SessionId,
+    ) -> Result<Vec<bool>, IndexError> {
+        self.read_together("looking for chunks", |connection| {
+            chunks.iter().map(|chunk| is_usable(connection, chunk, session)).collect()
+        })
+    }
+
+    /// [`Self::are_usable`] of one.
+    pub(super) fn is_usable(
+        &self,
+        chunk: &ChunkId,
+        session: SessionId,
+    ) -> Result<bool, IndexError> {
+        self.read("looking for a chunk", |connection| is_usable(connection, chunk, session))
+    }
+
+    /// The segments of one pack with their chunks, by offset.
+    pub fn segments_of(&self, pack: &PackId) -> Result<Vec<SegmentEntry>, IndexError> {
+        self.read("listing the segments of a pack", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks
+                 FROM pack AS p CROSS JOIN segment AS s
+                 ON s.no BETWEEN p.first_segment AND p.first_segment + p.segments AND s.pack = p.no
+                 WHERE p.id = ?1 ORDER BY s.offset",
+            )?;
+            let mut rows = statement.query([pack.as_bytes()])?;
+            let mut segments = Vec::new();
+            while let Some(row) = rows.next()? {
+                let mut entry = segment_from(row, 0)?;
+                entry.chunks = chunks_from(&entry, bytes_or_none(row, 7, CHUNKS)?)?;
+                segments.push(entry);
+            }
+            Ok(segments)
+        })
+    }
+}
+
+const CHUNKS: &str = "chunks of a segment";
+
+/// Places of the segments with this key in which `inside` finds what is looked for (offset and length).
+fn places(
+    connection: &Connection,
+    id: &[u8; 32],
+    session: Option<SessionId>,
+    inside: impl Fn(&Row<'_>, &SegmentEntry) -> Result<Option<(u32, u32)>, Failure>,
+) -> Result<Vec<Place>, Failure> {
+    let mut statement = connection.prepare_cached(PLACES)?;
+    let session = session.as_ref().map(SessionId::as_bytes);
+    let mut rows = statement.query(params![lookup_key(id), session])?;
+    let mut places = Vec::new();
+    while let Some(row) = rows.next()? {
+        let entry = segment_from(row, 0)?;
+        let Some((chunk_offset, chunk_len)) = inside(row, &entry)? else {
+            continue;
+        };
+        let pack = PackId::from_slice(bytes(row, 8, "id of a pack")?);
+        places.push(Place {
+            pack: valid(pack, "id of a pack")?,
+            class: class_from(row.get(9)?)?,
+            entry,
+            chunk_offset,
+            chunk_len,
+            is_present: row.get(10)?,
+            is_condemned: row.get(11)?,
+        });
+    }
+    places.sort_by_key(|place| {
+        (
+            !place.is_present || place.is_condemned,
+            !place.is_present,
+            place.entry.kind == SegmentKind::ZstdWithBase,
+        )
+    });
+    Ok(places)
+}
+
+fn is_usable(
+    connection: &Connection,
+    chunk: &ChunkId,
+    session: SessionId,
+) -> Result<bool, Failure> {
+    let mut statement = connection.prepare_cached(USABLE)?;
+    let mut rows = statement.query(params![lookup_key(chunk.as_bytes()), session.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        let segment = bytes(row, 0, "id of a segment")?;
+        let column = bytes_or_none(row, 2, CHUNKS)?;
+        if find_chunk(chunk, segment, row.get(1)?, column)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
