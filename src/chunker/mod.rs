@@ -7,6 +7,8 @@
 mod cutter;
 mod profile;
 mod sample;
+#[cfg(test)]
+mod tests;
 
 pub use cutter::{Chunker, GearTable};
 pub use profile::{ChunkerProfile, ProfileName};

@@ -1,5 +1,7 @@
 //! Cut sizes by kind of stream.
 
+use fastcdc::v2020::{AVERAGE_MAX, AVERAGE_MIN, MAXIMUM_MAX, MINIMUM_MAX, MINIMUM_MIN};
+
 /// The kinds of stream that are cut differently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ProfileName {
@@ -50,14 +52,45 @@ impl ChunkerProfile {
         }
     }
 
-    /// Whether the chunker can work with it: even, ascending, bounded (64 bytes to 64 MiB).
+    /// Whether the chunker can work with it: even, ascending, and within the bounds of the
+    /// `fastcdc` crate (least 64 bytes to 1 MiB, average 256 bytes to 4 MiB, largest up to 16 MiB;
+    /// beyond them its table of masks ends).
     pub const fn is_valid(self) -> bool {
-        self.min >= 64
-            && self.min < self.avg
-            && self.avg < self.max
-            && self.avg.is_power_of_two()
-            && self.min % 2 == 0
-            && self.max % 2 == 0
-            && self.max <= 64 << 20
+        let (min, avg, max) = (self.min as usize, self.avg as usize, self.max as usize);
+        min >= MINIMUM_MIN
+            && min <= MINIMUM_MAX
+            && min < avg
+            && avg >= AVERAGE_MIN
+            && avg <= AVERAGE_MAX
+            && avg < max
+            && max <= MAXIMUM_MAX
+            && avg.is_power_of_two()
+            && min % 2 == 0
+            && max % 2 == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_valid_and_extremes_are_not() {
+        for name in ProfileName::ALL {
+            assert!(ChunkerProfile::default_for(name).is_valid(), "{name:?}");
+        }
+        for (min, avg, max) in [
+            (0, 0, 0),
+            (64, 64, 128),
+            (65, 256, 1024),
+            (64, 256, 1025),
+            (64, 300, 1024),
+            (2 << 20, 4 << 20, 8 << 20),
+            (1 << 20, 8 << 20, 16 << 20),
+            (1 << 20, 4 << 20, 32 << 20),
+            (64, 256, u32::MAX),
+        ] {
+            assert!(!ChunkerProfile { min, avg, max }.is_valid(), "{min} {avg} {max}");
+        }
     }
 }

@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod keyring;
 pub mod padme;
 pub mod random;
+mod sealed;
 pub mod secret;
 pub mod slot;
 pub mod xaes;

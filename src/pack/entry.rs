@@ -1,6 +1,17 @@
-//! What a pack's directory and the index say of a segment.
+//! What a pack's directory and the index say of a segment, and how they write it in CBOR
+//! (`docs/format.md` section 6).
 
+use minicbor::data::Type;
+use minicbor::encode::{self, Encoder, Write};
+use minicbor::{Decoder, decode};
+
+use crate::crypto::keyring::{Purpose, SEAL_OVERHEAD};
 use crate::id::{ChunkId, KeyId, SegmentId};
+
+use super::reader::PackError;
+
+/// Most raw bytes of a segment.
+pub const MAX_RAW_LEN: u32 = 1 << 27;
 
 /// What a pack holds. Trees and data go to different packs, so that browsing reads little.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -10,6 +21,25 @@ pub enum PackClass {
     Data = 0,
     /// Directories and chunk lists.
     Tree = 1,
+}
+
+impl PackClass {
+    /// The class of this number.
+    pub const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Data),
+            1 => Some(Self::Tree),
+            _ => None,
+        }
+    }
+
+    /// Which keys seal it.
+    pub const fn purpose(self) -> Purpose {
+        match self {
+            Self::Data => Purpose::Data,
+            Self::Tree => Purpose::Tree,
+        }
+    }
 }
 
 /// How a segment's frame is made from its raw bytes.
@@ -22,6 +52,17 @@ pub enum SegmentKind {
     Zstd = 1,
     /// A zstd frame with another segment as prefix. Reserved.
     ZstdWithBase = 2,
+}
+
+impl SegmentKind {
+    const fn from_number(number: u64) -> Option<Self> {
+        match number {
+            0 => Some(Self::Raw),
+            1 => Some(Self::Zstd),
+            2 => Some(Self::ZstdWithBase),
+            _ => None,
+        }
+    }
 }
 
 /// One chunk inside a segment.
@@ -52,4 +93,198 @@ pub struct SegmentEntry {
     pub base: Option<SegmentId>,
     /// Its chunks, one after the other; they fill it. Never empty.
     pub chunks: Vec<ChunkEntry>,
+}
+
+impl SegmentEntry {
+    /// Where its sealed bytes end in the pack.
+    pub fn end(&self) -> u64 {
+        u64::from(self.offset) + u64::from(self.sealed_len)
+    }
+
+    /// Length of its frame; `None` where `sealed_len` leaves no room for one.
+    pub(super) fn frame_len(&self) -> Option<u32> {
+        self.sealed_len.checked_sub(SEAL_OVERHEAD as u32).filter(|len| *len > 0)
+    }
+
+    /// Whether it is one chunk with the segment's own id, which then need not be written.
+    fn is_one_chunk(&self) -> bool {
+        matches!(&self.chunks[..], [chunk]
+            if SegmentId::from(chunk.id) == self.id && chunk.len == self.raw_len)
+    }
+
+    /// Whether its lengths agree with one another and with the limits of the format.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let Some(frame_len) = self.frame_len() else {
+            return Err("a segment too short to be sealed");
+        };
+        if self.raw_len == 0 || self.raw_len > MAX_RAW_LEN {
+            return Err("a segment's raw length is outside the limits");
+        }
+        if self.kind == SegmentKind::Raw && frame_len != self.raw_len {
+            return Err("a raw segment is not as long as its raw bytes");
+        }
+        if self.base.is_some() != (self.kind == SegmentKind::ZstdWithBase) {
+            return Err("a segment has a base and needs none, or the reverse");
+        }
+        if self.chunks.iter().any(|chunk| chunk.len == 0) {
+            return Err("an empty chunk");
+        }
+        let filled: u64 = self.chunks.iter().map(|chunk| u64::from(chunk.len)).sum();
+        if filled != u64::from(self.raw_len) {
+            return Err("chunks do not fill their segment");
+        }
+        Ok(())
+    }
+}
+
+/// Writes `entries` as an array; `default_key` is the key id of the pack's header.
+pub fn encode_entries<W: Write>(
+    entries: &[SegmentEntry],
+    default_key: KeyId,
+    e: &mut Encoder<W>,
+) -> Result<(), encode::Error<W::Error>> {
+    e.array(entries.len() as u64)?;
+    for entry in entries {
+        encode_entry(entry, default_key, e)?;
+    }
+    Ok(())
+}
+
+/// Writes one entry; what has its default is left out.
+pub(super) fn encode_entry<W: Write>(
+    entry: &SegmentEntry,
+    default_key: KeyId,
+    e: &mut Encoder<W>,
+) -> Result<(), encode::Error<W::Error>> {
+    let with_kind = entry.kind != SegmentKind::Zstd;
+    let with_key = entry.key != default_key;
+    let with_chunks = !entry.is_one_chunk();
+    let optional = [with_kind, with_key, entry.base.is_some(), with_chunks];
+    e.map(4 + optional.iter().filter(|present| **present).count() as u64)?;
+    e.u8(0)?.encode(entry.id)?;
+    e.u8(1)?.u32(entry.offset)?;
+    e.u8(2)?.u32(entry.sealed_len)?;
+    e.u8(3)?.u32(entry.raw_len)?;
+    if with_kind {
+        e.u8(4)?.u8(entry.kind as u8)?;
+    }
+    if with_key {
+        e.u8(5)?.u32(entry.key.0)?;
+    }
+    if let Some(base) = entry.base {
+        e.u8(6)?.encode(base)?;
+    }
+    if with_chunks {
+        e.u8(7)?.array(entry.chunks.len() as u64)?;
+        for chunk in &entry.chunks {
+            e.map(2)?.u8(0)?.encode(chunk.id)?.u8(1)?.u32(chunk.len)?;
+        }
+    }
+    Ok(())
+}
+
+/// Reads what [`encode_entries`] wrote. Each entry's lengths agree with one another; whether they
+/// fit a pack is for the caller to check. Fails with [`PackError::UnknownKind`] for a kind this
+/// version has never heard of; the reserved kind 2 is taken, so that the others can be read.
+pub fn decode_entries(
+    d: &mut Decoder<'_>,
+    default_key: KeyId,
+) -> Result<Vec<SegmentEntry>, PackError> {
+    let len = d.array()?;
+    // An entry takes 40 bytes at least: no more room than the input can fill.
+    let mut entries = Vec::with_capacity(room(len, d, 40));
+    repeat(d, len, |d| {
+        entries.push(decode_entry(d, default_key)?);
+        Ok(())
+    })?;
+    Ok(entries)
+}
+
+fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry, PackError> {
+    let (mut id, mut offset, mut sealed_len, mut raw_len) = (None, None, None, None);
+    let (mut kind, mut key, mut base, mut chunks) = (1, default_key, None, None);
+    let len = d.map()?;
+    repeat(d, len, |d| {
+        match decode_key(d)? {
+            Some(0) => id = Some(d.decode::<SegmentId>()?),
+            Some(1) => offset = Some(d.u32()?),
+            Some(2) => sealed_len = Some(d.u32()?),
+            Some(3) => raw_len = Some(d.u32()?),
+            Some(4) => kind = d.u64()?,
+            Some(5) => key = KeyId(d.u32()?),
+            Some(6) => base = Some(d.decode()?),
+            Some(7) => chunks = Some(decode_chunks(d)?),
+            _ => d.skip()?,
+        }
+        Ok(())
+    })?;
+    let missing = PackError::Malformed("a segment's entry lacks its id or a length");
+    let (Some(id), Some(offset), Some(sealed_len), Some(raw_len)) =
+        (id, offset, sealed_len, raw_len)
+    else {
+        return Err(missing);
+    };
+    let kind = SegmentKind::from_number(kind).ok_or_else(|| PackError::UnknownKind(id.short()))?;
+    let whole = || vec![ChunkEntry { id: ChunkId::new(*id.as_bytes()), len: raw_len }];
+    let chunks = chunks.unwrap_or_else(whole);
+    let entry = SegmentEntry { id, offset, sealed_len, raw_len, kind, key, base, chunks };
+    entry.check().map_err(PackError::Malformed)?;
+    Ok(entry)
+}
+
+fn decode_chunks(d: &mut Decoder<'_>) -> Result<Vec<ChunkEntry>, PackError> {
+    let len = d.array()?;
+    // A chunk takes 38 bytes at least.
+    let mut chunks = Vec::with_capacity(room(len, d, 38));
+    repeat(d, len, |d| {
+        let (mut id, mut chunk_len) = (None, None);
+        let len = d.map()?;
+        repeat(d, len, |d| {
+            match decode_key(d)? {
+                Some(0) => id = Some(d.decode::<ChunkId>()?),
+                Some(1) => chunk_len = Some(d.u32()?),
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        let (Some(id), Some(len)) = (id, chunk_len) else {
+            return Err(PackError::Malformed("a chunk's entry lacks its id or length"));
+        };
+        chunks.push(ChunkEntry { id, len });
+        Ok(())
+    })?;
+    Ok(chunks)
+}
+
+/// A map's key, `None` if no key of ours is so large or negative.
+fn decode_key(d: &mut Decoder<'_>) -> Result<Option<u64>, decode::Error> {
+    Ok(u64::try_from(d.int()?).ok())
+}
+
+/// How many elements of `least` bytes to make room for: `len`, if the input is long enough.
+fn room(len: Option<u64>, d: &Decoder<'_>, least: usize) -> usize {
+    let left = d.input().len().saturating_sub(d.position()) / least;
+    len.map_or(0, |len| usize::try_from(len).unwrap_or(left).min(left))
+}
+
+/// Calls `each` for every element of an array or map of `len` elements, or up to the break.
+fn repeat<'b>(
+    d: &mut Decoder<'b>,
+    len: Option<u64>,
+    mut each: impl FnMut(&mut Decoder<'b>) -> Result<(), PackError>,
+) -> Result<(), PackError> {
+    match len {
+        Some(len) => {
+            for _ in 0..len {
+                each(d)?;
+            }
+        }
+        None => {
+            while d.datatype()? != Type::Break {
+                each(d)?;
+            }
+            d.skip()?;
+        }
+    }
+    Ok(())
 }

@@ -2,15 +2,21 @@
 
 use std::sync::Arc;
 
-use crate::crypto::{Keyring, Randomness};
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{CParameter, compress_bound};
 
-use super::entry::{ChunkEntry, PackClass, SegmentEntry};
+use crate::crypto::keyring::SEAL_OVERHEAD;
+use crate::crypto::{Keyring, Randomness};
+use crate::id::SegmentId;
+
+use super::entry::{ChunkEntry, PackClass, SegmentEntry, SegmentKind};
+use super::layout;
 use super::reader::PackError;
 
 /// What is known of a segment's compressibility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
-    /// Try zstd and keep the frame if it is smaller.
+    /// Try zstd and keep the frame if it is smaller by 2% or more.
     Try,
     /// Known to be incompressible: store raw.
     Skip,
@@ -21,9 +27,9 @@ pub enum Compression {
 pub struct RawSegment {
     /// Which packs it goes to.
     pub class: PackClass,
-    /// Its bytes.
+    /// Its bytes, 1 to 2^27.
     pub bytes: Vec<u8>,
-    /// Its chunks; they fill `bytes`.
+    /// Its chunks; they fill `bytes`. The ids are taken as they are, not computed again.
     pub chunks: Vec<ChunkEntry>,
     /// Whether compressing is worth a try.
     pub compression: Compression,
@@ -44,6 +50,15 @@ pub struct SealedSegment {
 pub struct Sealer {
     keyring: Arc<Keyring>,
     random: Arc<dyn Randomness>,
+    compressor: Compressor<'static>,
+    /// Where zstd writes; as large as the largest segment so far.
+    frame: Vec<u8>,
+}
+
+impl std::fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer").finish_non_exhaustive()
+    }
 }
 
 impl Sealer {
@@ -53,14 +68,61 @@ impl Sealer {
         level: i32,
         random: Arc<dyn Randomness>,
     ) -> Result<Self, PackError> {
-        let _ = level;
-        let _ = (&keyring, &random);
-        todo!()
+        let compressor = frame_compressor(level)?;
+        Ok(Self { keyring, random, compressor, frame: Vec::new() })
     }
 
-    /// Compresses and seals one segment.
+    /// Compresses and seals one segment with the current epoch's key.
     pub fn seal(&mut self, segment: RawSegment) -> Result<SealedSegment, PackError> {
-        let _ = (segment, &self.keyring, &self.random);
-        todo!()
+        let RawSegment { class, bytes, chunks, compression } = segment;
+        let raw_len = u32::try_from(bytes.len())
+            .map_err(|_| PackError::Segment("it is longer than a segment may be"))?;
+        let id = match &chunks[..] {
+            [chunk] => SegmentId::from(chunk.id),
+            _ => SegmentId::from(self.keyring.chunk_id(&bytes)),
+        };
+        let kind = self.compress(&bytes, compression)?;
+        let frame = match kind {
+            SegmentKind::Zstd => &self.frame[..],
+            SegmentKind::Raw | SegmentKind::ZstdWithBase => &bytes[..],
+        };
+        let frame_len = u32::try_from(frame.len())
+            .map_err(|_| PackError::Segment("it is longer than a segment may be"))?;
+        let sealed_len = frame_len.saturating_add(SEAL_OVERHEAD as u32);
+        let key = self.keyring.current();
+        let entry =
+            SegmentEntry { id, offset: 0, sealed_len, raw_len, kind, key, base: None, chunks };
+        entry.check().map_err(PackError::Segment)?;
+        let ad = layout::segment_ad(self.keyring.repository(), class, &entry, frame_len);
+        let mut sealed = Vec::with_capacity(frame.len() + SEAL_OVERHEAD);
+        self.keyring.seal_into(class.purpose(), &ad, frame, &*self.random, &mut sealed)?;
+        Ok(SealedSegment { class, entry, bytes: sealed })
     }
+
+    /// Fills `self.frame` if that is worth it, and tells which kind the segment will be.
+    fn compress(&mut self, raw: &[u8], how: Compression) -> Result<SegmentKind, PackError> {
+        if how == Compression::Skip {
+            return Ok(SegmentKind::Raw);
+        }
+        self.frame.clear();
+        self.frame.reserve(compress_bound(raw.len()));
+        self.compressor.compress_to_buffer(raw, &mut self.frame).map_err(compress_error)?;
+        // Below 2% the time to decompress is worth more than the bytes.
+        let worth_it = (self.frame.len() as u64) * 50 < (raw.len() as u64) * 49;
+        Ok(if worth_it { SegmentKind::Zstd } else { SegmentKind::Raw })
+    }
+}
+
+/// A zstd context that writes frames as the format has them: with content size, without checksum
+/// (the seal is one).
+pub(super) fn frame_compressor(level: i32) -> Result<Compressor<'static>, PackError> {
+    let mut compressor = Compressor::new(level).map_err(compress_error)?;
+    compressor.set_parameter(CParameter::ChecksumFlag(false)).map_err(compress_error)?;
+    compressor.set_parameter(CParameter::ContentSizeFlag(true)).map_err(compress_error)?;
+    Ok(compressor)
+}
+
+/// What to say when zstd fails.
+pub(super) fn compress_error(error: std::io::Error) -> PackError {
+    PackError::Compress(error.to_string())
 }

@@ -1,0 +1,140 @@
+//! A pack being written: header, segments so far, and what the directory will need.
+
+use minicbor::Encoder;
+
+use crate::crypto::keyring::SEAL_OVERHEAD;
+use crate::crypto::padme::padme;
+use crate::crypto::random::random_bytes;
+use crate::crypto::{Keyring, Randomness};
+use crate::id::KeyId;
+
+use super::builder::UnnamedPack;
+use super::entry::{PackClass, SegmentEntry, encode_entries, encode_entry};
+use super::layout::{self, FIXED_LEN, MAX_DIRECTORY, Part};
+use super::reader::{HEADER_LEN, PackError, PackHeader, TRAILER_LEN};
+use super::sealer::{SealedSegment, compress_error, frame_compressor};
+
+/// What a zstd frame may need beyond its raw bytes: header, and a little for what entries added
+/// since the last measurement do to the compression of the others.
+const FRAME_SLACK: u64 = 128;
+/// zstd's level for directories: ids do not compress, so more effort gains nothing.
+const DIRECTORY_LEVEL: i32 = 3;
+
+/// A pack that still takes segments.
+#[derive(Debug)]
+pub(super) struct OpenPack {
+    header: PackHeader,
+    /// Header and segments.
+    bytes: Vec<u8>,
+    entries: Vec<SegmentEntry>,
+    /// At most how long the directory's frame will be.
+    listed: u64,
+    /// How many entries there were when `listed` was last measured.
+    measured: usize,
+}
+
+impl OpenPack {
+    /// Length of a pack without segments, by the same estimate as [`len`](Self::len).
+    pub const EMPTY_LEN: u64 = FIXED_LEN + FRAME_SLACK;
+
+    /// An empty pack with room for `capacity` bytes.
+    pub fn new(class: PackClass, key: KeyId, random: &dyn Randomness, capacity: u64) -> Self {
+        let header = layout::header(class, key, random_bytes(random));
+        let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or(HEADER_LEN));
+        bytes.extend_from_slice(&header.bytes);
+        Self { header, bytes, entries: Vec::new(), listed: FRAME_SLACK, measured: 0 }
+    }
+
+    /// How many bytes it would have at most if closed now, without padding.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64 - HEADER_LEN as u64 + FIXED_LEN + self.listed
+    }
+
+    /// Puts a segment behind the others.
+    pub fn append(&mut self, segment: SealedSegment) -> Result<(), PackError> {
+        let SealedSegment { mut entry, bytes, .. } = segment;
+        entry.offset = u32::try_from(self.bytes.len())
+            .map_err(|_| PackError::Segment("its pack is too long already"))?;
+        self.listed += entry_len(&entry, self.header.key);
+        self.bytes.extend_from_slice(&bytes);
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Replaces the estimate of the directory by its true length, as ids do not compress but the
+    /// rest does. Costs one compression of the directory, so only the first time.
+    pub fn measure(&mut self) -> Result<(), PackError> {
+        if self.measured == 0 && !self.entries.is_empty() {
+            self.measured = self.entries.len();
+            self.listed = self.directory()?.0.len() as u64 + FRAME_SLACK;
+        }
+        Ok(())
+    }
+
+    /// The directory's frame and its raw length.
+    fn directory(&self) -> Result<(Vec<u8>, u32), PackError> {
+        let mut encoder = Encoder::new(Vec::new());
+        encode_entries(&self.entries, self.header.key, &mut encoder)
+            .map_err(|_| PackError::Segment("its entry cannot be written"))?;
+        let raw = encoder.into_writer();
+        let raw_len = u32::try_from(raw.len())
+            .ok()
+            .filter(|len| *len <= MAX_DIRECTORY)
+            .ok_or(PackError::Segment("its pack lists too many chunks already"))?;
+        let frame = frame_compressor(DIRECTORY_LEVEL)?.compress(&raw).map_err(compress_error)?;
+        Ok((frame, raw_len))
+    }
+
+    /// Pads it and adds directory and trailer.
+    pub fn close(
+        self,
+        keyring: &Keyring,
+        random: &dyn Randomness,
+    ) -> Result<UnnamedPack, PackError> {
+        let (frame, raw_len) = self.directory()?;
+        let Self { header, mut bytes, entries, .. } = self;
+        let too_long = PackError::Segment("its pack is too long already");
+        let sealed_len = u32::try_from(frame.len() + SEAL_OVERHEAD).map_err(|_| too_long)?;
+        let unpadded = bytes.len() + sealed_len as usize + TRAILER_LEN;
+        let padded = usize::try_from(padme(unpadded as u64)).unwrap_or(unpadded);
+        bytes.reserve_exact(padded - bytes.len());
+        let segments_end = bytes.len();
+        bytes.resize(segments_end + (padded - unpadded), 0);
+        random.fill(&mut bytes[segments_end..]);
+
+        let offset = bytes.len() as u64;
+        let (purpose, repository) = (header.class.purpose(), keyring.repository());
+        let ad = layout::part_ad(Part::Directory, repository, &header);
+        keyring.seal_into(purpose, &ad, &frame, random, &mut bytes)?;
+        let fields: [&[u8]; 4] =
+            [&offset.to_le_bytes(), &sealed_len.to_le_bytes(), &raw_len.to_le_bytes(), &[0; 8]];
+        let ad = layout::part_ad(Part::Trailer, repository, &header);
+        keyring.seal_into(purpose, &ad, &fields.concat(), random, &mut bytes)?;
+        if bytes.len() < bytes.capacity() / 2 {
+            // The last pack of a run is often far from full.
+            bytes.shrink_to_fit();
+        }
+        Ok(UnnamedPack { class: header.class, key: header.key, bytes, entries })
+    }
+}
+
+/// Bytes of `entry` in the directory before compression, wherever in the pack it will lie.
+pub(super) fn entry_len(entry: &SegmentEntry, default_key: KeyId) -> u64 {
+    let mut counter = Counter(0);
+    // Counting cannot fail.
+    let _ = encode_entry(entry, default_key, &mut Encoder::new(&mut counter));
+    // An offset takes four bytes more than the one byte of 0, which it is while waiting.
+    counter.0 + 4
+}
+
+/// Counts what is written.
+struct Counter(u64);
+
+impl minicbor::encode::Write for Counter {
+    type Error = std::convert::Infallible;
+
+    fn write_all(&mut self, bytes: &[u8]) -> Result<(), Self::Error> {
+        self.0 += bytes.len() as u64;
+        Ok(())
+    }
+}
