@@ -38,8 +38,7 @@ impl Index {
     /// if something usable goes.
     pub fn drop_objects(&self, gone: &[ObjectId]) -> Result<(), IndexError> {
         self.write("dropping index objects", |tx| {
-            let mut delete =
-                tx.prepare_cached("DELETE FROM object WHERE id = ?1 RETURNING no")?;
+            let mut delete = tx.prepare_cached("DELETE FROM object WHERE id = ?1 RETURNING no")?;
             let mut unlink = tx.prepare_cached("DELETE FROM object_pack WHERE object = ?1")?;
             for id in gone {
                 let number: Option<i64> =

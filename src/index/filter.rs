@@ -95,9 +95,8 @@ mod tests {
     use super::*;
 
     fn keys(from: u64, to: u64) -> impl Iterator<Item = i64> {
-        (from..to).map(|n| {
-            super::super::rows::lookup_key(blake3::hash(&n.to_le_bytes()).as_bytes())
-        })
+        (from..to)
+            .map(|n| super::super::rows::lookup_key(blake3::hash(&n.to_le_bytes()).as_bytes()))
     }
 
     fn false_maybes(filter: &Filter) -> usize {

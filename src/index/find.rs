@@ -10,7 +10,7 @@ use super::rows::{chunks_from, class_from, find_chunk, lookup_key, segment_from}
 use super::store::{Index, IndexError, Place};
 
 /// Segments found by a key, with their packs; rows pending for others are left out.
-const PLACES: &str = "
+pub(super) const PLACES: &str = "
 SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks,
     p.id, p.class, p.present, p.condemned
 FROM (
@@ -22,7 +22,7 @@ WHERE p.pending IS NULL OR p.pending = ?2";
 
 /// Usable segments found by a key. One compressed against another (reserved, never written by this
 /// version) does not count: the other one might be gone.
-const USABLE: &str = "
+pub(super) const USABLE: &str = "
 SELECT s.id, s.raw_len, s.chunks
 FROM (
     SELECT segment FROM lookup WHERE key = ?1 UNION ALL SELECT segment FROM recent WHERE key = ?1

@@ -26,11 +26,7 @@ pub(super) fn lookup_key(id: &[u8; 32]) -> i64 {
 }
 
 pub(super) fn class_from(number: u8) -> Result<PackClass, Failure> {
-    match number {
-        0 => Ok(PackClass::Data),
-        1 => Ok(PackClass::Tree),
-        _ => Err(Failure::Damaged("class of a pack")),
-    }
+    valid(PackClass::from_number(number.into()), "class of a pack")
 }
 
 fn kind_from(number: u8) -> Result<SegmentKind, Failure> {
@@ -90,10 +86,7 @@ pub(super) fn find_chunk(
 }
 
 /// Reads `id, offset, sealed_len, raw_len, kind, key, base` from column `at` on; without chunks.
-pub(super) fn segment_from(
-    row: &rusqlite::Row<'_>,
-    at: usize,
-) -> Result<SegmentEntry, Failure> {
+pub(super) fn segment_from(row: &rusqlite::Row<'_>, at: usize) -> Result<SegmentEntry, Failure> {
     let base = match bytes_or_none(row, at + 6, "base of a segment")? {
         None => None,
         Some(base) => Some(valid(SegmentId::from_slice(base), "base of a segment")?),
@@ -116,9 +109,7 @@ pub(super) fn chunks_from(
     column: Option<&[u8]>,
 ) -> Result<Vec<ChunkEntry>, Failure> {
     match column {
-        None => {
-            Ok(vec![ChunkEntry { id: ChunkId::new(*entry.id.as_bytes()), len: entry.raw_len }])
-        }
+        None => Ok(vec![ChunkEntry { id: ChunkId::new(*entry.id.as_bytes()), len: entry.raw_len }]),
         Some(column) => Ok(chunk_records(column)?
             .map(|(id, len)| ChunkEntry { id: ChunkId::new(id), len })
             .collect()),
@@ -132,8 +123,9 @@ pub(super) fn insert_pack(
     pending: Option<SessionId>,
     found_by: &mut Vec<LookupRow>,
 ) -> Result<i64, Failure> {
-    let last: i64 =
-        tx.prepare_cached("SELECT coalesce(max(no), 0) FROM segment")?.query_row([], |r| r.get(0))?;
+    let last: i64 = tx
+        .prepare_cached("SELECT coalesce(max(no), 0) FROM segment")?
+        .query_row([], |r| r.get(0))?;
     let mut number = valid(last.checked_add(1), "number of a segment")?;
     let chunks: usize = pack.entries.iter().map(|entry| entry.chunks.len()).sum();
     let raw_bytes: u64 = pack.entries.iter().map(|entry| u64::from(entry.raw_len)).sum();
@@ -154,9 +146,8 @@ pub(super) fn insert_pack(
         to_sql(raw_bytes)?,
     ])?;
     let pack_number = tx.last_insert_rowid();
-    let mut insert = tx.prepare_cached(
-        "INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-    )?;
+    let mut insert =
+        tx.prepare_cached("INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
     for entry in &pack.entries {
         let column = chunks_column(entry);
         insert.execute(params![
@@ -186,10 +177,7 @@ fn count(number: usize) -> Result<i64, Failure> {
 }
 
 /// Inserts rows that find segments, and merges if there are many new ones by now.
-pub(super) fn insert_lookup(
-    tx: &Transaction<'_>,
-    mut rows: Vec<LookupRow>,
-) -> Result<(), Failure> {
+pub(super) fn insert_lookup(tx: &Transaction<'_>, mut rows: Vec<LookupRow>) -> Result<(), Failure> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -204,11 +192,16 @@ pub(super) fn insert_lookup(
             "UPDATE meta SET recent_rows = recent_rows + ?1 RETURNING lookup_rows, recent_rows",
         )?
         .query_row([count(inserted)?], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    if recent >= MERGE_AT_LEAST.max(lookup / 8) {
-        tx.execute("INSERT OR IGNORE INTO lookup SELECT key, segment FROM recent ORDER BY key, segment", [])?;
-        tx.execute("DELETE FROM recent", [])?;
-        tx.execute("UPDATE meta SET lookup_rows = lookup_rows + recent_rows, recent_rows = 0", [])?;
-    }
+    if recent >= MERGE_AT_LEAST.max(lookup / 8) { merge(tx) } else { Ok(()) }
+}
+
+/// Moves what is in `recent` to where everything else is.
+pub(super) fn merge(tx: &Transaction<'_>) -> Result<(), Failure> {
+    tx.execute_batch(
+        "INSERT OR IGNORE INTO lookup SELECT key, segment FROM recent ORDER BY key, segment;
+         DELETE FROM recent;
+         UPDATE meta SET lookup_rows = lookup_rows + recent_rows, recent_rows = 0;",
+    )?;
     Ok(())
 }
 
@@ -268,10 +261,7 @@ fn remove_lookup(tx: &Transaction<'_>, rows: &mut Vec<LookupRow>) -> Result<(), 
 }
 
 /// Hands over the key of everything that can be looked up, usable or not, and roughly in order.
-pub(super) fn each_key(
-    connection: &Connection,
-    mut take: impl FnMut(i64),
-) -> Result<(), Failure> {
+pub(super) fn each_key(connection: &Connection, mut take: impl FnMut(i64)) -> Result<(), Failure> {
     for sql in ["SELECT key FROM lookup", "SELECT key FROM recent"] {
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([])?;

@@ -99,9 +99,8 @@ impl Index {
     /// Opens (or makes) the database in `directory`, mode 0600. A file that is garbage, of another repository, or from a newer
     /// version is set aside, never deleted.
     pub fn open(directory: &Path, repository: RepositoryId) -> Result<(Self, Opened), IndexError> {
-        let (database, opened) = schema::open(directory, repository).map_err(|failure| {
-            error(directory, "opening it", &failure)
-        })?;
+        let (database, opened) = schema::open(directory, repository)
+            .map_err(|failure| error(directory, "opening it", &failure))?;
         Ok((Self { database, staging: Mutex::default() }, opened))
     }
 
@@ -206,7 +205,8 @@ impl Index {
     /// Remembers that these were listed.
     pub fn remember_snapshots(&self, seen: &[(SnapshotId, String, u64)]) -> Result<(), IndexError> {
         self.write("remembering snapshots", |tx| {
-            let mut insert = tx.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2, ?3)")?;
+            let mut insert =
+                tx.prepare_cached("INSERT OR REPLACE INTO seen VALUES (?1, ?2, ?3)")?;
             for (id, instance, counter) in seen {
                 insert.execute((id.as_bytes(), instance, to_sql(*counter)?))?;
             }
