@@ -46,6 +46,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     tree_path: Vec<u8>,
     now: i128,
     generation: i64,
+    /// Whether what is learnt is for later runs, too.
+    pub remembers: bool,
     stack: Vec<OpenDirectory>,
     /// The root's own node, once it is complete.
     pub result: Option<Node>,
@@ -78,6 +80,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             tree_path,
             now,
             generation,
+            remembers: true,
             stack: Vec::new(),
             result: None,
             pending_bytes: 0,
@@ -261,7 +264,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         self.counts.directories += 1;
         directory.node.content = Some(directory.builder.finish(self.ingest)?);
         let is_changed = directory.is_changed || directory.at < directory.previous.files.len();
-        if is_changed {
+        if is_changed && self.remembers {
             let state = DirectoryState { generation: self.generation, files: directory.next };
             let index = self.session.repository().index();
             index.stage_state(&self.root, &directory.path, &state)?;

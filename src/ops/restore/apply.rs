@@ -60,7 +60,7 @@ impl Shared<'_> {
     }
 
     fn failed(&self, path: &[u8], message: &str) {
-        let item = display_path(path);
+        let item = if path.is_empty() { "/".to_owned() } else { display_path(path) };
         self.outcome().failed.push((item.clone(), message.to_owned()));
         self.observer.event(&Event::ItemFailed { item, message: message.to_owned() });
     }
