@@ -15,6 +15,7 @@ mod dedup;
 mod filter;
 mod find;
 mod object;
+mod root_lock;
 mod rows;
 mod schema;
 mod state;
@@ -25,5 +26,6 @@ mod tests;
 
 pub use dedup::{Claim, Dedup};
 pub use object::{IndexObject, IndexedPack};
+pub use root_lock::RootLock;
 pub use state::{DirectoryState, FileState};
 pub use store::{Index, IndexCounts, IndexError, Opened, PackRow, Place};

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
     Survey, Verb,
 };
+use crate::clock::Clock;
 
 /// One thing that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -331,6 +333,15 @@ impl Store for Faulty {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.mutate(Verb::Sync, None, || self.inner.sync())
+    }
+
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        self.alive(Verb::Delete, None)?;
+        self.inner.remove_stale_temporaries(older_than, clock)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -59,44 +59,6 @@ impl LocalStore {
         }
     }
 
-    /// Removes what killed writers left: temporary files not written to since `older_than` ago.
-    /// Returns how many there were.
-    ///
-    /// They are never listed and do no harm but use space. `older_than` must exceed the time any
-    /// living writer (of any host) takes for one object, and the difference between their clocks.
-    pub fn remove_stale_temporaries(
-        &self,
-        older_than: Duration,
-        clock: &dyn Clock,
-    ) -> Result<u64, StoreError> {
-        let now = clock.now();
-        let limit = now.saturating_sub(older_than).unwrap_or(Timestamp::MIN);
-        let mut removed = 0;
-        for kind in ObjectKind::ALL {
-            let mut visit = |path: &str, entry: &fs::DirEntry| {
-                let Some(name) = disk::temporary_of(path) else {
-                    return Ok(ControlFlow::Continue(()));
-                };
-                let modified = match entry.metadata() {
-                    Ok(found) if found.is_file() => found.modified()?,
-                    Ok(_) => return Ok(ControlFlow::Continue(())),
-                    Err(error) => return disk::unless_gone(error),
-                };
-                if Timestamp::try_from(modified).is_ok_and(|modified| modified < limit) {
-                    match fs::remove_file(entry.path()) {
-                        Ok(()) => removed += 1,
-                        Err(error) => return disk::unless_gone(error),
-                    }
-                    self.drop_empty_session(&name);
-                }
-                Ok(ControlFlow::Continue(()))
-            };
-            disk::walk(&self.root, kind, &mut visit)
-                .map_err(|trouble| self.trouble(Verb::Delete, &trouble))?;
-        }
-        Ok(removed)
-    }
-
     fn path_of(&self, name: &ObjectName) -> PathBuf {
         self.root.join(name.path())
     }
@@ -352,6 +314,40 @@ impl Store for LocalStore {
 
     fn sync(&self) -> Result<(), StoreError> {
         self.flush(Verb::Sync, || std::mem::take(&mut *lock(&self.dirty)))
+    }
+
+    /// They are never listed and do no harm but use space.
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        let now = clock.now();
+        let limit = now.saturating_sub(older_than).unwrap_or(Timestamp::MIN);
+        let mut removed = 0;
+        for kind in ObjectKind::ALL {
+            let mut visit = |path: &str, entry: &fs::DirEntry| {
+                let Some(name) = disk::temporary_of(path) else {
+                    return Ok(ControlFlow::Continue(()));
+                };
+                let modified = match entry.metadata() {
+                    Ok(found) if found.is_file() => found.modified()?,
+                    Ok(_) => return Ok(ControlFlow::Continue(())),
+                    Err(error) => return disk::unless_gone(error),
+                };
+                if Timestamp::try_from(modified).is_ok_and(|modified| modified < limit) {
+                    match fs::remove_file(entry.path()) {
+                        Ok(()) => removed += 1,
+                        Err(error) => return disk::unless_gone(error),
+                    }
+                    self.drop_empty_session(&name);
+                }
+                Ok(ControlFlow::Continue(()))
+            };
+            disk::walk(&self.root, kind, &mut visit)
+                .map_err(|trouble| self.trouble(Verb::Delete, &trouble))?;
+        }
+        Ok(removed)
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -12,8 +12,11 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::Timestamp;
+
+use crate::clock::Clock;
 
 pub mod contract;
 mod error;
@@ -120,6 +123,21 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// Makes everything put or published so far durable.
     fn sync(&self) -> Result<(), StoreError>;
+
+    /// Removes what killed writers left and nobody lists: unfinished objects not written to since
+    /// `older_than` ago. Returns how many there were. A store where an unfinished object leaves
+    /// nothing behind has nothing to do.
+    ///
+    /// `older_than` must exceed the time any living writer (of any host) takes for one object, and
+    /// the difference between their clocks.
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        let _ = (older_than, clock);
+        Ok(0)
+    }
 
     /// Bytes that can still be written, if the store can tell.
     fn free_bytes(&self) -> Option<u64> {

@@ -3,10 +3,12 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, Survey, Verb,
 };
+use crate::clock::Clock;
 
 /// One call, whether it succeeded or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -121,6 +123,14 @@ impl Store for Recording {
         let done = self.inner.sync();
         self.note(Verb::Sync, None, 0);
         done
+    }
+
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        self.inner.remove_stale_temporaries(older_than, clock)
     }
 
     fn free_bytes(&self) -> Option<u64> {

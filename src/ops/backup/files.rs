@@ -46,6 +46,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     tree_path: Vec<u8>,
     now: i128,
     generation: i64,
+    /// Whether what is learnt is for later runs, too.
+    pub remembers: bool,
     stack: Vec<OpenDirectory>,
     /// The root's own node, once it is complete.
     pub result: Option<Node>,
@@ -78,6 +80,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             tree_path,
             now,
             generation,
+            remembers: true,
             stack: Vec::new(),
             result: None,
             pending_bytes: 0,
@@ -213,10 +216,8 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         content: &mut FileContent,
     ) -> Result<(), RepositoryError> {
         let path = self.full_path(&node.name);
-        let mut read_bytes = 0;
         let (observer, pending) = (Arc::clone(self.observer), &mut self.pending_bytes);
         let mut progress = |bytes: u64| {
-            read_bytes += bytes;
             *pending += bytes;
             if *pending >= PROGRESS_BYTES {
                 observer.event(&Event::Progress { bytes: std::mem::take(pending), items: 0 });
@@ -232,7 +233,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             None => None,
         };
         self.counts.files += 1;
-        self.counts.bytes += read_bytes;
+        self.counts.bytes += stamp.size;
         node.extents = content.extents();
         node.sparse_size = node.extents.as_ref().map(|_| stamp.size);
         node.content = Some(stored.content);
@@ -261,7 +262,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         self.counts.directories += 1;
         directory.node.content = Some(directory.builder.finish(self.ingest)?);
         let is_changed = directory.is_changed || directory.at < directory.previous.files.len();
-        if is_changed {
+        if is_changed && self.remembers {
             let state = DirectoryState { generation: self.generation, files: directory.next };
             let index = self.session.repository().index();
             index.stage_state(&self.root, &directory.path, &state)?;

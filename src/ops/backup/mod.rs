@@ -11,9 +11,11 @@ mod tree;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::SnapshotId;
+use crate::index::{Index, IndexError, RootLock};
 use crate::ops::browse::display_path;
 use crate::repository::{
     Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
@@ -26,6 +28,10 @@ use content::ContentStore;
 use files::FileVisitor;
 pub use tree::PlaceTaken;
 use tree::Scaffold;
+
+/// Unfinished objects not written to for this long are nobody's: longer than any writer takes for
+/// one, and than clocks differ.
+const LEFTOVER_AGE: Duration = Duration::from_hours(24);
 
 /// One directory (or file) to back up.
 #[derive(Debug, Clone)]
@@ -58,7 +64,7 @@ pub enum BackupError {
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
-    /// The only source failed.
+    /// No source gave anything.
     #[error("nothing was stored: {0}")]
     Source(String),
     /// Two sources at one place.
@@ -126,6 +132,7 @@ pub fn backup(
     }
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
+    remove_leftovers(repository, observer);
     for (object, error) in &session.opening().damaged {
         // What a damaged index object says is not believed: it is stored again.
         observer.event(&Event::Warning { item: object.to_string(), message: error.to_string() });
@@ -139,6 +146,17 @@ pub fn backup(
     Ok(outcome)
 }
 
+/// Killed writers leave unfinished objects, which take space and nothing else. That they cannot be
+/// removed is no reason to be without a backup.
+fn remove_leftovers(repository: &Repository, observer: &Arc<dyn Observer>) {
+    let store = repository.store();
+    let clock = repository.environment().clock.as_ref();
+    if let Err(error) = store.remove_stale_temporaries(LEFTOVER_AGE, clock) {
+        let message = format!("unfinished objects of killed runs stay: {error}");
+        observer.event(&Event::Warning { item: "leftovers".to_owned(), message });
+    }
+}
+
 fn backup_in(
     session: &Session<'_>,
     mut plan: BackupPlan,
@@ -149,13 +167,10 @@ fn backup_in(
     let clock = Arc::clone(&repository.environment().clock);
     let start = clock.zoned();
     let history = History::of(repository, &plan.instance)?;
-    let roots: Vec<String> =
-        plan.files.iter().map(|input| state_root(&plan.instance, input)).collect();
-    for root in &roots {
-        repository.index().discard_staged(root).map_err(RepositoryError::from)?;
-    }
+    let index = repository.index();
+    let roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
-        gather(session, &mut plan, ingest, observer, start.timestamp().as_second())
+        gather(session, &mut plan, &roots, ingest, observer, start.timestamp().as_second())
     })?;
     let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
     let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
@@ -178,15 +193,32 @@ fn backup_in(
         databases: gathered.databases,
     };
     let commit = session.commit(&snapshot, plan.ingest, stop)?;
-    for root in &roots {
-        repository.index().commit_state(root).map_err(RepositoryError::from)?;
+    for root in roots.iter().filter(|root| root.lock.is_some()) {
+        index.commit_state(&root.name).map_err(RepositoryError::from)?;
     }
     Ok(BackupOutcome { commit, snapshot, counts: gathered.counts, stats })
 }
 
 /// Under which name the state of a source of files is remembered.
-fn state_root(instance: &str, input: &FilesInput) -> String {
-    format!("{instance}\u{0}{}", input.path.display())
+struct StateRoot {
+    name: String,
+    /// `None` while another run has it: this one reads what is remembered and adds nothing.
+    lock: Option<RootLock>,
+}
+
+impl StateRoot {
+    /// Of all sources of files, in their order. What runs that died left staged is dropped.
+    fn of(index: &Index, plan: &BackupPlan) -> Result<Vec<Self>, IndexError> {
+        let make = |input: &FilesInput| {
+            let name = format!("{}\u{0}{}", plan.instance, input.path.display());
+            let lock = index.lock_root(&name)?;
+            if lock.is_some() {
+                index.discard_staged(&name)?;
+            }
+            Ok(Self { name, lock })
+        };
+        plan.files.iter().map(make).collect()
+    }
 }
 
 fn statistics(counts: &BackupCounts, stats: &IngestStats) -> BTreeMap<String, u64> {
@@ -236,6 +268,7 @@ impl History {
 fn gather(
     session: &Session<'_>,
     plan: &mut BackupPlan,
+    roots: &[StateRoot],
     ingest: &mut Ingest<'_>,
     observer: &Arc<dyn Observer>,
     time: i64,
@@ -258,8 +291,8 @@ fn gather(
         sources.push(record);
         databases.extend(source.databases());
     }
-    for input in &plan.files {
-        let root = state_root(&plan.instance, input);
+    let mut found_any = !plan.streams.is_empty();
+    for (input, root) in plan.files.iter().zip(roots) {
         let tree_path = input.tree_path.clone();
         let mut visitor = FileVisitor::new(
             ingest,
@@ -267,9 +300,10 @@ fn gather(
             &mut content,
             observer,
             &mut counts,
-            root,
+            root.name.clone(),
             tree_path,
         )?;
+        visitor.remembers = root.lock.is_some();
         observer.event(&Event::Working { item: display_path(&input.tree_path) });
         match walk(&input.path, &input.options, &mut visitor) {
             Ok(()) => {}
@@ -284,6 +318,7 @@ fn gather(
         visitor.tell_progress();
         let (incomplete, node) = (std::mem::take(&mut visitor.incomplete), visitor.result.take());
         if let Some(node) = node {
+            found_any = true;
             scaffold.insert(&input.tree_path, node)?;
         }
         sources.push(SourceRecord {
@@ -293,6 +328,11 @@ fn gather(
             incomplete,
             details: BTreeMap::new(),
         });
+    }
+    if !found_any {
+        let reasons: Vec<String> =
+            sources.into_iter().flat_map(|source| source.incomplete).collect();
+        return Err(BackupError::Source(reasons.join("; ")));
     }
     Ok(Gathered { root: scaffold.finish(ingest)?, sources, databases, counts })
 }

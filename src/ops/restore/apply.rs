@@ -60,7 +60,7 @@ impl Shared<'_> {
     }
 
     fn failed(&self, path: &[u8], message: &str) {
-        let item = display_path(path);
+        let item = if path.is_empty() { "/".to_owned() } else { display_path(path) };
         self.outcome().failed.push((item.clone(), message.to_owned()));
         self.observer.event(&Event::ItemFailed { item, message: message.to_owned() });
     }
@@ -68,10 +68,11 @@ impl Shared<'_> {
     fn write_pieces(&self, pieces: &Receiver<Piece<'_>>) {
         for piece in pieces {
             let file = &piece.file;
-            if !file.has_failed.load(Ordering::Relaxed) && !self.stop.is_stopped() {
-                if let Err(message) = self.write_piece(&piece) {
-                    self.fail_file(file, &message);
-                }
+            if !file.has_failed.load(Ordering::Relaxed)
+                && !self.stop.is_stopped()
+                && let Err(message) = self.write_piece(&piece)
+            {
+                self.fail_file(file, &message);
             }
             self.release(file);
         }

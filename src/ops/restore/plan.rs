@@ -133,14 +133,27 @@ impl Planner {
             }
             let mut names = Vec::new();
             let wants_names = self.plan.options.delete && directory.is_wanted;
-            read_directory(fetcher, &directory.content, |node| {
+            let mut is_empty = true;
+            let read = read_directory(fetcher, &directory.content, |node| {
+                is_empty = false;
                 if wants_names {
                     names.push(node.name.clone());
                 }
                 self.node(&directory, node, &mut pending);
                 Ok::<(), RestoreError>(())
-            })?;
-            if wants_names {
+            });
+            let is_whole = match read {
+                Ok(()) => true,
+                // One directory that is damaged does not keep the others from being restored. The
+                // restore will tell of it. Without anything of the first there are no others.
+                Err(RestoreError::Repository(error))
+                    if error.is_damage() && !(is_empty && directory.path.is_empty()) =>
+                {
+                    false
+                }
+                Err(error) => return Err(error),
+            };
+            if wants_names && is_whole {
                 self.removals(&directory.path, &names);
             }
         }

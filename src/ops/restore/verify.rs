@@ -1,13 +1,13 @@
 //! Reads everything back and compares it with what the snapshot says, by the chunks' own ids.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::browse::display_path;
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
 use crate::snapshot::{Extent, Node, NodeKind, StreamRef};
+use crate::target::files::{FilesTarget, TargetOptions};
 
 use super::plan::{Start, join};
 use super::select::Selection;
@@ -24,14 +24,15 @@ pub(super) fn verify(
 ) -> Result<(), RestoreError> {
     observer.event(&Event::StepStarted { step: "verify", total_bytes: Some(plan.bytes) });
     let selection = Selection::new(&plan.options)?;
+    let target = FilesTarget::open(&plan.target, TargetOptions::default(), observer.as_ref())?;
     let mut verifier =
-        Verifier { repository, trees, target: &plan.target, observer, outcome, buffer: Vec::new() };
+        Verifier { repository, trees, target: &target, observer, outcome, buffer: Vec::new() };
     match Start::of(trees, &plan.snapshot, &plan.options)? {
         Start::Entry(node) => verifier.file(&node.name.clone(), &node),
         Start::Directory(first) => {
             let mut pending = vec![first];
             while let Some(directory) = pending.pop() {
-                read_directory(trees, &directory.content, |node| {
+                let read = read_directory(trees, &directory.content, |node| {
                     if stop.is_stopped() {
                         return Err(RestoreError::from(RepositoryError::Interrupted));
                     }
@@ -48,7 +49,12 @@ pub(super) fn verify(
                         verifier.file(&path, &node);
                     }
                     Ok(())
-                })?;
+                });
+                match read {
+                    // The restore told of it already.
+                    Err(RestoreError::Repository(error)) if error.is_damage() => {}
+                    read => read?,
+                }
             }
         }
     }
@@ -59,7 +65,7 @@ pub(super) fn verify(
 struct Verifier<'v, 'r> {
     repository: &'v Repository,
     trees: &'v Fetcher<'r>,
-    target: &'v std::path::Path,
+    target: &'v FilesTarget<'v>,
     observer: &'v Arc<dyn Observer>,
     outcome: &'v mut RestoreOutcome,
     buffer: Vec<u8>,
@@ -85,8 +91,7 @@ impl Verifier<'_, '_> {
     }
 
     fn compare(&mut self, path: &[u8], node: &Node, content: &StreamRef) -> Result<u64, String> {
-        let path = self.target.join(std::ffi::OsStr::from_bytes(path));
-        let mut file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+        let mut file = self.target.read_file(path).map_err(|error| error.to_string())?;
         let len = file.metadata().map_err(|error| error.to_string())?.len();
         if len != node.size() {
             return Err(format!("it has {len} bytes instead of {}", node.size()));

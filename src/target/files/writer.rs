@@ -1,5 +1,6 @@
 //! Writing regular files.
 
+use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::fs::{FileType, Mode, OFlags, Statx, fsync, ftruncate, openat};
@@ -83,6 +84,20 @@ impl FilesTarget<'_> {
         }
         let location = LocationOf(location);
         Ok(Created::Write(FileWriter { target: self, location, file, temporary, len, extents }))
+    }
+
+    /// Opens a regular file to read it back: never through a link, however deep it lies, and without
+    /// waiting should it be a fifo.
+    pub fn read_file(&self, path: &[u8]) -> Result<File, TargetError> {
+        let location = self.locate(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = openat(&location.dir, &location.name, flags, Mode::empty())
+            .map_err(|error| self.io(path, "open it to read it back", error))?;
+        let stat = stat_open(&file).map_err(|error| self.io(path, "look at it", error))?;
+        match file_type(&stat) {
+            FileType::RegularFile => Ok(file.into()),
+            kind => Err(self.in_the_way(path, kind)),
+        }
     }
 
     /// Whether what is there stays.
