@@ -154,7 +154,32 @@ fn start(cli: Cli) -> Exit {
     finish(&context.out, result, false)
 }
 
+/// Whether the text is all there is to the command.
+const fn only_tells(command: &Command) -> bool {
+    match command {
+        Command::Snapshots(_)
+        | Command::Ls(_)
+        | Command::Find(_)
+        | Command::Diff(_)
+        | Command::Dump(_)
+        | Command::Stats(_)
+        | Command::Config(_)
+        | Command::Completions(_)
+        | Command::Man(_) => true,
+        Command::Init(_)
+        | Command::Run(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Check(_)
+        | Command::Index(_)
+        | Command::Key(_) => false,
+    }
+}
+
 fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
+    if !only_tells(&command) {
+        context.out.go_on_unread();
+    }
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),

@@ -4,6 +4,7 @@
 //! Writing may fail, and then the command ends: `mrs-backup ls latest | head` closes the pipe early.
 
 use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
@@ -30,6 +31,8 @@ pub struct Output {
     text: Mutex<BufWriter<Stdout>>,
     style: Style,
     has_color: bool,
+    /// Whether the work goes on when nobody reads about it any more.
+    goes_on: AtomicBool,
 }
 
 impl Output {
@@ -41,7 +44,13 @@ impl Output {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let has_color =
             !style.json && !style.no_color && !wants_none && !is_dumb && io::stderr().is_terminal();
-        Self { json, text: Mutex::new(BufWriter::new(io::stdout())), style, has_color }
+        Self {
+            json,
+            text: Mutex::new(BufWriter::new(io::stdout())),
+            style,
+            has_color,
+            goes_on: AtomicBool::new(false),
+        }
     }
 
     /// Who listens to events.
@@ -81,13 +90,25 @@ impl Output {
         }
     }
 
+    /// From now on a closed pipe does not end the command: a restore is not about its text.
+    pub fn go_on_unread(&self) {
+        self.goes_on.store(true, Ordering::Relaxed);
+    }
+
+    fn written(&self, result: io::Result<()>) -> Result<(), CliError> {
+        match result.map_err(CliError::output) {
+            Err(CliError::ClosedPipe) if self.goes_on.load(Ordering::Relaxed) => Ok(()),
+            other => other,
+        }
+    }
+
     /// A line for people; nothing with `--json`.
     pub fn line(&self, text: &str) -> Result<(), CliError> {
         if self.is_json() {
             return Ok(());
         }
         let mut out = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        writeln!(out, "{text}").map_err(CliError::output)
+        self.written(writeln!(out, "{text}"))
     }
 
     /// A line for people who did not ask for quiet.
@@ -98,7 +119,7 @@ impl Output {
     /// An object for programs; nothing without `--json`.
     pub fn record(&self, kind: &str, fields: &Value) -> Result<(), CliError> {
         match &self.json {
-            Some(json) => json.emit(kind, fields).map_err(CliError::output),
+            Some(json) => self.written(json.emit(kind, fields)),
             None => Ok(()),
         }
     }
@@ -106,13 +127,13 @@ impl Output {
     /// Bytes as they are, for commands whose result is a file.
     pub fn raw(&self, bytes: &[u8]) -> Result<(), CliError> {
         let mut out = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        out.write_all(bytes).map_err(CliError::output)
+        self.written(out.write_all(bytes))
     }
 
     /// Everything written so far reaches its reader.
     pub fn flush(&self) -> Result<(), CliError> {
         let mut out = self.text.lock().unwrap_or_else(PoisonError::into_inner);
-        out.flush().map_err(CliError::output)
+        self.written(out.flush())
     }
 
     /// A failure, for people.

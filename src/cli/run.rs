@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
+use crate::clock::SystemClock;
 use crate::instance::{PlanOptions, lock, run as run_instance};
 
 use super::context::Context;
@@ -105,7 +106,7 @@ fn run_one(
     if store.survey()? != crate::store::Survey::Repository {
         return Err(context.open(&settings).err().unwrap_or(CliError::Interrupted));
     }
-    let _lock = lock(&settings.state_dir, name, args.lock_wait, &context.stop)?;
+    let _lock = lock(&settings.state_dir, name, args.lock_wait, &SystemClock, &context.stop)?;
     let repository = context.open(&settings)?;
     let options = PlanOptions { tags: args.tags.clone() };
     let outcome = run_instance(&repository, instance, &options, &context.stop, &context.observer)?;

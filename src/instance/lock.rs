@@ -7,10 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::{FlockOperation, flock};
 
+use crate::clock::Clock;
 use crate::event::StopFlag;
 
 /// How often a lock that somebody holds is tried again.
@@ -55,6 +56,7 @@ pub fn lock(
     state_dir: &Path,
     instance: &str,
     wait: Duration,
+    clock: &dyn Clock,
     stop: &StopFlag,
 ) -> Result<InstanceLock, LockError> {
     let directory = state_dir.join("locks");
@@ -69,7 +71,7 @@ pub fn lock(
         .mode(0o600)
         .open(&path)
         .map_err(failed)?;
-    let start = Instant::now();
+    let start = clock.elapsed();
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => break,
@@ -79,7 +81,7 @@ pub fn lock(
         if stop.is_stopped() {
             return Err(LockError::Interrupted);
         }
-        let left = wait.saturating_sub(start.elapsed());
+        let left = wait.saturating_sub(clock.elapsed().saturating_sub(start));
         if left.is_zero() {
             let process = read_process(&mut file);
             return Err(LockError::Held { instance: instance.to_owned(), process });
@@ -101,17 +103,18 @@ fn read_process(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::SystemClock;
 
     #[test]
     fn one_at_a_time() {
         let directory = tempfile::tempdir().unwrap();
         let stop = StopFlag::new();
-        let take = |wait| lock(directory.path(), "mrs", wait, &stop);
+        let take = |wait| lock(directory.path(), "mrs", wait, &SystemClock, &stop);
         let held = take(Duration::ZERO).unwrap();
         let error = take(Duration::from_millis(300)).unwrap_err();
         let own = std::process::id();
         assert!(matches!(error, LockError::Held { process: Some(id), .. } if id == own), "{error}");
-        lock(directory.path(), "other", Duration::ZERO, &stop).unwrap();
+        lock(directory.path(), "other", Duration::ZERO, &SystemClock, &stop).unwrap();
         drop(held);
         drop(take(Duration::ZERO).unwrap());
     }
@@ -120,9 +123,10 @@ mod tests {
     fn a_stop_ends_the_waiting() {
         let directory = tempfile::tempdir().unwrap();
         let stop = StopFlag::new();
-        let _held = lock(directory.path(), "mrs", Duration::ZERO, &stop).unwrap();
+        let _held = lock(directory.path(), "mrs", Duration::ZERO, &SystemClock, &stop).unwrap();
         stop.stop();
-        let error = lock(directory.path(), "mrs", Duration::from_secs(60), &stop).unwrap_err();
+        let error = lock(directory.path(), "mrs", Duration::from_secs(60), &SystemClock, &stop)
+            .unwrap_err();
         assert!(matches!(error, LockError::Interrupted));
     }
 }

@@ -194,7 +194,10 @@ pub fn run(
             observer.event(&Event::ItemFailed { item: item.to_owned(), message });
         }
     };
-    if let Some(directory) = instance.postgres.as_ref().and_then(|p| p.standard_dump.as_ref()) {
+    let directory = instance.postgres.as_ref().and_then(|postgres| postgres.standard_dump.as_ref());
+    if let Some(directory) = directory
+        && standard_dump::is_possible(&backup)
+    {
         note("standard dump", standard_dump::leave(repository, &backup, &directory.value, stop));
     }
     let result = if backup.snapshot.is_complete { "ok" } else { "incomplete" };

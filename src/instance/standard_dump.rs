@@ -14,6 +14,12 @@ use crate::source::postgres::path_component;
 /// Bytes of opened segments kept while a dump is read back.
 const CACHE: usize = 16 << 20;
 
+/// Whether all databases were dumped whole: half a dump must not take the place of the one of before.
+pub(super) fn is_possible(backup: &BackupOutcome) -> bool {
+    let mut sources = backup.snapshot.sources.iter();
+    sources.all(|source| source.kind != "postgresql" || source.incomplete.is_empty())
+}
+
 /// Writes the databases' archives of a snapshot into `directory`, each in the place of the one of
 /// the run before once it is whole. What is read back is also proof that it can be.
 pub(super) fn leave(

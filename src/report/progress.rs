@@ -12,7 +12,8 @@ use super::clean;
 
 /// How often the bar is drawn, in times a second: over a slow line more is a burden.
 const DRAWS_PER_SECOND: u8 = 5;
-const KNOWN_TOTAL: &str = "{prefix} {bytes}/{total_bytes} ({percent}%) {binary_bytes_per_sec}, {eta} left  {wide_msg}";
+const KNOWN_TOTAL: &str =
+    "{prefix} {bytes}/{total_bytes} ({percent}%) {binary_bytes_per_sec}, {eta} left  {wide_msg}";
 const UNKNOWN_TOTAL: &str = "{prefix} {bytes} {binary_bytes_per_sec} in {elapsed}  {wide_msg}";
 
 /// How much is told.

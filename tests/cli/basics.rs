@@ -121,6 +121,24 @@ fn a_closed_pipe_ends_quietly() {
 }
 
 #[test]
+fn work_goes_on_when_nobody_reads_about_it() {
+    let place = Place::ready();
+    place.backup();
+    let unread = |args: &[&str]| {
+        let mut command = place.command();
+        let mut child = command.args(args).stdout(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        child.wait().unwrap().code()
+    };
+    for json in [&[][..], &["--json"]] {
+        let target = format!("out{}", json.len());
+        assert_eq!(unread(&[&["restore", "latest", &target], json].concat()), Some(0));
+        assert!(place.path(&target).join(place.tree("/a.txt")).exists());
+        assert_eq!(unread(&[&["backup", "src", "missing"], json].concat()), Some(3));
+    }
+}
+
+#[test]
 fn completions_and_manual_pages() {
     let place = Place::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {

@@ -3,9 +3,13 @@
 mod basics;
 mod codes;
 mod configured;
+mod databases;
 mod hostile;
 mod json;
 mod keys;
+#[path = "../support/postgres.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod postgres;
 mod restoring;
 mod signals;
 
