@@ -20,7 +20,7 @@ bench: ## Measure the engine (criterion)
 	cargo bench --locked
 
 bench-short: ## Run every benchmark once, to see that it works
-	cargo bench --locked -- --test
+	cargo test --locked --benches
 
 bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they are installed
 	cargo build --release --locked

@@ -58,7 +58,8 @@ def peers() -> list[Peer]:
                 "init": "{program} --repo {repo} init".split(),
                 "first": "{program} --repo {repo} backup tree".split(),
                 "unchanged": "{program} --repo {repo} backup tree".split(),
-                "export key": "{program} --repo {repo} key export {state}/key".split(),
+                "export key": ["sh", "-c", "{program} key generate {state}/key && "
+                               "{program} --repo {repo} key add --new-key-file {state}/key"],
                 "unchanged, key file": "{program} --repo {repo} --key-file {state}/key backup tree".split(),
                 "night 2": "{program} --repo {repo} backup tree".split(),
                 "restore": "{program} --repo {repo} restore latest {out} --yes".split(),

@@ -5,12 +5,15 @@
 
 mod support;
 
+use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use mrs_backup::crypto::Secret;
+use mrs_backup::crypto::slot::Credential;
 use mrs_backup::event::StopFlag;
 use mrs_backup::ops::check::{CheckOptions, ReadData, check};
 use mrs_backup::repository::Repository;
@@ -24,7 +27,25 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/repositories")
 }
 
-/// One line an entry: kind, mode, time, content's BLAKE3 or link target, path.
+/// Attributes that nobody needs to be root for, as `name=value`.
+fn attributes(path: &Path) -> String {
+    let mut names = vec![0; 4096];
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or(0);
+    let mut found: Vec<String> = names[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| name.starts_with(b"user."))
+        .map(|name| {
+            let mut value = vec![0; 4096];
+            let len = rustix::fs::lgetxattr(path, OsStr::from_bytes(name), &mut value[..])
+                .expect("an attribute");
+            format!("{}={}", name.escape_ascii(), value[..len].escape_ascii())
+        })
+        .collect();
+    found.sort();
+    found.join(",")
+}
+
+/// One line an entry: path, kind, mode, time, names it has, content's BLAKE3 or link target, attributes.
 fn listing(root: &Path) -> String {
     let mut paths = vec![root.to_owned()];
     let mut lines = Vec::new();
@@ -50,7 +71,12 @@ fn listing(root: &Path) -> String {
         }
         let name = name.escape_ascii();
         let (mode, time, nanos) = (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec());
-        lines.push(format!("{name}\t{kind}\t{mode:04o}\t{time}.{nanos:09}\t{detail}"));
+        // How often a directory is linked is the file system's affair.
+        let links = if meta.is_dir() { 1 } else { meta.nlink() };
+        let attributes = attributes(&path);
+        lines.push(format!(
+            "{name}\t{kind}\t{mode:04o}\t{time}.{nanos:09}\t{links}\t{detail}\t{attributes}"
+        ));
     }
     lines.sort();
     lines.iter().fold(String::new(), |mut text, line| {
@@ -107,5 +133,17 @@ fn every_fixture_restores_as_it_was() {
         }
         let known = fs::read_dir(folder.join("expected")).expect("listings").count();
         assert_eq!(known, listed.snapshots.len(), "{fixture}: a snapshot has vanished");
+    }
+}
+
+#[test]
+fn every_key_file_still_opens_its_fixture() {
+    for fixture in FIXTURES {
+        let folder = folder().join(fixture);
+        let key = fs::read(folder.join("key")).expect("a key file");
+        let store = open_store(&folder.join("repo").display().to_string()).expect("a store");
+        let key = Credential::KeyFile(Secret::new(key));
+        let repository = Repository::open(store, &key, environment(None)).expect(fixture);
+        assert!(!repository.snapshots().expect("snapshots").snapshots.is_empty(), "{fixture}");
     }
 }

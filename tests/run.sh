@@ -84,4 +84,5 @@ stage "Unit, property and integration tests, documentation examples"
 cargo test --quiet --locked --features "${MRS_BACKUP_TEST_FEATURES:-}"
 
 stage "Every benchmark once"
-cargo bench --quiet --locked -- --test
+# With the test profile, in which criterion runs each benchmark once: no second build of everything.
+cargo test --quiet --locked --benches

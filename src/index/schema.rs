@@ -20,6 +20,7 @@ const APPLICATION: i64 = 0x4d52_5342;
 const VERSION: i64 = 1;
 /// Another process may load a whole index in one transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
+const PAGE: i64 = 4096;
 const READERS: usize = 3;
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
@@ -178,6 +179,7 @@ fn private_file(path: &Path) -> Result<File, Failure> {
 
 fn connect(path: &Path, cache_kib: i64) -> Result<Connection, Failure> {
     let connection = plainly(path)?;
+    connection.pragma_update(None, "page_size", PAGE)?;
     // On file systems without shared memory this stays another mode, which works as well.
     connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     configure(&connection, cache_kib)?;

@@ -74,6 +74,14 @@ impl Sealer {
 
     /// Compresses and seals one segment with the current epoch's key.
     pub fn seal(&mut self, segment: RawSegment) -> Result<SealedSegment, PackError> {
+        self.seal_reusing(segment).map(|(sealed, _)| sealed)
+    }
+
+    /// [`Sealer::seal`], giving the segment's raw buffer back for the next one.
+    pub fn seal_reusing(
+        &mut self,
+        segment: RawSegment,
+    ) -> Result<(SealedSegment, Vec<u8>), PackError> {
         let RawSegment { class, bytes, chunks, compression } = segment;
         let raw_len = u32::try_from(bytes.len())
             .map_err(|_| PackError::Segment("it is longer than a segment may be"))?;
@@ -96,7 +104,7 @@ impl Sealer {
         let ad = layout::segment_ad(self.keyring.repository(), class, &entry, frame_len);
         let mut sealed = Vec::with_capacity(frame.len() + SEAL_OVERHEAD);
         self.keyring.seal_into(class.purpose(), &ad, frame, &*self.random, &mut sealed)?;
-        Ok(SealedSegment { class, entry, bytes: sealed })
+        Ok((SealedSegment { class, entry, bytes: sealed }, bytes))
     }
 
     /// Fills `self.frame` if that is worth it, and tells which kind the segment will be.

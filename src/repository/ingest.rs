@@ -120,10 +120,11 @@ impl SharedSegment {
         Self { class, compression, bytes: Vec::new(), chunks: Vec::new() }
     }
 
-    fn take(&mut self) -> RawSegment {
+    /// What was collected; goes on with `buffer`.
+    fn take(&mut self, buffer: Vec<u8>) -> RawSegment {
         RawSegment {
             class: self.class,
-            bytes: std::mem::take(&mut self.bytes),
+            bytes: std::mem::replace(&mut self.bytes, buffer),
             chunks: std::mem::take(&mut self.chunks),
             compression: self.compression,
         }
@@ -135,6 +136,8 @@ pub struct Ingest<'a> {
     repository: &'a Repository,
     dedup: &'a Dedup<'a>,
     segments: Sender<RawSegment>,
+    /// Raw buffers that come back from the sealers.
+    used_buffers: Receiver<Vec<u8>>,
     shared: [SharedSegment; 3],
     failure: &'a Failure,
     stop: &'a StopFlag,
@@ -149,6 +152,7 @@ impl<'a> Ingest<'a> {
         repository: &'a Repository,
         dedup: &'a Dedup<'a>,
         segments: Sender<RawSegment>,
+        used_buffers: Receiver<Vec<u8>>,
         failure: &'a Failure,
         stop: &'a StopFlag,
     ) -> Self {
@@ -156,6 +160,7 @@ impl<'a> Ingest<'a> {
             repository,
             dedup,
             segments,
+            used_buffers,
             shared: [
                 SharedSegment::new(PackClass::Data, Compression::Try),
                 SharedSegment::new(PackClass::Data, Compression::Skip),
@@ -232,18 +237,8 @@ impl<'a> Ingest<'a> {
         self.stats.new_bytes += u64::from(len);
         let entry = ChunkEntry { id, len };
         match grouping {
-            Grouping::Alone => self.send(RawSegment {
-                class,
-                bytes: bytes.to_vec(),
-                chunks: vec![entry],
-                compression: Compression::Try,
-            })?,
-            Grouping::AloneRaw => self.send(RawSegment {
-                class,
-                bytes: bytes.to_vec(),
-                chunks: vec![entry],
-                compression: Compression::Skip,
-            })?,
+            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try)?,
+            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip)?,
             Grouping::Shared | Grouping::SharedRaw => {
                 let shared = match (class, grouping) {
                     (PackClass::Tree, _) => 2,
@@ -254,7 +249,8 @@ impl<'a> Ingest<'a> {
                 segment.bytes.extend_from_slice(bytes);
                 segment.chunks.push(entry);
                 if segment.bytes.len() >= SHARED_SEGMENT_BYTES {
-                    let segment = segment.take();
+                    let buffer = self.buffer();
+                    let segment = self.shared[shared].take(buffer);
                     self.send(segment)?;
                 }
             }
@@ -274,6 +270,26 @@ impl<'a> Ingest<'a> {
         Ok(usable.into_iter().all(|is_usable| is_usable))
     }
 
+    /// An empty buffer, if possible one that a sealer has done with: memory that is used again
+    /// need not be mapped and cleared again.
+    fn buffer(&self) -> Vec<u8> {
+        let mut buffer = self.used_buffers.try_recv().unwrap_or_default();
+        buffer.clear();
+        buffer
+    }
+
+    fn send_alone(
+        &self,
+        class: PackClass,
+        bytes: &[u8],
+        entry: ChunkEntry,
+        compression: Compression,
+    ) -> Result<(), RepositoryError> {
+        let mut buffer = self.buffer();
+        buffer.extend_from_slice(bytes);
+        self.send(RawSegment { class, bytes: buffer, chunks: vec![entry], compression })
+    }
+
     fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
         self.segments.send(segment).map_err(|_| RepositoryError::Internal("the sealers are gone"))
     }
@@ -281,12 +297,19 @@ impl<'a> Ingest<'a> {
     fn finish(&mut self) -> Result<(), RepositoryError> {
         for shared in 0..self.shared.len() {
             if !self.shared[shared].chunks.is_empty() {
-                let segment = self.shared[shared].take();
+                let segment = self.shared[shared].take(Vec::new());
                 self.send(segment)?;
             }
         }
         Ok(())
     }
+}
+
+/// What a sealer takes from and gives to.
+struct SealerEnds {
+    input: Receiver<RawSegment>,
+    output: Sender<SealedSegment>,
+    done_with: Sender<Vec<u8>>,
 }
 
 /// Where uploaders note what they put.
@@ -403,12 +426,17 @@ impl Repository {
             let (segments, to_seal) = bounded::<RawSegment>(sealers + 1);
             let (sealed, to_pack) = bounded::<SealedSegment>(sealers + 1);
             let (packs, to_put) = bounded::<UnnamedPack>(1);
+            let (done_with, used_buffers) = bounded::<Vec<u8>>(2 * sealers + 2);
             for _ in 0..sealers {
-                let (input, output) = (to_seal.clone(), sealed.clone());
+                let ends = SealerEnds {
+                    input: to_seal.clone(),
+                    output: sealed.clone(),
+                    done_with: done_with.clone(),
+                };
                 let failure = &failure;
-                scope.spawn(move || self.run_sealer(options.level, &input, &output, failure));
+                scope.spawn(move || self.run_sealer(options.level, &ends, failure));
             }
-            drop((to_seal, sealed));
+            drop((to_seal, sealed, done_with));
             {
                 let failure = &failure;
                 scope.spawn(move || self.run_packer(&to_pack, &packs, failure));
@@ -419,7 +447,7 @@ impl Repository {
                 scope.spawn(move || run_uploader(&input, recorder, failure));
             }
             drop(to_put);
-            let mut ingest = Ingest::new(self, &dedup, segments, &failure, stop);
+            let mut ingest = Ingest::new(self, &dedup, segments, used_buffers, &failure, stop);
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);
@@ -438,25 +466,21 @@ impl Repository {
         Ok((value, stats))
     }
 
-    fn run_sealer(
-        &self,
-        level: i32,
-        input: &Receiver<RawSegment>,
-        output: &Sender<SealedSegment>,
-        failure: &Failure,
-    ) {
+    fn run_sealer(&self, level: i32, ends: &SealerEnds, failure: &Failure) {
         let random = Arc::clone(&self.environment.random);
         let mut sealer = match Sealer::new(Arc::clone(&self.keyring), level, random) {
             Ok(sealer) => sealer,
             Err(error) => return failure.set(error.into()),
         };
-        for segment in input {
+        for segment in &ends.input {
             if failure.is_set() {
                 continue;
             }
-            match sealer.seal(segment) {
-                Ok(sealed) => {
-                    if output.send(sealed).is_err() {
+            match sealer.seal_reusing(segment) {
+                Ok((sealed, buffer)) => {
+                    // If nobody waits for buffers, this one is dropped.
+                    let _ = ends.done_with.try_send(buffer);
+                    if ends.output.send(sealed).is_err() {
                         return failure.set(RepositoryError::Internal("the packer is gone"));
                     }
                 }

@@ -195,7 +195,7 @@ fn run(index: &Index, step: &Step) {
         Step::DropPending(live) => {
             index.drop_pending(&live.iter().map(|n| SESSIONS[*n]).collect()).unwrap();
         }
-        Step::Merge => index.write("merging", |tx| crate::index::rows::merge(tx)).unwrap(),
+        Step::Merge => index.write("merging", crate::index::rows::merge).unwrap(),
     }
 }
 

@@ -216,10 +216,8 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         content: &mut FileContent,
     ) -> Result<(), RepositoryError> {
         let path = self.full_path(&node.name);
-        let mut read_bytes = 0;
         let (observer, pending) = (Arc::clone(self.observer), &mut self.pending_bytes);
         let mut progress = |bytes: u64| {
-            read_bytes += bytes;
             *pending += bytes;
             if *pending >= PROGRESS_BYTES {
                 observer.event(&Event::Progress { bytes: std::mem::take(pending), items: 0 });
@@ -235,7 +233,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             None => None,
         };
         self.counts.files += 1;
-        self.counts.bytes += read_bytes;
+        self.counts.bytes += stamp.size;
         node.extents = content.extents();
         node.sparse_size = node.extents.as_ref().map(|_| stamp.size);
         node.content = Some(stored.content);

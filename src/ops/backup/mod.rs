@@ -330,7 +330,8 @@ fn gather(
         });
     }
     if !found_any {
-        let reasons: Vec<String> = sources.into_iter().flat_map(|source| source.incomplete).collect();
+        let reasons: Vec<String> =
+            sources.into_iter().flat_map(|source| source.incomplete).collect();
         return Err(BackupError::Source(reasons.join("; ")));
     }
     Ok(Gathered { root: scaffold.finish(ingest)?, sources, databases, counts })

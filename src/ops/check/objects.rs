@@ -137,7 +137,8 @@ fn check_object(
                     findings.warning(name, message, hint);
                 }
                 ObjectName::Condemned(_) => {
-                    let hint = "no snapshot needs it, and no prune acts on it: the packs it names stay";
+                    let hint =
+                        "no snapshot needs it, and no prune acts on it: the packs it names stay";
                     findings.warning(name, message, hint);
                 }
                 _ => {

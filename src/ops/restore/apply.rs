@@ -68,10 +68,11 @@ impl Shared<'_> {
     fn write_pieces(&self, pieces: &Receiver<Piece<'_>>) {
         for piece in pieces {
             let file = &piece.file;
-            if !file.has_failed.load(Ordering::Relaxed) && !self.stop.is_stopped() {
-                if let Err(message) = self.write_piece(&piece) {
-                    self.fail_file(file, &message);
-                }
+            if !file.has_failed.load(Ordering::Relaxed)
+                && !self.stop.is_stopped()
+                && let Err(message) = self.write_piece(&piece)
+            {
+                self.fail_file(file, &message);
             }
             self.release(file);
         }

@@ -1,0 +1,149 @@
+//! Every command once, the way it is meant.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
+
+use super::{PROGRAM, Place, Ran};
+
+#[test]
+fn from_init_to_restore() {
+    let place = Place::new();
+    let ran = place.ok(&["init", "--kdf-memory", "8", "--label", "first"]);
+    assert!(ran.stdout.contains("Write down"), "{ran:?}");
+    place.ok(&["backup", "src", "--tag", "one", "--exclude", "*.tmp"]);
+    let first = place.snapshots()[0]["id"].as_str().unwrap().to_owned();
+    place.write("src/c.txt", b"gamma");
+    let second = place.backup();
+
+    let ran = place.ok(&["snapshots"]);
+    assert!(ran.stdout.contains(&first[..8]) && ran.stdout.contains("complete"), "{ran:?}");
+    let ran = place.ok(&["snapshots", "--tag", "one"]);
+    assert!(!ran.stdout.contains(&second[..8]), "{ran:?}");
+
+    let ran = place.ok(&["ls", "latest", &place.tree(""), "-l"]);
+    assert!(ran.stdout.contains("c.txt") && ran.stdout.contains("-rw-"), "{ran:?}");
+    let ran = place.ok(&["ls", &second[..8], "-r"]);
+    assert!(ran.stdout.contains("sub/b.txt"), "{ran:?}");
+    let ran = place.ok(&["find", "*.txt", "--snapshot", "latest"]);
+    assert_eq!(ran.stdout.matches(".txt").count(), 3, "{ran:?}");
+    assert_eq!(place.run(&["find", "nothing-like-it"]).code, Some(1));
+    let ran = place.ok(&["diff", &first[..8], "latest"]);
+    assert!(ran.stdout.contains("+ ") && ran.stdout.contains("c.txt"), "{ran:?}");
+    assert!(!ran.stdout.contains("b.txt"), "{ran:?}");
+    let ran = place.ok(&["dump", "latest", &place.tree("/a.txt")]);
+    assert_eq!(ran.stdout, "alpha\n");
+    place.ok(&["dump", "latest", &place.tree("/a.txt"), "-o", "copy"]);
+    assert_eq!(fs::read(place.path("copy")).unwrap(), b"alpha\n");
+    place.run(&["dump", "latest", &place.tree("/a.txt"), "-o", "copy"]).fails(1, "copy", "");
+    let ran = place.ok(&["stats"]);
+    assert!(ran.stdout.contains("restored"), "{ran:?}");
+    place.ok(&["stats", "latest"]);
+
+    place.ok(&["restore", "latest", "out", "--path", &place.tree(""), "--verify"]);
+    assert_eq!(fs::read(place.path("out/a.txt")).unwrap(), b"alpha\n");
+    assert_eq!(fs::read(place.path("out/sub/b.txt")).unwrap().len(), 300_000);
+    place.ok(&["check"]);
+    place.ok(&["check", "--read-data"]);
+    place.ok(&["check", "--read-data-subset", "50%"]);
+}
+
+#[test]
+fn the_index_is_made_anew() {
+    let place = Place::ready();
+    place.backup();
+    fs::remove_dir_all(place.path("state")).unwrap();
+    place.ok(&["ls", "latest"]);
+    place.ok(&["index", "rebuild"]);
+    fs::remove_dir_all(place.path("repo/index")).unwrap();
+    fs::create_dir(place.path("repo/index")).unwrap();
+    place.ok(&["index", "rebuild", "--from-packs"]);
+    place.ok(&["restore", "latest", "out"]);
+    place.ok(&["check", "--read-data"]);
+}
+
+#[test]
+fn streams_are_stored_as_files() {
+    let place = Place::ready();
+    place.ok(&["backup", "--command", "dump.sql", "--", "printf", "select %s", "1"]);
+    assert_eq!(place.ok(&["dump", "latest", "dump.sql"]).stdout, "select 1");
+    let mut command = place.command();
+    command.args(["backup", "--stdin", "in/put.txt"]).stdin(Stdio::piped());
+    command.stdout(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"from a pipe").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(place.ok(&["dump", "latest", "in/put.txt"]).stdout, "from a pipe");
+}
+
+#[test]
+fn a_failing_command_leaves_no_snapshot() {
+    let place = Place::ready();
+    let script = "echo half of a dump; exit 3";
+    let ran = place.run(&["backup", "--command", "dump.sql", "--", "sh", "-c", script]);
+    ran.fails(1, "sh", "");
+    let ran = place.run(&["backup", "--command", "dump.sql", "--", "/no/such/program"]);
+    ran.fails(1, "/no/such/program", "");
+    assert!(place.snapshots().is_empty());
+    place.run(&["backup", "--command", "x"]).fails(2, "", "");
+    place.run(&["backup", "--command", "../x", "--", "true"]).fails(2, "..", "");
+}
+
+#[test]
+fn a_dry_run_changes_nothing() {
+    let place = Place::ready();
+    place.backup();
+    let before = super::names(&place.path("repo"));
+    let ran = place.ok(&["backup", "src", "--dry-run"]);
+    assert!(ran.stdout.contains("would back up"), "{ran:?}");
+    let ran = place.ok(&["restore", "latest", "out", "--dry-run"]);
+    assert!(ran.stdout.contains("nothing was written"), "{ran:?}");
+    assert!(!place.path("out").exists());
+    assert_eq!(super::names(&place.path("repo")), before);
+}
+
+#[test]
+fn a_closed_pipe_ends_quietly() {
+    let place = Place::ready();
+    for number in 0..3000 {
+        place.write(&format!("src/sub/a rather long name of a file {number}"), b"");
+    }
+    place.backup();
+    for rest in ["ls latest -r", "ls latest -r --json", "find 'a*'"] {
+        let script = format!("{PROGRAM} {rest} | head -n 1; exit ${{PIPESTATUS[0]}}");
+        let mut command = Command::new("bash");
+        let own = place.command();
+        command.env_clear().envs(own.get_envs().filter_map(|(k, v)| Some((k, v?))));
+        let ran = Ran::of(command.args(["-c", &script]));
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+        assert_eq!(ran.stdout.lines().count(), 1, "{ran:?}");
+    }
+}
+
+#[test]
+fn completions_and_manual_pages() {
+    let place = Place::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ran = place.run_bare(&["completions", shell]);
+        assert!(ran.code == Some(0) && ran.stdout.contains("snapshots"), "{ran:?}");
+    }
+    assert_eq!(place.run_bare(&["man", "pages/man1"]).code, Some(0));
+    for page in ["mrs-backup.1", "mrs-backup-restore.1", "mrs-backup-key-rotate.1"] {
+        assert!(place.path("pages/man1").join(page).exists(), "{page}");
+    }
+    assert!(place.run_bare(&["man"]).stdout.contains(".TH"));
+}
+
+#[test]
+fn key_files_open_at_once_and_are_private() {
+    let place = Place::new();
+    let ran = place.run_bare(&["key", "generate", "key"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let metadata = fs::metadata(place.path("key")).unwrap();
+    assert_eq!((metadata.len(), metadata.permissions().mode() & 0o777), (64, 0o600));
+    place.run_bare(&["key", "generate", "key"]).fails(1, "key", "");
+    for args in [&["init"][..], &["backup", "src"], &["check"]] {
+        let ran = place.run_bare(&[args, &["--repo", "repo", "--key-file", "key"]].concat());
+        assert_eq!(ran.code, Some(0), "{ran:?}");
+    }
+}

@@ -1,0 +1,122 @@
+//! Exit codes, and what is said with them.
+
+use std::fs;
+
+use super::{Place, names};
+
+#[test]
+fn two_for_wrong_use() {
+    let place = Place::ready();
+    for args in [&["no-such-command"][..], &["backup"], &["restore", "latest"], &["check", "--x"]] {
+        assert_eq!(place.run(args).code, Some(2), "{args:?}");
+    }
+    place.run_bare(&["snapshots"]).fails(2, "no repository is named", "--repo");
+    place.run_bare(&["snapshots", "--repo", "repo"]).fails(2, "no password", "--password-file");
+    place.run_bare(&["run"]).fails(2, "no configuration", "--config");
+    place.run(&["backup", "src", "--exclude", "[a"]).fails(2, "[a", "");
+    place.run(&["backup", "nothing-there"]).fails(2, "none of these paths", "");
+    place.run(&["check", "--read-data-subset", "0%"]).fails(2, "5%", "");
+    let ran = place.run_bare(&["snapshots", "--repo", "ftp://user:hunter2@host/x"]);
+    ran.fails(2, "ftp", "directory");
+    assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
+    // Both a password file and a key file: which one is meant?
+    let both = ["snapshots", "--password-file", "password", "--key-file", "password"];
+    assert_eq!(place.run_bare(&both).code, Some(2));
+}
+
+#[test]
+fn two_for_an_empty_password() {
+    let place = Place::new();
+    place.write("empty", b"\n");
+    let ran = place.run_bare(&["init", "--repo", "repo", "--password-file", "empty"]);
+    ran.fails(2, "empty", "");
+    assert!(!place.path("repo").exists());
+    let ran = place.run_bare(&["init", "--repo", "repo"]);
+    ran.fails(2, "no password", "");
+    place.write("short", b"0123456789");
+    place.run_bare(&["init", "--repo", "repo", "--key-file", "short"]).fails(2, "32", "");
+    assert!(!place.path("repo").exists());
+    for memory in ["7", "2049", "x"] {
+        let ran = place.run(&["init", "--kdf-memory", memory]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+}
+
+#[test]
+fn three_for_an_incomplete_snapshot() {
+    let place = Place::ready();
+    let ran = place.run(&["backup", "src", "missing"]);
+    assert_eq!(ran.code, Some(3), "{ran:?}");
+    assert!(ran.stderr.contains("missing") && ran.stdout.contains("INCOMPLETE"), "{ran:?}");
+    let snapshots = place.snapshots();
+    assert_eq!(snapshots.len(), 1);
+    assert_eq!(snapshots[0]["is_complete"], false);
+}
+
+#[test]
+fn ten_where_no_repository_is() {
+    let place = Place::new();
+    let see = |words: &str, hint: &str| {
+        let before = names(&place.path("repo"));
+        for args in [&["snapshots"][..], &["backup", "src"], &["check"], &["index", "rebuild"]] {
+            place.run(args).fails(10, words, hint);
+        }
+        // It is said before anybody is asked for a password.
+        place.run_bare(&["check", "--repo", "repo"]).fails(10, words, hint);
+        assert_eq!(names(&place.path("repo")), before);
+    };
+    see("nothing is there", "mrs-backup init");
+    assert!(!place.path("repo").exists());
+    fs::create_dir(place.path("repo")).unwrap();
+    see("empty", "mrs-backup init");
+    fs::write(place.path("repo/diary"), "dear").unwrap();
+    see("diary", "nothing was written");
+    place.run(&["init"]).fails(1, "diary", "--repo");
+    fs::remove_dir_all(place.path("repo")).unwrap();
+    fs::write(place.path("repo"), "a file").unwrap();
+    see("repo", "nothing was written");
+    fs::remove_file(place.path("repo")).unwrap();
+    for directory in ["data", "index", "keys", "locks", "snapshots"] {
+        fs::create_dir_all(place.path("repo").join(directory)).unwrap();
+    }
+    fs::write(place.path("repo/config"), [7; 155]).unwrap();
+    see("restic", "migrate restic");
+    assert_ne!(place.run(&["init"]).code, Some(0));
+}
+
+#[test]
+fn twelve_for_a_wrong_password() {
+    let place = Place::ready();
+    place.write("wrong", b"battery staple");
+    let ran = place.run_bare(&["snapshots", "--repo", "repo", "--password-file", "wrong"]);
+    ran.fails(12, "wrong password", "--password-file");
+    assert!(!ran.stderr.contains("staple"), "{ran:?}");
+}
+
+#[test]
+fn one_for_damage() {
+    let place = Place::ready();
+    place.backup();
+    let pack = names(&place.path("repo/packs")).into_iter().find(|path| path.is_file()).unwrap();
+    let mut bytes = fs::read(&pack).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::set_permissions(&pack, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    fs::write(&pack, bytes).unwrap();
+    let ran = place.run(&["check", "--read-data", "--json"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.lines().iter().any(|line| line["type"] == "problem"), "{ran:?}");
+    assert_eq!(ran.summary()["result"], "failed");
+}
+
+#[test]
+fn one_for_a_snapshot_that_is_not_there() {
+    let place = Place::ready();
+    place.run(&["ls", "latest"]).fails(1, "no snapshot fits", "mrs-backup snapshots");
+    place.backup();
+    place.run(&["ls", "0000ffff0000"]).fails(1, "no snapshot fits", "mrs-backup snapshots");
+    place.run(&["ls", "latest", "no/such"]).fails(1, "no/such", "mrs-backup");
+    place.run(&["ls", "latest:other"]).fails(1, "latest:other", "");
+    let ran = place.run(&["dump", "latest", &place.tree("")]);
+    ran.fails(2, "directory", "restore");
+}
