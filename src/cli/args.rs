@@ -10,8 +10,9 @@ use clap::builder::NonEmptyStringValueParser as NonEmpty;
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct Global {
-    /// Configuration file [default: /etc/mrs-backup/config.toml, if it is there]
-    #[arg(short = 'c', long, global = true, value_name = "FILE", env = "MRS_BACKUP_CONFIG")]
+    /// Configuration file [env: MRS_BACKUP_CONFIG] [default: /etc/mrs-backup/config.toml, if it
+    /// is there]
+    #[arg(short = 'c', long, global = true, value_name = "FILE")]
     pub config: Option<PathBuf>,
 
     /// Instance: its settings are used, and only its snapshots are meant

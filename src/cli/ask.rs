@@ -32,16 +32,14 @@ pub fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
     Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
-/// Asks for what `needs` describes unless `--yes` was given; without a terminal that is a wrong use.
-pub fn assent(context: &Context, needs: &str) -> Result<(), CliError> {
+/// Asks for what `needs` describes unless `--yes` was given; without a terminal that is a wrong use,
+/// and `hint` says what to do.
+pub fn assent(context: &Context, needs: &str, hint: &str) -> Result<(), CliError> {
     if context.global.yes {
         return Ok(());
     }
     if !context.out.can_ask() {
-        return Err(CliError::usage_hint(
-            format!("{needs}; nothing was changed"),
-            "look at it with --dry-run, then add --yes to do it",
-        ));
+        return Err(CliError::usage_hint(format!("{needs}; nothing was changed"), hint));
     }
     if confirm(context, &format!("{needs}. Go on?"))? {
         return Ok(());

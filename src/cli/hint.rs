@@ -1,5 +1,6 @@
 //! What to do next, by error.
 
+use crate::instance::config::ConfigError;
 use crate::instance::{LockError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
@@ -21,6 +22,9 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error) | CliError::Dump(DumpError::Browse(error)) => return browse(error),
+        CliError::Config(ConfigError::Environment { .. } | ConfigError::UnknownInstance { .. }) => {
+            return None;
+        }
         CliError::Config(_) => "mrs-backup config validate",
         CliError::Location(_) => "name a directory: --repo /path/to/repository",
         CliError::Mount(_) => {
@@ -53,11 +57,9 @@ fn repository(error: &RepositoryError) -> Option<String> {
     use RepositoryError as E;
     let text = match error {
         E::NoRepository { .. } => {
-            "to make a new, empty repository there: mrs-backup init; nothing was written"
+            "look whether the location is right and its disk mounted; `mrs-backup init` makes a new repository in a missing or empty directory"
         }
-        E::Restic { .. } => {
-            "to take its snapshots over: mrs-backup migrate restic; nothing was written"
-        }
+        E::Restic { .. } => "name another directory with --repo; nothing was written there",
         E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
         E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
         E::UnknownVersion { .. } => "install a newer mrs-backup",

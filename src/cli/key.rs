@@ -120,10 +120,11 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         }
         Command::Rotate(new) => {
             let others = repository.key_slots()?.len();
-            ask::assent(context, &format!("all {others} present keys are to be removed"))?;
+            let what = format!("all {others} present key slots are to be removed");
+            ask::assent(context, &what, "add --yes to do it")?;
             let credential = new.key.credential(context)?;
             let epoch = repository.rotate_keys(&credential, new.cost.kdf(), &new.label)?;
-            context.out.note(&format!("new keys ({epoch:?}); one key slot opens them"))?;
+            context.out.note(&format!("key epoch {} begins; one key slot opens it", epoch.0))?;
             Ok(Done::ok(json!({ "slot": repository.slot() })))
         }
         // Done above, without a repository.

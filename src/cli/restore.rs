@@ -16,6 +16,8 @@ use super::context::{Context, zone};
 use super::format::local_time;
 use super::{CliError, Done, Exit, ask};
 
+/// What to do where nobody can be asked.
+const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
 /// How many of the entries to be removed are shown.
 const SHOWN: usize = 20;
 
@@ -38,7 +40,7 @@ pub struct Args {
     /// Directory to restore into; it is made if it is not there
     target: PathBuf,
 
-    /// Only what lies at or below this path of the snapshot
+    /// Only this file, into TARGET, or what is in this directory, without the path above it
     #[arg(long, value_name = "SUBPATH", default_value = "")]
     path: OsString,
 
@@ -116,9 +118,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let target = clean(&plan.target.display().to_string());
     if plan.options.delete {
         let what = format!("{} entries of {target} are to be removed", plan.removed_count);
-        ask::assent(context, &what)?;
+        ask::assent(context, &what, LOOK_FIRST)?;
     } else if !is_free(&plan.target) {
-        ask::assent(context, &format!("{target} is not empty"))?;
+        ask::assent(context, &format!("{target} is not empty"), LOOK_FIRST)?;
     }
     let outcome = apply(&repository, &plan, &context.stop, &context.observer)?;
     let verified = match plan.options.verify {
