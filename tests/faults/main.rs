@@ -75,10 +75,7 @@ impl Ran {
     #[track_caller]
     pub fn mentions(self, words: &[&str]) -> Self {
         for word in words {
-            assert!(
-                self.out.contains(word) || self.err.contains(word),
-                "no `{word}` in {self:#?}"
-            );
+            assert!(self.out.contains(word) || self.err.contains(word), "no `{word}` in {self:#?}");
         }
         self
     }

