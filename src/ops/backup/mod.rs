@@ -287,47 +287,33 @@ fn gather(
             return Err(BackupError::Source(incomplete.join("; ")));
         }
         let mut record = source.record();
-        record.incomplete.extend(incomplete);
+        // The source knows which streams were not read to their end, we know why.
+        if !incomplete.is_empty() {
+            record.incomplete = incomplete;
+        }
         sources.push(record);
         databases.extend(source.databases());
     }
     let mut found_any = !plan.streams.is_empty();
     for (input, root) in plan.files.iter().zip(roots) {
         let tree_path = input.tree_path.clone();
+        let name = root.name.clone();
         let mut visitor = FileVisitor::new(
             ingest,
             session,
             &mut content,
             observer,
             &mut counts,
-            root.name.clone(),
+            name,
             tree_path,
         )?;
         visitor.remembers = root.lock.is_some();
-        observer.event(&Event::Working { item: display_path(&input.tree_path) });
-        match walk(&input.path, &input.options, &mut visitor) {
-            Ok(()) => {}
-            Err(WalkError::Visitor(error)) => return Err(error.into()),
-            Err(error) => {
-                let item = input.path.display().to_string();
-                let message = error.to_string();
-                visitor.incomplete.push(format!("{item}: {message}"));
-                observer.event(&Event::ItemFailed { item, message });
-            }
-        }
-        visitor.tell_progress();
-        let (incomplete, node) = (std::mem::take(&mut visitor.incomplete), visitor.result.take());
+        let (record, node) = read_files(input, &mut visitor, observer)?;
         if let Some(node) = node {
             found_any = true;
             scaffold.insert(&input.tree_path, node)?;
         }
-        sources.push(SourceRecord {
-            kind: "files".to_owned(),
-            name: input.path.display().to_string(),
-            path: input.tree_path.clone(),
-            incomplete,
-            details: BTreeMap::new(),
-        });
+        sources.push(record);
     }
     if !found_any {
         let reasons: Vec<String> =
@@ -335,6 +321,36 @@ fn gather(
         return Err(BackupError::Source(reasons.join("; ")));
     }
     Ok(Gathered { root: scaffold.finish(ingest)?, sources, databases, counts })
+}
+
+/// Walks one source of files; gives what the snapshot says of it, and its root's node.
+fn read_files(
+    input: &FilesInput,
+    visitor: &mut FileVisitor<'_, '_, '_>,
+    observer: &Arc<dyn Observer>,
+) -> Result<(SourceRecord, Option<Node>), BackupError> {
+    observer.event(&Event::Working { item: display_path(&input.tree_path) });
+    let item = input.path.display().to_string();
+    match walk(&input.path, &input.options, visitor) {
+        Ok(()) => {}
+        Err(WalkError::Visitor(error)) => return Err(error.into()),
+        Err(error) => {
+            // The walk's own text begins with the path.
+            let text = error.to_string();
+            let message = text.strip_prefix(&format!("{item}: ")).unwrap_or(&text).to_owned();
+            visitor.incomplete.push(format!("{item}: {message}"));
+            observer.event(&Event::ItemFailed { item: item.clone(), message });
+        }
+    }
+    visitor.tell_progress();
+    let record = SourceRecord {
+        kind: "files".to_owned(),
+        name: item,
+        path: input.tree_path.clone(),
+        incomplete: std::mem::take(&mut visitor.incomplete),
+        details: BTreeMap::new(),
+    };
+    Ok((record, visitor.result.take()))
 }
 
 /// Reads the streams of one source.
