@@ -8,7 +8,8 @@ use rustix::process::Signal;
 use crate::{Rig, Running, support, text};
 
 /// Gives a piece now and then: so that a kill lands while packs are made, written, listed.
-const SLOW: &str = "i=0; while [ $i -lt 60 ]; do head -c 60000 /dev/urandom; sleep 0.02; i=$((i+1)); done";
+const SLOW: &str =
+    "i=0; while [ $i -lt 60 ]; do head -c 60000 /dev/urandom; sleep 0.02; i=$((i+1)); done";
 
 #[test]
 fn every_kill_leaves_a_repository_that_just_works() {
