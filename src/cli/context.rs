@@ -106,12 +106,7 @@ impl Context {
         let credential = password::existing(self, settings.key.as_ref(), &settings.location)?;
         let repository = Repository::open(store, &credential, self.environment(settings)?)?;
         if let Some(path) = &repository.index_opened().set_aside {
-            let item = "index".to_owned();
-            let message = format!(
-                "the local index was unusable and is now {}; it is made anew",
-                path.display()
-            );
-            self.observer.event(&Event::Warning { item, message });
+            tell_set_aside(self, path);
         }
         Ok(repository)
     }
@@ -159,6 +154,14 @@ impl Context {
         }
         Ok(selector.find(text, &snapshots, &zone(settings))?.clone())
     }
+}
+
+/// Tells that the old local index is kept, and where.
+pub fn tell_set_aside(context: &Context, path: &Path) {
+    let item = "index".to_owned();
+    let place = path.display();
+    let message = format!("the local index was unusable and is now {place}; it is made anew");
+    context.observer.event(&Event::Warning { item, message });
 }
 
 /// The zone in which times are shown and dates are meant.

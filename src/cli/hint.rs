@@ -63,7 +63,10 @@ fn repository(error: &RepositoryError) -> Option<String> {
         E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
         E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
         E::UnknownVersion { .. } => "install a newer mrs-backup",
-        E::Index(_) => "mrs-backup index rebuild",
+        E::Index(error) if error.is_damage => "mrs-backup index rebuild",
+        E::Index(_) => {
+            "look at the disk of the state directory, or choose another: --state-dir DIR"
+        }
         E::MissingChunk { .. } => "mrs-backup index rebuild --from-packs, then mrs-backup check",
         E::Damaged { .. }
         | E::UnreadableChunk { .. }

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::event::Event;
 use crate::ops::rebuild::{RebuildOptions, rebuild_index};
 
-use super::context::Context;
+use super::context::{Context, tell_set_aside};
 use super::{CliError, Done, Exit};
 
 /// The local index: a cache of which chunk is where
@@ -40,7 +40,10 @@ Examples:
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let Command::Rebuild { from_packs, delete_damaged } = args.command;
     let settings = context.settings()?;
-    let repository = context.open(&settings)?;
+    let mut repository = context.open(&settings)?;
+    if let Some(path) = repository.replace_damaged_index()? {
+        tell_set_aside(context, &path);
+    }
     let options = RebuildOptions { from_packs, delete_damaged };
     let report = rebuild_index(&repository, options, &context.stop, context.observer.as_ref())?;
     for unusable in report.damaged.iter().chain(&report.unreadable_packs) {

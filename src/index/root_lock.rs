@@ -43,6 +43,7 @@ impl Index {
                 path: path.display().to_string(),
                 doing: "locking what is remembered of a source",
                 reason: error.to_string(),
+                is_damage: false,
             }),
         }
     }

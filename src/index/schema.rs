@@ -15,6 +15,7 @@ use super::store::Opened;
 
 /// Name of the file. Another layout gets another name, so that versions side by side do not fight.
 const FILE: &str = "index-v1.sqlite";
+const LOCK: &str = "index-v1.lock";
 /// `MRSB`.
 const APPLICATION: i64 = 0x4d52_5342;
 const VERSION: i64 = 1;
@@ -110,7 +111,7 @@ pub(super) fn open(
 ) -> Result<(Database, Opened), Failure> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let path = directory.join(FILE);
-    let lock = private_file(&directory.join("index-v1.lock"))?;
+    let lock = private_file(&directory.join(LOCK))?;
     // Alone: then a useless file may be moved away. Otherwise somebody has it open.
     let is_alone = lock.try_lock().is_ok();
     if !is_alone {
@@ -254,6 +255,15 @@ fn look(connection: &Connection, repository: RepositoryId) -> Result<Found, Fail
     let stored: Vec<u8> =
         connection.query_row("SELECT repository FROM meta", [], |row| row.get(0))?;
     Ok(if stored == repository.as_bytes() { Found::Ours } else { Found::Unusable })
+}
+
+/// Moves the file in `directory` away, if nobody has it open.
+pub(super) fn set_aside_alone(directory: &Path) -> Result<PathBuf, Failure> {
+    let lock = private_file(&directory.join(LOCK))?;
+    if lock.try_lock().is_err() {
+        return Err(Failure::Refused("another process has it open".into()));
+    }
+    set_aside(&directory.join(FILE))
 }
 
 /// Moves the file away under a name nothing has yet.

@@ -24,6 +24,8 @@ pub struct IndexError {
     pub doing: &'static str,
     /// In SQLite's words.
     pub reason: String,
+    /// The content of the file is to blame: making it again helps.
+    pub is_damage: bool,
 }
 
 /// How opening went.
@@ -102,6 +104,25 @@ impl Index {
         let (database, opened) = schema::open(directory, repository)
             .map_err(|failure| error(directory, "opening it", &failure))?;
         Ok((Self { database, staging: Mutex::default() }, opened))
+    }
+
+    /// Whether the whole file can be read. Takes as long as reading it does.
+    pub fn is_sound(&self) -> Result<bool, IndexError> {
+        let checked = self.read("looking for damage", |connection| {
+            Ok(connection.query_row("PRAGMA quick_check(1)", [], |row| row.get::<_, String>(0))?)
+        });
+        match checked {
+            Ok(answer) => Ok(answer == "ok"),
+            Err(error) if error.is_damage => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Moves the file in `directory` away; the next [`Index::open`] makes a new one. An error if
+    /// anybody has it open.
+    pub fn set_aside(directory: &Path) -> Result<PathBuf, IndexError> {
+        schema::set_aside_alone(directory)
+            .map_err(|failure| error(directory, "setting it aside", &failure))
     }
 
     /// One that lives in memory.
@@ -256,5 +277,6 @@ const PACK: &str = "id of a pack";
 const SNAPSHOT: &str = "id of a snapshot";
 
 fn error(path: &Path, doing: &'static str, failure: &Failure) -> IndexError {
-    IndexError { path: path.display().to_string(), doing, reason: failure.reason() }
+    let (reason, is_damage) = (failure.reason(), failure.is_damage());
+    IndexError { path: path.display().to_string(), doing, reason, is_damage }
 }

@@ -140,6 +140,21 @@ impl Repository {
         })
     }
 
+    /// Replaces a local index whose file is damaged somewhere by a new, empty one. Gives where the old
+    /// file is now, or `None` if it is whole.
+    pub fn replace_damaged_index(&mut self) -> Result<Option<PathBuf>, RepositoryError> {
+        let Some(state_dir) = &self.environment.state_dir else { return Ok(None) };
+        if self.index.is_sound()? {
+            return Ok(None);
+        }
+        let directory = state_dir.join(self.config.id.to_hex());
+        // Ours has to be closed first: nobody may have the file open.
+        self.index = Index::in_memory(self.config.id)?;
+        let aside = Index::set_aside(&directory)?;
+        (self.index, self.index_opened) = Index::open(&directory, self.config.id)?;
+        Ok(Some(aside))
+    }
+
     /// Its store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store

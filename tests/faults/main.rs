@@ -20,6 +20,7 @@ mod strange_names;
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -96,6 +97,8 @@ impl Rig {
     pub fn bare() -> Self {
         let rig = Self { home: tempfile::tempdir().expect("a directory") };
         fs::write(rig.path("password"), "secret\n").expect("a password");
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(rig.path("password"), mode).expect("a mode");
         fs::create_dir(rig.path("data")).expect("a directory");
         rig
     }

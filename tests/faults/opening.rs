@@ -226,8 +226,12 @@ fn a_damaged_index_object_is_named_and_what_it_said_is_stored_again() {
     rig.backup();
     rig.assert_restores("latest");
     rig.run(&["check"]).expect(1).mentions(&[&name]);
-    // What the hint says works.
-    rig.run(&["index", "rebuild", "--from-packs", "--yes"]).expect(0);
+    // Removing it is asked for by name.
+    rig.run(&["index", "rebuild", "--from-packs"]).expect(1).mentions(&[&name]);
+    assert!(object.exists());
+    rig.run(&["index", "rebuild", "--from-packs", "--delete-damaged"]);
+    assert!(!object.exists());
+    rig.assert_clean();
 }
 
 #[test]

@@ -136,7 +136,7 @@ fn the_same_seed_gives_the_bytes_it_always_gave() {
     );
     assert_eq!(
         digest(&slot(&key_file(5, 32))),
-        "81e55739afe5e9c0d0ac358ea72cdf83d00cf3bdf6eaa499947bcf225a952062"
+        "484eb11361b6e6763ae9c68a5aacb83f4cdeb54922ff96800bbfb4592d2a7ac5"
     );
 }
 

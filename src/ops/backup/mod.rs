@@ -135,7 +135,11 @@ pub fn backup(
     remove_leftovers(repository, observer);
     for (object, error) in &session.opening().damaged {
         // What a damaged index object says is not believed: it is stored again.
-        observer.event(&Event::Warning { item: object.to_string(), message: error.to_string() });
+        let message = match error {
+            RepositoryError::Damaged { reason, .. } => reason.clone(),
+            other => other.to_string(),
+        };
+        observer.event(&Event::Warning { item: object.to_string(), message });
     }
     let outcome = backup_in(&session, plan, stop, observer);
     // Without its session's objects nobody waits for a run that failed.
