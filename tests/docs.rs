@@ -1,0 +1,190 @@
+//! What people are told to type exists: commands and options in code of the documents, the
+//! configurations they show, and the files they lead to.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Documents whose commands are tried.
+const FOR_USERS: &[&str] = &["README.md", "docs/operations.md", "docs/fr/exploitation.md"];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn run(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
+    command.args(arguments);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["MRS_BACKUP_", "RESTIC_", "POSTGRES_BACKUP"].iter().any(|p| name.starts_with(p)) {
+            command.env_remove(&*name);
+        }
+    }
+    command.output().expect("the program starts")
+}
+
+fn read(document: &str) -> String {
+    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
+}
+
+/// All Markdown files of the project.
+fn documents() -> Vec<String> {
+    let mut found = Vec::new();
+    let mut pending = vec![root().join("docs")];
+    while let Some(directory) = pending.pop() {
+        for entry in fs::read_dir(directory).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => pending.push(path),
+                false => found.push(path),
+            }
+        }
+    }
+    found.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
+    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    let name = |path: PathBuf| path.strip_prefix(root()).expect("below").display().to_string();
+    let mut names: Vec<String> = found.into_iter().map(name).collect();
+    names.sort();
+    names
+}
+
+/// The words after each `mrs-backup`, up to what ends a command.
+fn invocations(text: &str) -> Vec<Vec<String>> {
+    let is_program = |word: &str| word == "mrs-backup" || word.ends_with("/mrs-backup");
+    let mut found = Vec::new();
+    let mut is_fenced = false;
+    for line in text.lines() {
+        if line.starts_with("```") {
+            is_fenced = !is_fenced;
+            continue;
+        }
+        let is_code = is_fenced || line.starts_with("    ");
+        let parts: Vec<&str> = match is_code {
+            true => vec![line],
+            false => line.split('`').skip(1).step_by(2).collect(),
+        };
+        for part in parts {
+            // What the program itself says (`hint: mrs-backup ...`) is held to the same.
+            for command in part.split(['|', ';', '(', ')']) {
+                let words = command.split_whitespace().map(|word| word.trim_matches(['"', '\'']));
+                let mut words =
+                    words.skip_while(|word| !is_program(word.trim_start_matches("ExecStart=")));
+                if words.next().is_some() {
+                    found.push(words.map(str::to_owned).collect());
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The help of a command, or `None` if there is no such command.
+fn help(path: &[&str], known: &mut BTreeMap<String, Option<String>>) -> Option<String> {
+    let key = path.join(" ");
+    known
+        .entry(key)
+        .or_insert_with(|| {
+            let output = run(&[path, &["--help"]].concat());
+            let text = String::from_utf8(output.stdout).expect("UTF-8");
+            output.status.success().then_some(text)
+        })
+        .clone()
+}
+
+/// What is wrong with one command of a document.
+fn wrong(words: &[String], known: &mut BTreeMap<String, Option<String>>) -> Option<String> {
+    const TAKES_VALUE: [&str; 4] = ["-c", "-i", "--repo", "--password-file"];
+    let mut path: Vec<&str> = Vec::new();
+    let mut is_value = false;
+    let has_children = |path: &[&str]| matches!(path, [] | ["index" | "key" | "config"]);
+    for word in words.iter().take_while(|word| *word != "--") {
+        let is_option = word.starts_with('-') && word.len() > 1;
+        // `COMMAND` stands for any; `...` for what is left out.
+        let is_command = word.chars().all(|c| c.is_ascii_lowercase());
+        if !is_option && !is_value && has_children(&path) && is_command {
+            path.push(word);
+            if help(&path, known).is_none() {
+                return Some(format!("there is no command `{}`", path.join(" ")));
+            }
+        }
+        is_value = TAKES_VALUE.contains(&word.as_str());
+    }
+    let help = help(&path, known)?;
+    let is_told = |option: &str| {
+        help.split(|c: char| c.is_whitespace() || matches!(c, ',' | '=' | '[' | ']' | '`'))
+            .any(|word| word == option)
+    };
+    let mut options = words
+        .iter()
+        .take_while(|word| *word != "--")
+        .map(|word| word.trim_end_matches([',', '.', ':']));
+    options
+        .find(|word| {
+            let option = word.split('=').next().unwrap_or_default();
+            word.starts_with('-') && *word != "-" && !is_told(option)
+        })
+        .map(|option| format!("`{}` has no option {option}", path.join(" ")))
+}
+
+#[test]
+fn commands_and_options_of_the_documents_exist() {
+    let mut known = BTreeMap::new();
+    for document in FOR_USERS {
+        let commands = invocations(&read(document));
+        assert!(commands.len() > 15, "{document}: {} commands found", commands.len());
+        let wrong: Vec<String> =
+            commands.iter().filter_map(|words| wrong(words, &mut known)).collect();
+        assert_eq!(wrong, [""; 0], "{document}");
+    }
+}
+
+#[test]
+fn a_wrong_command_or_option_is_found() {
+    let mut known = BTreeMap::new();
+    for (text, expected) in [
+        ("`mrs-backup frobnicate`", Some("there is no command `frobnicate`")),
+        ("    $ x | mrs-backup -i a key burn", Some("there is no command `key burn`")),
+        ("`mrs-backup ls latest --shiny`", Some("`ls` has no option --shiny")),
+        ("    mrs-backup backup --command a -- tar --shiny", None),
+        ("    ExecStart=/usr/local/bin/mrs-backup run --all -q", None),
+    ] {
+        let commands = invocations(text);
+        assert_eq!(commands.len(), 1, "{text}");
+        assert_eq!(wrong(&commands[0], &mut known).as_deref(), expected, "{text}");
+    }
+}
+
+#[test]
+fn configurations_of_the_documents_are_valid() {
+    let scratch = tempfile::tempdir().expect("a directory");
+    let file = scratch.path().join("config.toml");
+    let mut count = 0;
+    for document in documents() {
+        for block in read(&document).split("```toml\n").skip(1) {
+            let text = block.split("```").next().unwrap_or_default();
+            fs::write(&file, text).expect("a file");
+            let output = run(&["-c", &file.display().to_string(), "config", "validate"]);
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{document}: {error}\n{text}");
+            count += 1;
+        }
+    }
+    assert!(count >= 4, "{count} configurations");
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut broken = Vec::new();
+    for document in documents() {
+        let folder = root().join(&document).parent().expect("a folder").to_owned();
+        for link in read(&document).split("](").skip(1) {
+            let target = link.split([')', '#']).next().unwrap_or_default();
+            if !target.contains("://") && !folder.join(target).exists() {
+                broken.push(format!("{document}: {target}"));
+            }
+        }
+    }
+    assert_eq!(broken, [""; 0]);
+}
