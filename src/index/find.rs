@@ -65,8 +65,18 @@ impl Index {
         chunks: &[ChunkId],
         session: SessionId,
     ) -> Result<Vec<bool>, IndexError> {
+        let lengths = self.usable_lengths(chunks, session)?;
+        Ok(lengths.iter().map(Option::is_some).collect())
+    }
+
+    /// The length of each chunk that is in a usable pack.
+    pub fn usable_lengths(
+        &self,
+        chunks: &[ChunkId],
+        session: SessionId,
+    ) -> Result<Vec<Option<u32>>, IndexError> {
         self.read_together("looking for chunks", |connection| {
-            chunks.iter().map(|chunk| is_usable(connection, chunk, session)).collect()
+            chunks.iter().map(|chunk| usable_length(connection, chunk, session)).collect()
         })
     }
 
@@ -76,7 +86,9 @@ impl Index {
         chunk: &ChunkId,
         session: SessionId,
     ) -> Result<bool, IndexError> {
-        self.read("looking for a chunk", |connection| is_usable(connection, chunk, session))
+        self.read("looking for a chunk", |connection| {
+            Ok(usable_length(connection, chunk, session)?.is_some())
+        })
     }
 
     /// The segments of one pack with their chunks, by offset.
@@ -139,19 +151,19 @@ fn places(
     Ok(places)
 }
 
-fn is_usable(
+fn usable_length(
     connection: &Connection,
     chunk: &ChunkId,
     session: SessionId,
-) -> Result<bool, Failure> {
+) -> Result<Option<u32>, Failure> {
     let mut statement = connection.prepare_cached(USABLE)?;
     let mut rows = statement.query(params![lookup_key(chunk.as_bytes()), session.as_bytes()])?;
     while let Some(row) = rows.next()? {
         let segment = bytes(row, 0, "id of a segment")?;
         let column = bytes_or_none(row, 2, CHUNKS)?;
-        if find_chunk(chunk, segment, row.get(1)?, column)?.is_some() {
-            return Ok(true);
+        if let Some((_, len)) = find_chunk(chunk, segment, row.get(1)?, column)? {
+            return Ok(Some(len));
         }
     }
-    Ok(false)
+    Ok(None)
 }

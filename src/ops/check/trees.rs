@@ -9,7 +9,7 @@ use crate::id::{ChunkId, SessionId, SnapshotId};
 use crate::ops::browse::display_path;
 use crate::ops::tree::{Folder, Known, TreeKey, fold, join};
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
-use crate::snapshot::{Node, Snapshot, StreamRef};
+use crate::snapshot::{ChunkRef, Node, Snapshot, StreamRef};
 use crate::store::ObjectName;
 
 use super::report::{Findings, Step};
@@ -74,6 +74,8 @@ struct Trouble {
     first_unreadable: Option<String>,
     missing: u64,
     first_missing: Option<String>,
+    wrong_lengths: u64,
+    first_wrong_length: Option<String>,
 }
 
 impl Trouble {
@@ -91,7 +93,20 @@ impl Trouble {
                 self.missing
             ));
         }
+        if let Some(first) = &self.first_wrong_length {
+            parts.push(format!(
+                "{} chunks of its files have not the length recorded there, the first of {first}",
+                self.wrong_lengths
+            ));
+        }
         (!parts.is_empty()).then(|| parts.join("; "))
+    }
+
+    fn wrong_length(&mut self, path: &[u8], recorded: u32, found: u32) {
+        self.wrong_lengths += 1;
+        self.first_wrong_length.get_or_insert_with(|| {
+            format!("`/{}`: {found} bytes instead of {recorded}", display_path(path))
+        });
     }
 
     fn unreadable(&mut self, path: &[u8], error: &RepositoryError) {
@@ -105,7 +120,7 @@ struct TreeCheck<'a, 'o> {
     bad: &'a BadPlaces,
     step: &'a Step<'o>,
     findings: &'a Findings<'o>,
-    batch: Vec<(ChunkId, Rc<[u8]>)>,
+    batch: Vec<(ChunkRef, Rc<[u8]>)>,
     /// Streams with lists that were walked already.
     streams: HashSet<TreeKey>,
     lost: Lost,
@@ -118,7 +133,7 @@ impl TreeCheck<'_, '_> {
         &mut self,
         path: &[u8],
         stream: &StreamRef,
-        mut visit: impl FnMut(&mut Self, ChunkId) -> Result<(), RepositoryError>,
+        mut visit: impl FnMut(&mut Self, ChunkRef) -> Result<(), RepositoryError>,
     ) -> Result<(), RepositoryError> {
         let mut walk = ChunkWalk::new(self.fetcher, stream);
         let mut len = 0_u64;
@@ -126,7 +141,7 @@ impl TreeCheck<'_, '_> {
             match walk.next_chunk() {
                 Ok(Some(chunk)) => {
                     len = len.saturating_add(chunk.len.into());
-                    visit(self, chunk.id)?;
+                    visit(self, chunk)?;
                 }
                 Ok(None) => break,
                 Err(error) if error.is_damage() => {
@@ -153,13 +168,19 @@ impl TreeCheck<'_, '_> {
     /// Looks up what has collected.
     fn look_up(&mut self) -> Result<(), RepositoryError> {
         let index = self.fetcher.repository().index();
-        let ids: Vec<ChunkId> = self.batch.iter().map(|(id, _)| *id).collect();
+        let ids: Vec<ChunkId> = self.batch.iter().map(|(chunk, _)| chunk.id).collect();
         // No session has this id: pending packs of others do not count.
-        let usable = index.are_usable(&ids, SessionId::new([0; SessionId::SIZE]))?;
+        let usable = index.usable_lengths(&ids, SessionId::new([0; SessionId::SIZE]))?;
         self.findings.count(|counts| counts.chunks += ids.len() as u64);
-        for ((id, path), is_usable) in self.batch.drain(..).zip(usable) {
+        for ((ChunkRef { id, len }, path), usable_len) in self.batch.drain(..).zip(usable) {
+            if let Some(found) = usable_len {
+                if found != len {
+                    self.trouble.wrong_length(&path, len, found);
+                }
+                continue;
+            }
             // One that is not usable may still be in a condemned pack that was spared.
-            if is_usable || !self.bad.is_lost(index, &id)? {
+            if !self.bad.is_lost(index, &id)? {
                 continue;
             }
             let is_missing = index.locate(&id, None)?.is_empty();
