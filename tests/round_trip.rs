@@ -112,8 +112,17 @@ fn apply(root: &Path, edit: &Edit) {
     }
 }
 
+/// A dozen cases, or as many as `PROPTEST_CASES` says.
+fn configuration() -> ProptestConfig {
+    let mut configuration = ProptestConfig { max_shrink_iters: 200, ..ProptestConfig::default() };
+    if std::env::var_os("PROPTEST_CASES").is_none() {
+        configuration.cases = 12;
+    }
+    configuration
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(configuration())]
 
     #[test]
     fn every_night_restores_as_it_was(nights in prop::collection::vec(prop::collection::vec(edits(), 1..12), 1..5)) {

@@ -30,6 +30,8 @@ use super::session::Session;
 
 /// Raw bytes after which a shared segment is closed.
 const SHARED_SEGMENT_BYTES: usize = 1 << 20;
+/// Chunks after which it is closed, too: finding one of them must stay cheap.
+const SHARED_SEGMENT_CHUNKS: usize = 1024;
 /// Packs after which an index object is written, so that a killed run loses little.
 const PACKS_PER_INDEX: usize = 64;
 /// Time after which an index object is written all the same.
@@ -248,7 +250,9 @@ impl<'a> Ingest<'a> {
                 let segment = &mut self.shared[shared];
                 segment.bytes.extend_from_slice(bytes);
                 segment.chunks.push(entry);
-                if segment.bytes.len() >= SHARED_SEGMENT_BYTES {
+                if segment.bytes.len() >= SHARED_SEGMENT_BYTES
+                    || segment.chunks.len() >= SHARED_SEGMENT_CHUNKS
+                {
                     let buffer = self.buffer();
                     let segment = self.shared[shared].take(buffer);
                     self.send(segment)?;

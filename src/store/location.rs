@@ -35,9 +35,21 @@ pub struct UnknownScheme {
     scheme: String,
 }
 
+/// Whether `text` is a place elsewhere in the way other backup programs write it (`sftp:host:/x`).
+/// A directory with a colon in its name is written `./like:this`.
+fn is_remote(text: &str) -> bool {
+    text.split_once(':').is_some_and(|(scheme, _)| {
+        scheme.len() > 1 && scheme.bytes().all(|letter| letter.is_ascii_alphanumeric())
+    })
+}
+
 /// The store at `text`: a path, or `file:///path`.
 pub fn open_store(text: &str) -> Result<Arc<dyn Store>, UnknownScheme> {
     let path = match text.split_once("://") {
+        None if is_remote(text) => {
+            let scheme = text.split(':').next().unwrap_or_default().to_owned();
+            return Err(UnknownScheme { scheme });
+        }
         None => text,
         Some(("file", path)) => path,
         Some((scheme, _)) => return Err(UnknownScheme { scheme: scheme.to_owned() }),

@@ -225,7 +225,9 @@ impl<'w> Writer<'w, '_> {
     ) -> Result<(), RestoreError> {
         let first_child = pending.len();
         let mut names = BTreeSet::new();
-        let deletes = self.plan.options.delete && directory.is_wanted;
+        let deletes = self.plan.options.delete
+            && directory.is_wanted
+            && self.plan.is_of_source(&directory.path);
         let trees = self.trees;
         let read = read_directory(trees, &directory.content, |node| {
             if deletes {
@@ -266,8 +268,12 @@ impl<'w> Writer<'w, '_> {
         let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
         if is_directory && let Some(content) = node.content.take() {
             if is_wanted {
+                // A directory that exists only in the tree says nothing of one that is there already.
+                let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&path));
+                let is_told = self.plan.is_of_source(&path) || place.symlink_metadata().is_err();
                 match self.target.make_directory(&path) {
-                    Ok(()) => self.directories.push((path.clone(), node)),
+                    Ok(()) if is_told => self.directories.push((path.clone(), node)),
+                    Ok(()) => {}
                     Err(error) => {
                         self.shared.failed(&path, &error.to_string());
                         return Ok(());
@@ -361,7 +367,13 @@ impl<'w> Writer<'w, '_> {
                         return Err(RepositoryError::Internal("the writers are gone").into());
                     }
                 }
-                Ok(None) => break,
+                Ok(None) if offset == content.len => break,
+                Ok(None) => {
+                    let message =
+                        format!("its content has {offset} bytes instead of {}", content.len);
+                    self.shared.fail_file(&file, &message);
+                    break;
+                }
                 Err(error) => {
                     self.shared.fail_file(&file, &error.to_string());
                     break;

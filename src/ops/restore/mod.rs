@@ -67,6 +67,31 @@ pub struct RestorePlan {
     pub free_bytes: Option<u64>,
 }
 
+impl RestorePlan {
+    /// Whether the directory at `path` below the target is part of a backed-up directory. The others
+    /// (the way to a source, the place of a dump) exist only in the tree: what is in them on disk is
+    /// none of the snapshot's business.
+    fn is_of_source(&self, path: &[u8]) -> bool {
+        let full = plan::join(&trimmed(&self.options.subpath), path);
+        self.snapshot.sources.iter().filter(|source| source.kind == "files").any(|source| {
+            full.strip_prefix(source.path.as_slice())
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || source.path.is_empty())
+        })
+    }
+}
+
+/// A path of the tree without slashes around it.
+fn trimmed(path: &[u8]) -> Vec<u8> {
+    let mut path = path;
+    while let Some(rest) = path.strip_prefix(b"/") {
+        path = rest;
+    }
+    while let Some(rest) = path.strip_suffix(b"/") {
+        path = rest;
+    }
+    path.to_vec()
+}
+
 /// What a restore did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RestoreOutcome {

@@ -58,7 +58,7 @@ impl Start {
 /// Joins a directory's path below the target and a name in it.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
     let mut path = directory.to_vec();
-    if !path.is_empty() {
+    if !path.is_empty() && !name.is_empty() {
         path.push(b'/');
     }
     path.extend_from_slice(name);
@@ -132,7 +132,9 @@ impl Planner {
                 return Err(RepositoryError::Interrupted.into());
             }
             let mut names = Vec::new();
-            let wants_names = self.plan.options.delete && directory.is_wanted;
+            let wants_names = self.plan.options.delete
+                && directory.is_wanted
+                && self.plan.is_of_source(&directory.path);
             let mut is_empty = true;
             let read = read_directory(fetcher, &directory.content, |node| {
                 is_empty = false;
