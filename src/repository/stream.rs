@@ -104,9 +104,12 @@ impl DirectoryBuilder {
         Self::default()
     }
 
-    /// Adds one node.
+    /// Adds one node. One whose record no reader would take is an error: everything after it in the
+    /// directory would be lost with it.
     pub fn push(&mut self, ingest: &mut Ingest<'_>, node: &Node) -> Result<(), RepositoryError> {
-        crate::snapshot::encode_node(node, &mut self.buffer);
+        crate::snapshot::try_encode_node(node, &mut self.buffer).map_err(|_| {
+            RepositoryError::Internal("an entry's record is longer than the format allows")
+        })?;
         self.cut_after(ingest, &node.name)
     }
 

@@ -25,6 +25,18 @@ pub fn encode_node(node: &Node, out: &mut Vec<u8>) {
     out.extend_from_slice(&record);
 }
 
+/// As [`encode_node`], but an error, with `out` as it was, if no reader would take the record.
+pub fn try_encode_node(node: &Node, out: &mut Vec<u8>) -> Result<(), NodeError> {
+    let start = out.len();
+    encode_node(node, out);
+    let len = out.len() - start - 4;
+    if len > MAX_NODE_LEN {
+        out.truncate(start);
+        return Err(NodeError(format!("a record of {len} bytes is longer than {MAX_NODE_LEN}")));
+    }
+    Ok(())
+}
+
 fn write(node: &Node, writer: &mut Writer) {
     writer.map(|map| {
         map.key(0).bytes(&node.name);

@@ -324,3 +324,16 @@ fn filtered_snapshots_come_oldest_first() {
     let elsewhere = Selector { host: Some("other".to_owned()), ..selector };
     assert!(elsewhere.filter(four()).is_empty());
 }
+
+#[test]
+fn a_record_no_reader_takes_is_not_written() {
+    let mut node = Node::new(b"fat".to_vec(), NodeKind::Fifo);
+    let mut bytes = b"before".to_vec();
+    node.xattrs = vec![Xattr { name: b"user.x".to_vec(), value: vec![0; 1 << 24] }];
+    assert!(try_encode_node(&node, &mut bytes).is_err());
+    assert_eq!(bytes, b"before");
+    node.xattrs[0].value.truncate((1 << 24) - 100);
+    bytes.clear();
+    try_encode_node(&node, &mut bytes).unwrap();
+    assert_eq!(read_all(&bytes, 1 << 20).unwrap(), [node]);
+}

@@ -6,7 +6,7 @@ use crate::event::{Event, Observer};
 use crate::index::{DirectoryState, FileState};
 use crate::ops::browse::display_path;
 use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
-use crate::snapshot::{Node, NodeReader, encode_node};
+use crate::snapshot::{Node, NodeReader, try_encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
@@ -53,6 +53,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     pub result: Option<Node>,
     pending_bytes: u64,
     pending_files: u64,
+    /// The next entry is stored without some of its attributes: it is looked at again next time.
+    lacks_attributes: bool,
 }
 
 impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
@@ -85,6 +87,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             result: None,
             pending_bytes: 0,
             pending_files: 0,
+            lacks_attributes: false,
         })
     }
 
@@ -138,6 +141,13 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
         Ok(content.depth == 0 && self.ingest.are_stored(&content.chunks, self.session)?)
     }
 
+    /// What is remembered of the directory no longer has the current file.
+    fn forget(&mut self) {
+        if let Some(directory) = self.stack.last_mut() {
+            directory.is_changed = true;
+        }
+    }
+
     fn remember(&mut self, node: &Node, stamp: &FileStamp) {
         let Some(directory) = self.stack.last_mut() else { return };
         directory.is_changed = true;
@@ -145,7 +155,9 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             return;
         }
         let mut record = Vec::new();
-        encode_node(node, &mut record);
+        if try_encode_node(node, &mut record).is_err() {
+            return;
+        }
         directory.next.push(FileState {
             name: node.name.clone(),
             inode: stamp.inode,
@@ -162,6 +174,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
 
     fn enter_directory(&mut self, node: Node, path: &[u8]) -> Result<(), RepositoryError> {
         self.ingest.check_stop()?;
+        self.lacks_attributes = false;
         let index = self.session.repository().index();
         let previous = index.directory_state(&self.root, path)?;
         self.stack.push(OpenDirectory {
@@ -215,6 +228,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         stamp: &FileStamp,
         content: &mut FileContent,
     ) -> Result<(), RepositoryError> {
+        let is_whole = !std::mem::take(&mut self.lacks_attributes);
         let path = self.full_path(&node.name);
         let (observer, pending) = (Arc::clone(self.observer), &mut self.pending_bytes);
         let mut progress = |bytes: u64| {
@@ -242,17 +256,18 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             let item = display_path(&path);
             self.incomplete.push(format!("{item}: {message}"));
             self.observer.event(&Event::ItemFailed { item, message });
-            if let Some(directory) = self.stack.last_mut() {
-                directory.is_changed = true;
-            }
-        } else {
+            self.forget();
+        } else if is_whole {
             self.remember(&node, stamp);
+        } else {
+            self.forget();
         }
         self.tick(0, 1);
         self.push(node)
     }
 
     fn other(&mut self, node: Node) -> Result<(), RepositoryError> {
+        self.lacks_attributes = false;
         self.counts.others += 1;
         self.push(node)
     }
@@ -294,6 +309,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 Event::ItemFailed { item, message }
             }
             Trouble::WithoutAttributes(message) => {
+                self.lacks_attributes = true;
                 let message = format!("stored without its extended attributes: {message}");
                 self.incomplete.push(format!("{item}: {message}"));
                 Event::ItemFailed { item, message }

@@ -394,3 +394,23 @@ fn attributes_are_read_sorted() {
     assert_eq!((user[0].name.as_slice(), user[0].value.len()), (&b"user.a"[..], 0));
     assert_eq!((user[1].name.as_slice(), user[1].value.len()), (&b"user.b"[..], 3000));
 }
+
+#[test]
+fn attributes_beyond_the_room_are_left_out_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("file");
+    touch(&path);
+    for name in ["user.c", "user.a", "user.d", "user.b"] {
+        if rustix::fs::setxattr(&path, name, &[1; 94], XattrFlags::empty()).is_err() {
+            return;
+        }
+    }
+    let file = fs::File::open(&path).unwrap();
+    let subject = xattrs::Subject::Open(std::os::fd::AsFd::as_fd(&file));
+    for (room, kept) in [(0, 0), (99, 0), (100, 1), (299, 2), (300, 3), (400, 4)] {
+        let found = subject.read(room, |_, error| panic!("{error}")).unwrap();
+        assert_eq!((found.xattrs.len(), found.dropped), (kept, 4 - kept), "{room}");
+        let names = found.xattrs.iter().map(|xattr| xattr.name.as_slice());
+        assert!(names.eq([&b"user.a"[..], b"user.b", b"user.c", b"user.d"].into_iter().take(kept)));
+    }
+}

@@ -17,11 +17,13 @@ use super::directory::{CACHE_TAG, Entry, is_cache, list, open_directory, open_fi
 use super::links::Links;
 use super::names::Names;
 use super::stat::{file_type, identity, node, node_kind, stamp, stat_at, stat_open};
-use super::xattrs::Subject;
+use super::xattrs::{Found, Subject};
 use super::{Excludes, TreeVisitor, Trouble, WalkError, WalkOptions};
 
 /// Most directories open at a time. Those further up are closed, and found again through `..`.
 const MAX_OPEN: usize = 100;
+/// Most bytes of names and values of one entry's attributes: they must fit into its node.
+const XATTR_ROOM: usize = 1 << 20;
 /// How often an entry is looked at again that is another one each time.
 const ATTEMPTS: usize = 3;
 
@@ -377,12 +379,19 @@ impl<V: TreeVisitor> Walker<'_, V> {
 
     fn add_xattrs(&mut self, node: &mut Node, subject: &Subject<'_>) -> Result<(), V::Error> {
         let mut failures = Vec::new();
-        let result = subject.read(|name, error| {
+        let result = subject.read(XATTR_ROOM, |name, error| {
             let name = name.to_bytes().escape_ascii();
             failures.push(format!("attribute `{name}`: {}", io::Error::from(error)));
         });
         match result {
-            Ok(xattrs) => node.xattrs = xattrs,
+            Ok(Found { xattrs, dropped }) => {
+                node.xattrs = xattrs;
+                if dropped > 0 {
+                    failures.push(format!(
+                        "{dropped} of them are beyond the {XATTR_ROOM} bytes kept of one entry"
+                    ));
+                }
+            }
             // Of a symlink or a device: `/proc` is missing, or the entry is gone by now.
             Err(Errno::NOENT) => {}
             Err(error) => failures.push(format!("attributes: {}", io::Error::from(error))),

@@ -11,6 +11,15 @@ use crate::snapshot::Xattr;
 /// Most bytes Linux gives for a list of names or for one value.
 const MAX_LEN: usize = 1 << 16;
 
+/// What was read of an entry's attributes.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// By name.
+    pub(crate) xattrs: Vec<Xattr>,
+    /// How many more there are, left out because the room was used up.
+    pub(crate) dropped: usize,
+}
+
 /// Whose attributes.
 #[derive(Debug, Clone)]
 pub(crate) enum Subject<'a> {
@@ -62,10 +71,19 @@ impl<'a> Subject<'a> {
         Ok(names.filter_map(|name| CString::new(name).ok()).collect())
     }
 
-    /// All of them, by name. What cannot be read is told to `failed` and left out.
-    pub(crate) fn read(&self, mut failed: impl FnMut(&CStr, Errno)) -> Result<Vec<Xattr>> {
-        let mut xattrs = Vec::new();
-        for name in self.names()? {
+    /// All of them, by name, up to the first with which names and values would be more than `room`
+    /// bytes. What cannot be read is told to `failed` and left out.
+    pub(crate) fn read(
+        &self,
+        mut room: usize,
+        mut failed: impl FnMut(&CStr, Errno),
+    ) -> Result<Found> {
+        let mut found = Found::default();
+        // The kernel's order says nothing and may differ: the same attributes give the same node.
+        let mut names = self.names()?;
+        names.sort();
+        let mut names = names.into_iter();
+        while let Some(name) = names.next() {
             let mut value = vec![0; 256];
             let mut result = self.get(&name, &mut value);
             if result == Err(Errno::RANGE) {
@@ -74,17 +92,22 @@ impl<'a> Subject<'a> {
             }
             match result {
                 Ok(len) => {
+                    let needed = name.as_bytes().len() + len;
+                    if needed > room {
+                        found.dropped = 1 + names.len();
+                        break;
+                    }
+                    room -= needed;
                     value.truncate(len);
-                    xattrs.push(Xattr { name: name.into_bytes(), value });
+                    value.shrink_to_fit();
+                    found.xattrs.push(Xattr { name: name.into_bytes(), value });
                 }
                 // Removed since the names were listed.
                 Err(Errno::NODATA) => {}
                 Err(error) => failed(&name, error),
             }
         }
-        // The kernel's order says nothing and may differ: the same attributes give the same node.
-        xattrs.sort_by(|a, b| a.name.cmp(&b.name));
-        Ok(xattrs)
+        Ok(found)
     }
 
     pub(crate) fn set(&self, name: &[u8], value: &[u8]) -> Result<()> {
