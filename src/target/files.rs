@@ -33,6 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use remove::Removed;
 pub use writer::{Created, FileWriter};
 
 use metadata::Handle;

@@ -19,20 +19,20 @@ use crate::{Rig, Running, below, support, text};
 
 fn fill(directory: &Path, seed: u64) {
     fs::create_dir_all(directory).expect("a directory");
-    for number in 0..12 {
+    for number in 0..8 {
         let name = directory.join(format!("{number}.bin"));
-        fs::write(name, support::noise(seed + number, 500_000)).expect("a file");
+        fs::write(name, support::noise(seed + number, 300_000)).expect("a file");
     }
     // The same in both: whoever comes second need not store it.
-    fs::write(directory.join("common"), support::noise(7, 3_000_000)).expect("a file");
+    fs::write(directory.join("common"), support::noise(7, 2_000_000)).expect("a file");
 }
 
 fn two_directories(is_state_shared: bool) {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let (left, right) = (rig.path("left"), rig.path("right"));
     fill(&left, 1000);
     fill(&right, 2000);
-    for round in 0..3 {
+    for round in 0..2 {
         fs::write(left.join("today"), support::noise(round, 400_000)).expect("a file");
         fs::write(right.join("today"), support::noise(90 + round, 400_000)).expect("a file");
         let start = |directory: &Path, state: &str| {
@@ -54,7 +54,7 @@ fn two_directories(is_state_shared: bool) {
             fs::remove_dir_all(&target).expect("removed");
         }
     }
-    assert_eq!(rig.snapshots().len(), 6);
+    assert_eq!(rig.snapshots().len(), 4);
     assert!(rig.objects("sessions").is_empty());
     rig.assert_clean();
 }
@@ -71,7 +71,7 @@ fn two_directories_with_one_state_directory() {
 
 #[test]
 fn one_instance_is_run_once_at_a_time() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     fs::create_dir(rig.path("home")).expect("a directory");
     support::fill_small(&rig.path("home/files"));
     let config = format!(

@@ -98,7 +98,7 @@ fn a_full_state_directory_says_so_and_nothing_is_lost() {
 /// Restoring to a disk that is too small is refused before anything is written.
 #[test]
 fn a_full_target_is_found_before_the_restore() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     fs::write(rig.path("data/much"), support::noise(2, 6_000_000)).expect("a file");
     rig.backup();
     let _disk = Tmpfs::mount(rig.path("disk"), "4m");

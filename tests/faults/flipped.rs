@@ -8,10 +8,10 @@ use crate::{Rig, flip, object_name, support, text};
 
 /// Several packs of data, and one of trees.
 fn rig() -> Rig {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     support::fill_small(&rig.path("data"));
     for number in 0..4 {
-        let bytes = support::noise(40 + number, 900_000);
+        let bytes = support::noise(40 + number, 700_000);
         fs::write(rig.path(&format!("data/big-{number}")), bytes).expect("a file");
     }
     rig.backup();

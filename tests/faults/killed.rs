@@ -9,7 +9,7 @@ use crate::{Rig, Running, support, text};
 
 /// Gives a piece now and then: so that a kill lands while packs are made, written, listed.
 const SLOW: &str =
-    "i=0; while [ $i -lt 60 ]; do head -c 60000 /dev/urandom; sleep 0.02; i=$((i+1)); done";
+    "i=0; while [ $i -lt 40 ]; do head -c 60000 /dev/urandom; sleep 0.02; i=$((i+1)); done";
 
 #[test]
 fn every_kill_leaves_a_repository_that_just_works() {
@@ -17,11 +17,11 @@ fn every_kill_leaves_a_repository_that_just_works() {
     let data = text(&rig.path("data"));
     let mut killed = 0;
     for round in 0..12_u64 {
-        fs::write(rig.path("data/today"), support::noise(500 + round, 2_500_000)).expect("a file");
+        fs::write(rig.path("data/today"), support::noise(500 + round, 1_500_000)).expect("a file");
         let args = ["backup", &data, "--command", "slow.bin", "--", "sh", "-c", SLOW];
         let child = Running::start(rig.command(&args));
-        // The pauses of the source add up to 1.2 s; what follows takes as long again.
-        std::thread::sleep(Duration::from_millis(40 + round * 210));
+        // The pauses of the source add up to 0.8 s; what follows takes as long again.
+        std::thread::sleep(Duration::from_millis(40 + round * 130));
         child.signal(Signal::KILL);
         let (signal, ran) = child.end(Duration::from_secs(10));
         let is_killed = signal == Some(9);
@@ -68,7 +68,7 @@ fn a_killed_init_can_be_repeated() {
 /// Killed while it restores: whole files or none, and the next restore ends it.
 #[test]
 fn a_killed_restore_leaves_no_half_file_under_its_name() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     for number in 0..40 {
         let bytes = support::noise(number, 400_000);
         fs::write(rig.path(&format!("data/{number}")), bytes).expect("a file");

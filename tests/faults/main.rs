@@ -11,6 +11,7 @@ mod disk_full;
 mod flipped;
 mod index_file;
 mod killed;
+mod limits;
 mod metadata;
 mod moving;
 mod opening;
@@ -104,7 +105,7 @@ impl Rig {
     }
 
     /// With an empty repository of small packs.
-    pub fn new() -> Self {
+    pub fn empty() -> Self {
         let rig = Self::bare();
         rig.init(&rig.path("repo"));
         rig
@@ -112,7 +113,7 @@ impl Rig {
 
     /// With a repository that has one snapshot of a small tree.
     pub fn filled() -> Self {
-        let rig = Self::new();
+        let rig = Self::empty();
         support::fill_small(&rig.path("data"));
         rig.backup();
         rig

@@ -19,7 +19,7 @@ fn set_time(path: &Path, seconds: i64, nanos: i64) {
 /// Every time a file system can keep; what it cannot it has changed before we look.
 #[test]
 fn times_of_all_ages_come_back() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let disk = Tmpfs::mount(rig.path("disk"), "32m");
     let seconds = [
         i64::from(i32::MIN) - 1,
@@ -65,7 +65,7 @@ fn times_of_all_ages_come_back() {
 #[test]
 fn a_sparse_tebibyte_is_nothing() {
     const TEBIBYTE: u64 = 1 << 40;
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let file = fs::File::create(rig.path("data/sparse")).expect("a file");
     file.set_len(TEBIBYTE).expect("this test needs a file system with files of 1 TiB");
     use std::os::unix::fs::FileExt;
@@ -96,7 +96,6 @@ fn a_sparse_tebibyte_is_nothing() {
     assert!(read(TEBIBYTE / 2 + 12_345, 100_000) == support::noise(1, 100_000));
     let hole = fs::metadata(restored.with_file_name("hole")).expect("a file");
     assert_eq!((hole.len(), hole.blocks()), (TEBIBYTE - 1, 0));
-    // And out of the repository without a file system in between, the first bytes.
     rig.run(&["check", "--read-data"]).expect(0);
 }
 
@@ -134,7 +133,7 @@ fn fill(data: &Path) {
 #[test]
 fn everything_a_file_has_comes_back_and_a_socket_is_told() {
     assert!(rustix::process::geteuid().is_root(), "making devices needs root");
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let data = rig.path("data");
     let socket = std::os::unix::net::UnixListener::bind(data.join("socket")).expect("a socket");
     fill(&data);

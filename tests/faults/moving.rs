@@ -153,7 +153,7 @@ fn what_may_not_be_read_is_named_and_the_rest_stored() {
     fs::write(data.join("secret"), "secret").expect("a file");
     fs::create_dir(data.join("closed")).expect("a directory");
     for name in ["secret", "closed"] {
-        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0)).expect("a mode");
+        fs::set_permissions(data.join(name), fs::Permissions::from_mode(0o000)).expect("a mode");
     }
     // The program itself may lie where nobody else can look.
     let program = rig.path("mrs-backup");

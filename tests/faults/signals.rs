@@ -7,7 +7,7 @@ use rustix::process::Signal;
 
 use crate::{Rig, Running, support, text};
 
-const FILES: u64 = 30;
+const FILES: u64 = 18;
 const EACH: usize = 1 << 20;
 
 /// Waits until some packs are there.
@@ -26,14 +26,14 @@ fn wait_for_packs(rig: &Rig, child: &mut Running, wanted: usize) {
 #[test]
 fn an_interrupted_backup_keeps_what_it_stored() {
     for signal in [Signal::INT, Signal::TERM] {
-        let rig = Rig::new();
+        let rig = Rig::empty();
         for number in 0..FILES {
             let bytes = support::noise(number, EACH);
             fs::write(rig.path(&format!("data/{number}")), bytes).expect("a file");
         }
         let args = ["backup", &text(&rig.path("data")), "--json"];
         let mut child = Running::start(rig.command(&args));
-        wait_for_packs(&rig, &mut child, 8);
+        wait_for_packs(&rig, &mut child, 5);
         child.signal(signal);
         let asked = Instant::now();
         let (_, ran) = child.end(Duration::from_secs(20));
@@ -55,7 +55,7 @@ fn an_interrupted_backup_keeps_what_it_stored() {
 /// A source that gives nothing for a long time does not keep the program from ending.
 #[test]
 fn an_interrupted_command_ends_with_the_run() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let script = "echo $$ > pid; echo first; exec sleep 60";
     let args = ["backup", "--command", "out", "--", "sh", "-c", script];
     let child = Running::start(rig.command(&args));
@@ -74,7 +74,7 @@ fn an_interrupted_command_ends_with_the_run() {
 
 #[test]
 fn an_interrupted_restore_or_check_ends_with_130() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     for number in 0..FILES {
         let bytes = support::noise(number, EACH);
         fs::write(rig.path(&format!("data/{number}")), bytes).expect("a file");

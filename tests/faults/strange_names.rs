@@ -16,7 +16,7 @@ fn name(bytes: &[u8]) -> OsString {
 
 #[test]
 fn names_of_every_byte_come_back_and_are_shown_escaped() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let data = rig.path("data");
     for byte in (1..=255_u8).filter(|byte| *byte != b'/') {
         let whole = if byte == b'.' { b"...".to_vec() } else { vec![byte] };
@@ -71,7 +71,7 @@ fn root(path: &Path) -> OwnedFd {
 /// 200 levels of names of 200 bytes: far longer than any path the kernel takes.
 #[test]
 fn deep_paths_come_back() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let long = "d".repeat(200);
     let mut fd = root(&rig.path("data"));
     for _ in 0..200 {
@@ -103,7 +103,7 @@ fn deep_paths_come_back() {
 
 #[test]
 fn a_root_that_is_neither_directory_nor_file_is_refused() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     crate::tool("mkfifo", &[&text(&rig.path("fifo"))]);
     let _socket = std::os::unix::net::UnixListener::bind(rig.path("socket")).expect("a socket");
     for path in ["/dev/null".to_owned(), text(&rig.path("fifo")), text(&rig.path("socket"))] {

@@ -24,6 +24,27 @@ pub(super) struct Stored {
     pub read_error: Option<io::Error>,
 }
 
+/// Ends at the first error and keeps it, so that all that was read before is cut and stored.
+struct UntilError<R> {
+    reader: R,
+    error: Option<io::Error>,
+}
+
+impl<R: Read> Read for UntilError<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.error.is_some() {
+            return Ok(0);
+        }
+        match self.reader.read(buffer) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                self.error = Some(error);
+                Ok(0)
+            }
+            result => result,
+        }
+    }
+}
+
 /// Reads streams into a pipeline, reusing its buffers.
 pub(super) struct ContentStore {
     gear: Arc<GearTable>,
@@ -66,10 +87,11 @@ impl ContentStore {
         let config = ingest.repository().config();
         let profile = if is_opaque { config.opaque } else { config.text };
         let buffer = ingest.take_scratch();
-        let input = sample.chain(reader);
+        let mut rest = UntilError { reader, error: None };
+        let input = sample.chain(&mut rest);
         let mut chunker = Chunker::with_buffer(&self.gear, profile, input, buffer);
         let mut stream = StreamBuilder::new();
-        let read_error = loop {
+        let failed = loop {
             match chunker.next_chunk() {
                 Ok(Some(bytes)) => {
                     let grouping = match (is_opaque, bytes.len() < SHARED_CHUNK_BYTES) {
@@ -87,7 +109,7 @@ impl ContentStore {
             }
         };
         ingest.keep_scratch(chunker.into_buffer());
-        Ok(Stored { content: stream.finish(ingest)?, read_error })
+        Ok(Stored { content: stream.finish(ingest)?, read_error: rest.error.or(failed) })
     }
 }
 
@@ -111,4 +133,41 @@ fn store_whole(ingest: &mut Ingest<'_>, bytes: &[u8]) -> Result<StreamRef, Repos
 fn fill(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
     let missing = u64::try_from(len.saturating_sub(buffer.len())).unwrap_or(u64::MAX);
     reader.take(missing).read_to_end(buffer).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::testing::{backup_with, init};
+
+    /// Gives `len` bytes and then fails, once; after that it would go on.
+    struct Failing(usize, bool);
+
+    impl Read for Failing {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            if self.0 == 0 && !std::mem::replace(&mut self.1, true) {
+                return Err(io::Error::other("bad sector"));
+            }
+            let count = if self.1 { buffer.len() } else { buffer.len().min(self.0) };
+            buffer[..count].fill(b'x');
+            self.0 = self.0.saturating_sub(count);
+            Ok(count)
+        }
+    }
+
+    #[test]
+    fn all_that_was_read_before_an_error_is_stored() {
+        let repository = init(&Arc::default());
+        for (counter, len) in [0, 1000, WHOLE_FILE_BYTES + 1, 100_000, 9_000_000].iter().enumerate()
+        {
+            backup_with(&repository, counter as u64 + 1, |ingest| {
+                let mut store = ContentStore::new(ingest);
+                let stored =
+                    store.store(ingest, &mut Failing(*len, false), &mut |_| {}).expect("stored");
+                assert_eq!(stored.content.len, *len as u64);
+                assert_eq!(stored.read_error.expect("an error").to_string(), "bad sector");
+                StreamRef::default()
+            });
+        }
+    }
 }

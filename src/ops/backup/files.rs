@@ -6,7 +6,7 @@ use crate::event::{Event, Observer};
 use crate::index::{DirectoryState, FileState};
 use crate::ops::browse::display_path;
 use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
-use crate::snapshot::{Node, NodeReader, try_encode_node};
+use crate::snapshot::{Extent, Node, NodeReader, try_encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
@@ -169,6 +169,17 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     }
 }
 
+/// The first `len` bytes of the data: a node whose extents say more than its content has is refused.
+fn cut_extents(mut extents: Vec<Extent>, len: u64) -> Vec<Extent> {
+    let mut left = len;
+    extents.retain_mut(|extent| {
+        extent.len = extent.len.min(left);
+        left -= extent.len;
+        extent.len > 0
+    });
+    extents
+}
+
 impl TreeVisitor for FileVisitor<'_, '_, '_> {
     type Error = RepositoryError;
 
@@ -248,7 +259,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         };
         self.counts.files += 1;
         self.counts.bytes += stamp.size;
-        node.extents = content.extents();
+        node.extents = content.extents().map(|extents| cut_extents(extents, stored.content.len));
         node.sparse_size = node.extents.as_ref().map(|_| stamp.size);
         node.content = Some(stored.content);
         if let Some(message) = trouble {
@@ -317,5 +328,23 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         };
         self.observer.event(&event);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn extents_end_with_the_content() {
+        let extents = |lens: &[u64]| -> Vec<Extent> {
+            lens.iter().zip(0..).map(|(len, at)| Extent { offset: at * 100, len: *len }).collect()
+        };
+        let all = extents(&[10, 20, 30]);
+        for (len, kept) in
+            [(60, &[10, 20, 30][..]), (35, &[10, 20, 5]), (30, &[10, 20]), (4, &[4]), (0, &[])]
+        {
+            assert_eq!(cut_extents(all.clone(), len), extents(kept), "{len}");
+        }
     }
 }

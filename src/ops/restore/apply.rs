@@ -247,8 +247,13 @@ impl<'w> Writer<'w, '_> {
         }
         if deletes {
             self.keep_excluded(&directory.path, &mut names);
-            if let Err(error) = self.target.remove_extra(&directory.path, &names) {
-                self.shared.failed(&directory.path, &error.to_string());
+            match self.target.remove_extra(&directory.path, &names) {
+                Ok(removed) => {
+                    for (path, reason) in &removed.failed {
+                        self.shared.failed(path, reason);
+                    }
+                }
+                Err(error) => self.shared.failed(&directory.path, &error.to_string()),
             }
         }
         Ok(())

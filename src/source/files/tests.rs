@@ -29,6 +29,8 @@ pub(crate) struct Collected {
     pub(crate) on_enter: Option<EnterHook>,
     /// Called with a file's path before the first and after the last byte is read.
     pub(crate) on_read: Option<ReadHook>,
+    /// Called with a file's path before it is opened.
+    on_look: Option<EnterHook>,
     /// Files that changed while they were read.
     pub(crate) changed: Vec<Vec<u8>>,
 }
@@ -68,6 +70,9 @@ impl TreeVisitor for Collected {
 
     fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> io::Result<bool> {
         let path = self.path(name);
+        if let Some(hook) = &mut self.on_look {
+            hook(&path);
+        }
         let is_known = self.known.get(&path) == Some(stamp);
         if is_known {
             self.unchanged.push(path);
@@ -318,6 +323,29 @@ fn a_directory_replaced_by_a_link_leads_nowhere() {
     assert_eq!(paths(&found), ["", "a", "a/b"]);
     assert_eq!(found.node("a/b").kind, NodeKind::Symlink);
     assert_eq!(found.troubles, [(b"c".to_vec(), Trouble::Vanished)]);
+}
+
+#[test]
+fn what_is_another_file_each_time_is_no_file_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b"] {
+        touch(dir.path().join(name));
+    }
+    let root = dir.path().to_owned();
+    let hook = move |path: &[u8]| {
+        if path == b"a" {
+            touch(root.join("new"));
+            fs::rename(root.join("new"), root.join("a")).unwrap();
+        }
+    };
+    let found = Collected { on_look: Some(Box::new(hook)), ..Collected::default() };
+    let found = collect_with(dir.path(), &WalkOptions::default(), found);
+    assert_eq!(paths(&found), ["", "b"]);
+    assert!(
+        matches!(&found.troubles[..], [(path, Trouble::Unreadable(_))] if path == b"a"),
+        "{:?}",
+        found.troubles
+    );
 }
 
 #[test]

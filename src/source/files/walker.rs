@@ -42,8 +42,8 @@ enum Outcome {
     Done,
     /// A directory, which is the current one now.
     Entered,
-    /// It is not what it was a moment ago.
-    Replaced,
+    /// It is not what it was a moment ago, which an error may have told.
+    Replaced(Option<Errno>),
 }
 
 struct Walker<'a, V> {
@@ -148,6 +148,7 @@ impl<V: TreeVisitor> Walker<'_, V> {
         }
         self.path.extend_from_slice(entry.name.as_bytes());
         let mut kind = entry.kind;
+        let mut reason = "it is another one each time it is looked at".to_owned();
         for _ in 0..ATTEMPTS {
             match self.attempt(dir, &entry.name, kind)? {
                 Outcome::Entered => {
@@ -160,10 +161,15 @@ impl<V: TreeVisitor> Walker<'_, V> {
                     self.path.truncate(parent_len);
                     return Ok(());
                 }
-                Outcome::Replaced => kind = FileType::Unknown,
+                Outcome::Replaced(error) => {
+                    kind = FileType::Unknown;
+                    if let Some(error) = error {
+                        reason = format!("cannot be opened: {}", io::Error::from(error));
+                    }
+                }
             }
         }
-        self.trouble(Trouble::Vanished)?;
+        self.trouble(Trouble::Unreadable(reason))?;
         self.path.truncate(parent_len);
         Ok(())
     }
@@ -209,13 +215,11 @@ impl<V: TreeVisitor> Walker<'_, V> {
 
     /// What an error on the current entry means.
     fn failed(&mut self, what: &str, error: Errno) -> Result<Outcome, V::Error> {
-        let trouble = match error {
-            // What a link, or anything but a directory, is answered with when one is opened.
-            Errno::LOOP | Errno::NOTDIR | Errno::NXIO => return Ok(Outcome::Replaced),
-            Errno::NOENT | Errno::STALE => Trouble::Vanished,
-            error => Trouble::Unreadable(format!("{what}: {}", io::Error::from(error))),
-        };
-        self.trouble(trouble)?;
+        // What a link, or anything but a directory, is answered with when one is opened.
+        if matches!(error, Errno::LOOP | Errno::NOTDIR | Errno::NXIO) {
+            return Ok(Outcome::Replaced(Some(error)));
+        }
+        self.trouble(trouble_of(what, error))?;
         Ok(Outcome::Done)
     }
 
@@ -324,7 +328,7 @@ impl<V: TreeVisitor> Walker<'_, V> {
             Ok((now, _))
                 if identity(&now) != identity(stat) || file_type(&now) != FileType::RegularFile =>
             {
-                return Ok(Outcome::Replaced);
+                return Ok(Outcome::Replaced(None));
             }
             Ok(opened) => opened,
             Err(error) => return self.failed("cannot be opened", error),
@@ -363,7 +367,7 @@ impl<V: TreeVisitor> Walker<'_, V> {
             match readlinkat(dir, name, Vec::new()) {
                 Ok(target) => node.link_target = Some(target.into_bytes()),
                 // Not a link any more.
-                Err(Errno::INVAL) => return Ok(Outcome::Replaced),
+                Err(Errno::INVAL) => return Ok(Outcome::Replaced(None)),
                 Err(error) => return self.failed("cannot be read", error),
             }
         }
@@ -403,6 +407,27 @@ impl<V: TreeVisitor> Walker<'_, V> {
     }
 }
 
+/// Only what is not there is gone: a stale handle may well be of something that still is.
+fn trouble_of(what: &str, error: Errno) -> Trouble {
+    match error {
+        Errno::NOENT => Trouble::Vanished,
+        error => Trouble::Unreadable(format!("{what}: {}", io::Error::from(error))),
+    }
+}
+
 fn is_same(fd: &OwnedFd, expected: (u64, u64)) -> bool {
     stat_open(fd).is_ok_and(|stat| identity(&stat) == expected)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_gone() {
+        assert_eq!(trouble_of("x", Errno::NOENT), Trouble::Vanished);
+        for error in [Errno::STALE, Errno::IO, Errno::ACCESS] {
+            assert!(matches!(trouble_of("x", error), Trouble::Unreadable(_)), "{error}");
+        }
+    }
 }

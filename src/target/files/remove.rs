@@ -8,30 +8,37 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, unlinkat};
 use rustix::io::{Errno, Result};
 
-use crate::event::Event;
 use crate::source::files::directory::{Entry, list, open_directory};
 use crate::source::files::stat::{identity, stat_open};
 
 use super::{FilesTarget, TargetError};
 
+/// What became of entries that are not in the tree.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Removed {
+    /// Files and directories removed.
+    pub count: u64,
+    /// Paths below the target that could not be removed, and why.
+    pub failed: Vec<(Vec<u8>, String)>,
+}
+
 impl FilesTarget<'_> {
-    /// Removes everything in a directory whose name is not in `keep`, if the options say so, and
-    /// returns how many files and directories that were. One that cannot be removed is told to the
-    /// observer. Other mounted file systems are left alone.
+    /// Removes everything in a directory whose name is not in `keep`, if the options say so. One that
+    /// cannot be removed does not keep the others. Other mounted file systems are left alone.
     pub fn remove_extra(
         &self,
         path: &[u8],
         keep: &BTreeSet<Vec<u8>>,
-    ) -> std::result::Result<u64, TargetError> {
+    ) -> std::result::Result<Removed, TargetError> {
         if !self.options.delete {
-            return Ok(0);
+            return Ok(Removed::default());
         }
         let dir = self.directory(path)?;
         let failed = |error| self.io(path, "list the directory", error);
         let readable = open_directory(&*dir, c".").map_err(failed)?;
         let (entries, result) = list(&readable);
         result.map_err(failed)?;
-        let mut removed = 0;
+        let mut removed = Removed::default();
         for Entry { name, .. } in entries {
             if keep.contains(name.to_bytes()) || self.is_own_temporary(name.to_bytes()) {
                 continue;
@@ -43,12 +50,12 @@ impl FilesTarget<'_> {
             entry.extend_from_slice(name.to_bytes());
             self.directories.forget(&entry);
             match remove_tree(&readable, &name) {
-                Ok(count) => removed += count,
+                Ok(count) => removed.count += count,
                 Err(Errno::NOENT) => {}
-                Err(error) => self.observer.event(&Event::ItemFailed {
-                    item: self.full(&entry).display().to_string(),
-                    message: format!("cannot be removed: {}", io::Error::from(error)),
-                }),
+                Err(error) => {
+                    let reason = format!("cannot be removed: {}", io::Error::from(error));
+                    removed.failed.push((entry, reason));
+                }
             }
         }
         Ok(removed)
