@@ -110,7 +110,7 @@ fn plan(context: &Context, settings: &Settings, args: Args) -> Result<BackupPlan
         };
         wanted.push((path, tree_path));
     }
-    let files: Vec<FilesInput> = distinct(wanted)
+    let files: Vec<FilesInput> = distinct(wanted, &options)
         .into_iter()
         .map(|(path, tree_path)| FilesInput { path, tree_path, options: Arc::clone(&options) })
         .collect();

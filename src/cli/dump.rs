@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
 use crate::repository::Fetcher;
 use crate::snapshot::Snapshot;
@@ -16,7 +17,7 @@ use crate::snapshot::Snapshot;
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
 use super::ls::CACHE;
-use super::{CliError, Done};
+use super::{CliError, Done, Exit};
 
 /// Write one file of a snapshot to standard output or to a file
 #[derive(Debug, clap::Args)]
@@ -60,7 +61,16 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     } else {
         to_file(context, &fetcher, &snapshot, path, &args.output)?
     };
-    Ok(Done::ok(json!({ "snapshot": id, "bytes": bytes })))
+    let fields = json!({ "snapshot": id, "bytes": bytes });
+    if resolve(&fetcher, &snapshot, path)?.is_torn {
+        // Half a dump must not be taken for a whole one.
+        context.observer.event(&crate::event::Event::ItemFailed {
+            item: display_path(path),
+            message: "it was not stored whole: the snapshot is incomplete".to_owned(),
+        });
+        return Ok(Done::with(Exit::Incomplete, fields));
+    }
+    Ok(Done::ok(fields))
 }
 
 fn to_stdout(

@@ -90,7 +90,9 @@ fn repository(error: &RepositoryError) -> Option<String> {
 fn backup(error: &BackupError) -> Option<String> {
     match error {
         BackupError::Repository(error) => repository(error),
-        BackupError::PlaceTaken(_) => Some("back them up one by one".to_owned()),
+        BackupError::PlaceTaken(_) => {
+            Some("name only one of them, or back them up one by one".to_owned())
+        }
         BackupError::Nothing => Some("mrs-backup backup --help".to_owned()),
         BackupError::Source(_) => None,
     }

@@ -199,6 +199,8 @@ fn configure(connection: &Connection, cache_kib: i64) -> Result<(), Failure> {
     // cache: what was lost is read again from the repository.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
+    // Otherwise SQLite writes journals of large statements, and with them names, to /var/tmp.
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "wal_autocheckpoint", 4096)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
     // The file may be damaged or somebody else's.

@@ -83,7 +83,7 @@ pub fn plan(
     });
     let wanted =
         instance.paths.value.iter().map(|path| (instance.home.value.join(path), tree_path(path)));
-    let files: Vec<FilesInput> = distinct(wanted.collect())
+    let files: Vec<FilesInput> = distinct(wanted.collect(), &walk)
         .into_iter()
         .map(|(path, tree_path)| FilesInput { path, tree_path, options: Arc::clone(&walk) })
         .collect();
@@ -123,17 +123,36 @@ pub fn tree_path(path: &Path) -> Vec<u8> {
     names.join(&b'/')
 }
 
-/// Without paths that lie in others: their content is saved with those.
-pub fn distinct(mut wanted: Vec<(PathBuf, Vec<u8>)>) -> Vec<(PathBuf, Vec<u8>)> {
+/// Without paths that lie in others, if their content is saved with those. Where it is not (another
+/// file system, an excluded directory) both stay, and the backup refuses to put one into the other.
+pub fn distinct(
+    mut wanted: Vec<(PathBuf, Vec<u8>)>,
+    options: &WalkOptions,
+) -> Vec<(PathBuf, Vec<u8>)> {
     wanted.sort();
     let mut kept: Vec<(PathBuf, Vec<u8>)> = Vec::new();
     for (path, tree_path) in wanted {
         // Sorted, so that a directory comes before what is in it.
-        if !kept.iter().any(|(above, _)| path.starts_with(above)) {
+        if !kept.iter().any(|(above, _)| is_saved_with(above, &path, options)) {
             kept.push((path, tree_path));
         }
     }
     kept
+}
+
+/// Whether a walk of `above` meets `path`.
+fn is_saved_with(above: &Path, path: &Path, options: &WalkOptions) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+    let Ok(inner) = path.strip_prefix(above) else { return false };
+    let device = |path: &Path| path.symlink_metadata().map(|found| found.dev()).ok();
+    if options.one_file_system && device(above) != device(path) {
+        return false;
+    }
+    !inner.ancestors().any(|part| {
+        let name = part.as_os_str().as_bytes();
+        !name.is_empty() && options.excludes.is_excluded(name, above.join(part).is_dir())
+    })
 }
 
 fn postgres_source(
@@ -257,7 +276,14 @@ mod tests {
         let paths = |list: &[&str]| -> Vec<(PathBuf, Vec<u8>)> {
             list.iter().map(|path| (PathBuf::from(path), Vec::new())).collect()
         };
-        let kept = distinct(paths(&["/a/b", "/a", "/ab", "/a", "/c/d", "/a/b/c"]));
+        let all = paths(&["/a/b", "/a", "/ab", "/a", "/c/d", "/a/b/c"]);
+        let kept = distinct(all.clone(), &WalkOptions::default());
         assert_eq!(kept, paths(&["/a", "/ab", "/c/d"]));
+        let excludes = Excludes::new(["b"]).expect("a pattern");
+        let options = WalkOptions { excludes, ..WalkOptions::default() };
+        assert_eq!(distinct(all, &options), paths(&["/a", "/a/b", "/ab", "/c/d"]));
+        let options = WalkOptions { one_file_system: true, ..WalkOptions::default() };
+        let kept = distinct(paths(&["/", "/proc"]), &options);
+        assert_eq!(kept, paths(&["/", "/proc"]), "another file system");
     }
 }

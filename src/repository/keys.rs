@@ -2,7 +2,7 @@
 
 use crate::crypto::slot::{Credential, KdfCost, SlotError, SlotInfo, read_info, write_slot};
 use crate::id::{KeyId, ObjectId};
-use crate::store::{ByteRange, ObjectKind, ObjectName, list_all};
+use crate::store::{ByteRange, ObjectKind, ObjectName, StoreErrorKind, list_all};
 
 use super::error::RepositoryError;
 use super::objects::object_id;
@@ -48,7 +48,8 @@ impl Repository {
         Ok(id)
     }
 
-    /// Removes a slot. The one in use cannot be removed: so one always remains that is known to open.
+    /// Removes a slot. The one in use cannot be removed, and it is put back if somebody else removed
+    /// it meanwhile: so one always remains that is known to open.
     pub fn remove_key(&self, id: ObjectId) -> Result<(), RepositoryError> {
         if id == self.slot {
             return Err(RepositoryError::NoKeySlot {
@@ -56,7 +57,16 @@ impl Repository {
                 reason: "the slot that opened the repository cannot be removed; open it with another password first".to_owned(),
             });
         }
+        let own = ObjectName::Key(self.slot);
+        let bytes = self.store.get(&own, ByteRange::Whole { limit: SLOT_LIMIT })?;
         self.store.delete(&ObjectName::Key(id))?;
+        match self.store.size(&own) {
+            Ok(_) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                self.store.put(&own, &[&bytes])?;
+            }
+            Err(error) => return Err(error.into()),
+        }
         self.store.sync()?;
         Ok(())
     }
@@ -85,13 +95,14 @@ impl Repository {
         let mut keyring = (*self.keyring).clone();
         let created = self.environment.clock.now().as_second();
         let epoch = keyring.rotate(created, self.environment.random.as_ref());
+        // Only what was there before goes: a slot that somebody else adds at this moment holds keys
+        // that ours does not.
+        let before = self.key_slots()?;
         self.keyring = std::sync::Arc::new(keyring);
         let new = self.add_key(credential, cost, label)?;
         self.slot = new;
-        for slot in self.key_slots()? {
-            if slot.id != new {
-                self.remove_key(slot.id)?;
-            }
+        for slot in before.iter().filter(|slot| slot.id != new) {
+            self.remove_key(slot.id)?;
         }
         Ok(epoch)
     }

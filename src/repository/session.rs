@@ -65,6 +65,18 @@ impl Repository {
             generation: 0,
         };
         session.beat()?;
+        match self.look_around(&mut session) {
+            Ok(()) => Ok(session),
+            Err(error) => {
+                // Nobody shall wait for a session that never was.
+                let _ = session.end();
+                Err(error)
+            }
+        }
+    }
+
+    /// What a session does before anything else, once it can be seen.
+    fn look_around(&self, session: &mut Session<'_>) -> Result<(), RepositoryError> {
         session.wait_until_listed()?;
         session.opening = self.refresh()?;
         if !session.opening.condemned.is_empty() {
@@ -75,7 +87,7 @@ impl Repository {
         let live = self.listed_sessions()?;
         self.index.drop_pending(&live.into_iter().collect())?;
         session.generation = self.index.loss_generation()?;
-        Ok(session)
+        Ok(())
     }
 
     /// Sessions that have objects in the store.

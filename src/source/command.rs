@@ -57,6 +57,10 @@ impl CommandSource {
 }
 
 impl StreamSource for CommandSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        vec![self.name.clone().into_bytes()]
+    }
+
     fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if self.progress != Progress::Waiting {
             return Ok(None);
@@ -109,6 +113,10 @@ impl StdinSource {
 }
 
 impl StreamSource for StdinSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        vec![self.name.clone().into_bytes()]
+    }
+
     fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if self.progress != Progress::Waiting {
             return Ok(None);

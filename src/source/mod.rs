@@ -23,6 +23,11 @@ pub trait StreamSource: Send {
     /// feeds it and leaves the source incomplete.
     fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError>;
 
+    /// Where its streams will appear in the snapshot's tree, as far as that is known beforehand.
+    fn paths(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
     /// What to write into the snapshot about it: valid after the last stream.
     fn record(&self) -> SourceRecord;
 

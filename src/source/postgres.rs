@@ -280,6 +280,11 @@ impl PostgresSource {
 }
 
 impl StreamSource for PostgresSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        let dumps = self.databases.iter().map(|database| dump_path(database));
+        dumps.chain(self.globals.then(|| GLOBALS_PATH.to_owned())).map(String::into_bytes).collect()
+    }
+
     fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if !self.is_probed {
             self.manifests.clear();

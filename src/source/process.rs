@@ -41,6 +41,9 @@ pub(crate) struct Process {
     end: Option<Result<(), StreamError>>,
 }
 
+/// Variables that hold the repository's password.
+const REPOSITORY_SECRETS: [&str; 2] = ["MRS_BACKUP_PASSWORD", "RESTIC_PASSWORD"];
+
 impl Process {
     /// Starts `command` (arguments and environment set) as `program` is to be called in errors.
     pub fn start(
@@ -51,6 +54,10 @@ impl Process {
     ) -> Result<Self, SourceError> {
         if stop.is_stopped() {
             return Err(SourceError::Stopped { program });
+        }
+        // What opens the repository is none of its business.
+        for name in REPOSITORY_SECRETS {
+            command.env_remove(name);
         }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().map_err(|error| SourceError::Start {

@@ -13,6 +13,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,7 @@ pub struct LocalStore {
     location: Location,
     /// Directories with names in them that may not be durable yet.
     dirty: Mutex<BTreeSet<PathBuf>>,
+    has_synced: AtomicBool,
     /// Held while directories are flushed. `Some` after a flush failed: the kernel tells of lost
     /// writes once, so a second try would report success for names that are gone.
     flush: Mutex<Option<String>>,
@@ -55,8 +57,18 @@ impl LocalStore {
             location: Location::directory(&root),
             root,
             dirty: Mutex::new(dirty),
+            has_synced: AtomicBool::new(false),
             flush: Mutex::new(None),
         }
+    }
+
+    /// Packs that somebody else left without a sync may be indexed by us: their names, too, must be
+    /// durable before.
+    fn mark_pack_directories(&self) {
+        let packs = self.root.join(ObjectKind::Pack.directory());
+        let Ok(entries) = fs::read_dir(packs) else { return };
+        let found = entries.flatten().filter(|entry| entry.file_name().len() == 2);
+        lock(&self.dirty).extend(found.map(|entry| entry.path()));
     }
 
     fn path_of(&self, name: &ObjectName) -> PathBuf {
@@ -313,6 +325,9 @@ impl Store for LocalStore {
     }
 
     fn sync(&self) -> Result<(), StoreError> {
+        if !self.has_synced.swap(true, Ordering::SeqCst) {
+            self.mark_pack_directories();
+        }
         self.flush(Verb::Sync, || std::mem::take(&mut *lock(&self.dirty)))
     }
 

@@ -130,6 +130,7 @@ pub fn backup(
     if plan.files.is_empty() && plan.streams.is_empty() {
         return Err(BackupError::Nothing);
     }
+    check_places(&plan)?;
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
     remove_leftovers(repository, observer);
@@ -269,6 +270,25 @@ impl History {
     }
 }
 
+/// Error if a source lies where another one does, or in it: found before anything is read.
+fn check_places(plan: &BackupPlan) -> Result<(), PlaceTaken> {
+    let files = plan.files.iter().map(|input| input.tree_path.clone());
+    let streams = plan.streams.iter().flat_map(|source| source.paths());
+    let mut places: Vec<Vec<u8>> = files.chain(streams).collect();
+    places.sort();
+    for (at, place) in places.iter().enumerate() {
+        let is_taken = |other: &Vec<u8>| {
+            other
+                .strip_prefix(place.as_slice())
+                .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || place.is_empty())
+        };
+        if let Some(other) = places[at + 1..].iter().find(|other| is_taken(other)) {
+            return Err(PlaceTaken { path: display_path(other) });
+        }
+    }
+    Ok(())
+}
+
 fn gather(
     session: &Session<'_>,
     plan: &mut BackupPlan,
@@ -287,6 +307,8 @@ fn gather(
         let mut reader =
             StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
         let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
+        // A stop is asked for by a person, not a fault of the source.
+        ingest.check_stop()?;
         if is_alone && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }

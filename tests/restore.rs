@@ -1,0 +1,87 @@
+//! Restores into places that are not empty.
+
+mod support;
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::sync::Arc;
+
+use mrs_backup::event::StopFlag;
+use mrs_backup::ops::backup::backup;
+use mrs_backup::ops::restore::{self, Overwrite, RestoreOptions, RestoreOutcome};
+use mrs_backup::repository::Repository;
+use mrs_backup::source::command::CommandSource;
+use mrs_backup::store::{MemoryStore, Store};
+use support::{init, plan_for, silent};
+
+/// A snapshot with a directory `data` and a stream at `postgres/mrs.dump`.
+fn snapshot_of(repository: &Repository, data: &Path) -> mrs_backup::id::SnapshotId {
+    let mut plan = plan_for(data);
+    let argv = ["echo", "a dump"].map(OsString::from).to_vec();
+    let stop = Arc::new(StopFlag::new());
+    let dump = CommandSource::new("postgres/mrs.dump", argv, Arc::clone(&stop)).expect("a source");
+    plan.streams.push(Box::new(dump));
+    backup(repository, plan, &stop, &silent()).expect("a backup").commit.id
+}
+
+fn restore_over(repository: &Repository, target: &Path, options: RestoreOptions) -> RestoreOutcome {
+    let stop = StopFlag::new();
+    let listed = repository.snapshots().expect("a listing");
+    let (id, snapshot) = listed.snapshots.into_iter().next_back().expect("a snapshot");
+    let plan = restore::plan(repository, id, snapshot, target, options, &stop).expect("a plan");
+    restore::apply(repository, &plan, &stop, &silent()).expect("a restore")
+}
+
+#[test]
+fn what_lies_beside_a_dump_is_left_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    support::fill_small(&data);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(&store, None).expect("a repository");
+    snapshot_of(&repository, &data);
+    // The live home: a running database's files, and a stray file in the directory that is backed up.
+    let live = home.path().join("live");
+    let cluster = live.join("postgres/data/base");
+    fs::create_dir_all(&cluster).expect("directories");
+    fs::write(cluster.join("16384"), "rows").expect("a file");
+    fs::set_permissions(live.join("postgres"), fs::Permissions::from_mode(0o711)).expect("a mode");
+    let modified = fs::metadata(live.join("postgres")).expect("metadata").mtime();
+    fs::create_dir(live.join("data")).expect("a directory");
+    fs::write(live.join("data/stray"), "stray").expect("a file");
+    fs::write(live.join("elsewhere"), "mine").expect("a file");
+    let options = RestoreOptions {
+        delete: true,
+        overwrite: Overwrite::Always,
+        verify: true,
+        ..RestoreOptions::default()
+    };
+    let outcome = restore_over(&repository, &live, options);
+    assert_eq!(outcome.failed, []);
+    assert_eq!(fs::read(cluster.join("16384")).expect("still there"), b"rows");
+    assert_eq!(fs::read(live.join("elsewhere")).expect("still there"), b"mine");
+    assert!(!live.join("data/stray").exists(), "what is not in a backed-up directory goes");
+    let found = fs::metadata(live.join("postgres")).expect("metadata");
+    assert_eq!(found.mode() & 0o7777, 0o711);
+    assert!(found.mtime() >= modified);
+    assert_eq!(fs::read(live.join("postgres/mrs.dump")).expect("restored"), b"a dump\n");
+}
+
+#[test]
+fn a_missing_directory_on_the_way_to_a_source_is_made() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    support::fill_small(&data);
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(&store, None).expect("a repository");
+    snapshot_of(&repository, &data);
+    let target = home.path().join("target");
+    let outcome = restore_over(&repository, &target, RestoreOptions::default());
+    assert_eq!(outcome.failed, []);
+    let found = fs::metadata(target.join("postgres")).expect("metadata");
+    assert_eq!(found.mode() & 0o7777, 0o755);
+    let dump = fs::metadata(target.join("postgres/mrs.dump")).expect("metadata");
+    assert_eq!(dump.mode() & 0o7777, 0o600);
+}
