@@ -51,7 +51,7 @@ pub struct IngestOptions {
 impl Default for IngestOptions {
     fn default() -> Self {
         let sealers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { level: 3, sealers }
+        Self { level: 2, sealers }
     }
 }
 

@@ -81,7 +81,7 @@ fn instance(
         exclude_caches: or_default(inherited!(own, defaults, exclude_caches), || false),
         one_file_system: or_default(inherited!(own, defaults, one_file_system), || false),
         tags: or_default(tags, Vec::new),
-        compression: or_default(compression, || 3),
+        compression: or_default(compression, || 2),
         timezone: or_default(timezone, system_zone),
         postgres,
         home: Setting::new(home, Origin::File),

@@ -321,7 +321,7 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.exclude_caches = false (default)",
             "instance.mrs.one_file_system = false (default)",
             "instance.mrs.tags = [] (default)",
-            "instance.mrs.compression = 3 (default)",
+            "instance.mrs.compression = 2 (default)",
             "instance.mrs.timezone = \"UTC\" (file)",
         ]
     );
