@@ -9,7 +9,7 @@ use crate::{Rig, Tmpfs, below, text};
 /// named each time, not only the first.
 #[test]
 fn too_many_attributes_of_one_file_cost_only_themselves() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let disk = Tmpfs::mount(rig.path("disk"), "64m");
     let data = rig.path("disk/data");
     fs::create_dir(&data).expect("a directory");
