@@ -1,6 +1,7 @@
 //! What is more than a snapshot can hold, or a restore can remove.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use crate::{Rig, Tmpfs, below, text};
@@ -9,7 +10,7 @@ use crate::{Rig, Tmpfs, below, text};
 /// named each time, not only the first.
 #[test]
 fn too_many_attributes_of_one_file_cost_only_themselves() {
-    let rig = Rig::new();
+    let rig = Rig::empty();
     let disk = Tmpfs::mount(rig.path("disk"), "64m");
     let data = rig.path("disk/data");
     fs::create_dir(&data).expect("a directory");
@@ -54,4 +55,39 @@ fn what_cannot_be_removed_is_a_failure() {
     drop(disk);
     rig.run(&delete).expect(0).mentions(&["0 failed"]);
     assert!(!restored.join("mounted").exists());
+}
+
+/// Of a hard-linked file only further names are restored: one gets the content, the others are it.
+#[test]
+fn links_are_restored_without_their_first_name() {
+    let rig = Rig::empty();
+    let data = rig.path("data");
+    fs::create_dir(data.join("sub")).expect("a directory");
+    fs::write(data.join("first"), "the content").expect("a file");
+    for name in ["sub/second", "sub/third"] {
+        fs::hard_link(data.join("first"), data.join(name)).expect("a link");
+    }
+    rig.backup();
+    let sub = text(&data.join("sub"));
+    let ways: [(&[&str], &str); 4] = [
+        (&["--path", &sub], ""),
+        (&["--include", "sub"], "sub"),
+        (&["--exclude", "first"], "sub"),
+        (&["--path", &text(&data.join("sub/third"))], ""),
+    ];
+    for (number, (options, place)) in ways.into_iter().enumerate() {
+        let target = rig.path(&format!("restored-{number}"));
+        let mut args = vec!["restore", "latest"];
+        let shown = text(&target);
+        args.push(&shown);
+        args.extend(options);
+        rig.run(&args).expect(0).mentions(&["0 failed"]);
+        let restored = if place.is_empty() { target } else { below(&target, &data).join(place) };
+        let third = fs::metadata(restored.join("third")).expect("a file");
+        assert_eq!(fs::read(restored.join("third")).expect("a file"), b"the content");
+        if number < 3 {
+            let second = fs::metadata(restored.join("second")).expect("a file");
+            assert_eq!((second.ino(), second.nlink()), (third.ino(), 2));
+        }
+    }
 }

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{Event, Observer, StopFlag};
-use crate::ops::browse::display_path;
+use crate::ops::browse::{TreeWalk, display_path};
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
 use crate::snapshot::{ChunkRef, Node, NodeKind};
 use crate::target::files::{Created, FileWriter, FilesTarget, TargetOptions};
@@ -162,6 +162,7 @@ pub fn apply(
             selection: &selection,
             pieces,
             further_links: Vec::new(),
+            first_links: BTreeSet::new(),
             directories: Vec::new(),
         };
         writer.run().map(|()| (writer.further_links, writer.directories))
@@ -198,13 +199,15 @@ struct Writer<'w, 'a> {
     selection: &'w Selection,
     pieces: Sender<Piece<'w>>,
     further_links: Vec<(Vec<u8>, Node)>,
+    /// The hard link groups whose first name is among what is restored.
+    first_links: BTreeSet<u64>,
     directories: Vec<(Vec<u8>, Node)>,
 }
 
 impl<'w> Writer<'w, '_> {
     fn run(&mut self) -> Result<(), RestoreError> {
         match Start::of(self.trees, &self.plan.snapshot, &self.plan.options)? {
-            Start::Entry(node) => self.entry(Vec::new(), *node),
+            Start::Entry(node) => self.entry(Vec::new(), *node)?,
             Start::Directory(first) => {
                 let mut pending = vec![first];
                 while let Some(directory) = pending.pop() {
@@ -213,9 +216,39 @@ impl<'w> Writer<'w, '_> {
                     }
                     self.directory(&directory, &mut pending)?;
                 }
-                Ok(())
             }
         }
+        self.links_without_first()
+    }
+
+    /// Hard links whose first name, which has the content, is not selected: the first of them that
+    /// is gets it, and the others become links to that.
+    fn links_without_first(&mut self) -> Result<(), RestoreError> {
+        let groups = self.further_links.iter().filter_map(|(_, node)| node.hard_link);
+        let mut missing: BTreeSet<u64> =
+            groups.filter(|group| !self.first_links.contains(group)).collect();
+        let mut walk = TreeWalk::new(self.trees, b"", &self.plan.snapshot.root);
+        while !missing.is_empty() && !self.shared.stop.is_stopped() {
+            let found = match walk.next_entry() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // The links that are still without content are told when they are made.
+                Err(error) if error.is_damage() => break,
+                Err(error) => return Err(error.into()),
+            };
+            walk.enter(&found);
+            let Some(group) = found.node.hard_link.filter(|_| !found.node.is_further_link) else {
+                continue;
+            };
+            let is_of_group = |(_, node): &(_, Node)| node.hard_link == Some(group);
+            if missing.remove(&group)
+                && let Some(at) = self.further_links.iter().position(is_of_group)
+            {
+                let (path, link) = self.further_links.remove(at);
+                self.entry(path, Node { name: link.name, ..found.node })?;
+            }
+        }
+        Ok(())
     }
 
     fn directory(
@@ -273,6 +306,7 @@ impl<'w> Writer<'w, '_> {
         let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
         if is_directory && let Some(content) = node.content.take() {
             if is_wanted {
+                self.make_parents(&directory.path, directory.is_wanted)?;
                 // A directory that exists only in the tree says nothing of one that is there already.
                 let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&path));
                 let is_told = self.plan.is_of_source(&path) || place.symlink_metadata().is_err();
@@ -327,6 +361,7 @@ impl<'w> Writer<'w, '_> {
             self.further_links.push((path, node));
             return Ok(());
         }
+        self.first_links.extend(node.hard_link);
         if node.kind != NodeKind::File {
             if let Err(error) = self.target.make_other(&path, &node) {
                 self.shared.failed(&path, &error.to_string());
