@@ -146,7 +146,7 @@ pub fn apply(
         bytes: AtomicU64::new(0),
     };
     let selection = Selection::new(&plan.options)?;
-    let walked = std::thread::scope(|scope| {
+    let (further_links, directories) = std::thread::scope(|scope| {
         let (pieces, to_write) = bounded(AHEAD);
         let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         for _ in 0..workers {
@@ -166,8 +166,7 @@ pub fn apply(
             directories: Vec::new(),
         };
         writer.run().map(|()| (writer.further_links, writer.directories))
-    });
-    let (further_links, directories) = walked?;
+    })?;
     for (path, node) in further_links {
         if let Err(error) = target.make_other(&path, &node) {
             shared.failed(&path, &error.to_string());
