@@ -57,9 +57,11 @@ fn repository(error: &RepositoryError) -> Option<String> {
     use RepositoryError as E;
     let text = match error {
         E::NoRepository { .. } => {
-            "look whether the location is right and its disk mounted; `mrs-backup init` makes a new repository in a missing or empty directory"
+            "look whether the location is right and its disk mounted; nothing was written. `mrs-backup init` makes a new repository in a missing or empty directory"
         }
-        E::Restic { .. } => "name another directory with --repo; nothing was written there",
+        E::Restic { .. } => {
+            "nothing was written there; name another directory with --repo. Its import, `mrs-backup migrate restic`, is not part of this version"
+        }
         E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
         E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
         E::UnknownVersion { .. } => "install a newer mrs-backup",
