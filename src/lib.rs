@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
