@@ -209,6 +209,7 @@ fn repository_exit(error: &RepositoryError) -> Exit {
         | E::Damaged { .. }
         | E::MissingChunk { .. }
         | E::UnreadableChunk { .. }
+        | E::UnreadableSegment { .. }
         | E::DamagedTree { .. }
         | E::Seal(_)
         | E::Envelope(_)

@@ -83,9 +83,10 @@ fn repository(error: &RepositoryError) -> Option<String> {
         E::NoKeySlot { .. } => {
             "put the objects of `keys/` back from any copy of this repository: they never change"
         }
-        E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
-            "mrs-backup check --read-data"
-        }
+        E::Damaged { .. }
+        | E::UnreadableChunk { .. }
+        | E::UnreadableSegment { .. }
+        | E::DamagedTree { .. } => "mrs-backup check --read-data",
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",

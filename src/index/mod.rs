@@ -27,6 +27,7 @@ mod store;
 mod tests;
 
 pub use dedup::{Claim, Dedup};
+pub(crate) use find::MAX_CHAIN;
 pub use object::{IndexObject, IndexedPack};
 pub use root_lock::RootLock;
 pub use row_set::RowSet;

@@ -24,6 +24,7 @@ use crate::pack::{
 use crate::snapshot::ChunkRef;
 use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
 
+use super::bases::{Bases, DeltaOptions};
 use super::error::RepositoryError;
 use super::open::Repository;
 use super::session::Session;
@@ -46,12 +47,14 @@ pub struct IngestOptions {
     pub level: i32,
     /// Threads that compress and seal.
     pub sealers: NonZeroUsize,
+    /// How new segments are compressed against similar ones.
+    pub deltas: DeltaOptions,
 }
 
 impl Default for IngestOptions {
     fn default() -> Self {
         let sealers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { level: 2, sealers }
+        Self { level: 2, sealers, deltas: DeltaOptions::default() }
     }
 }
 
@@ -129,6 +132,7 @@ impl SharedSegment {
             bytes: std::mem::replace(&mut self.bytes, buffer),
             chunks: std::mem::take(&mut self.chunks),
             compression: self.compression,
+            earlier: None,
         }
     }
 }
@@ -153,6 +157,7 @@ impl<'a> Ingest<'a> {
     fn new(
         repository: &'a Repository,
         dedup: &'a Dedup<'a>,
+        gear: Arc<GearTable>,
         segments: Sender<RawSegment>,
         used_buffers: Receiver<Vec<u8>>,
         failure: &'a Failure,
@@ -170,7 +175,7 @@ impl<'a> Ingest<'a> {
             ],
             failure,
             stop,
-            gear: Arc::new(GearTable::new(repository.keyring.gear_key())),
+            gear,
             stats: IngestStats::default(),
             scratch: Vec::new(),
         }
@@ -187,7 +192,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// The repository written to.
-    pub fn repository(&self) -> &Repository {
+    pub fn repository(&self) -> &'a Repository {
         self.repository
     }
 
@@ -225,6 +230,17 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         grouping: Grouping,
     ) -> Result<ChunkRef, RepositoryError> {
+        self.store_later_chunk(class, bytes, grouping, None)
+    }
+
+    /// [`store_chunk`](Self::store_chunk) where `earlier` was at its place in the stream's earlier version.
+    pub fn store_later_chunk(
+        &mut self,
+        class: PackClass,
+        bytes: &[u8],
+        grouping: Grouping,
+        earlier: Option<ChunkId>,
+    ) -> Result<ChunkRef, RepositoryError> {
         self.check_stop()?;
         let len = u32::try_from(bytes.len())
             .map_err(|_| RepositoryError::Internal("a chunk is longer than 4 GiB"))?;
@@ -239,8 +255,8 @@ impl<'a> Ingest<'a> {
         self.stats.new_bytes += u64::from(len);
         let entry = ChunkEntry { id, len };
         match grouping {
-            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try)?,
-            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip)?,
+            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try, earlier)?,
+            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip, None)?,
             Grouping::Shared | Grouping::SharedRaw => {
                 let shared = match (class, grouping) {
                     (PackClass::Tree, _) => 2,
@@ -288,10 +304,12 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         entry: ChunkEntry,
         compression: Compression,
+        earlier: Option<ChunkId>,
     ) -> Result<(), RepositoryError> {
         let mut buffer = self.buffer();
         buffer.extend_from_slice(bytes);
-        self.send(RawSegment { class, bytes: buffer, chunks: vec![entry], compression })
+        let chunks = vec![entry];
+        self.send(RawSegment { class, bytes: buffer, chunks, compression, earlier })
     }
 
     fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
@@ -424,6 +442,8 @@ impl Repository {
             packs: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
         };
+        let gear = Arc::new(GearTable::new(self.keyring.gear_key()));
+        let bases = Bases::new(session, &dedup, Arc::clone(&gear), options.deltas);
         let sealers = options.sealers.get();
         let uploads = self.store.connections().get().min(2);
         let produced = std::thread::scope(|scope| {
@@ -437,8 +457,8 @@ impl Repository {
                     output: sealed.clone(),
                     done_with: done_with.clone(),
                 };
-                let failure = &failure;
-                scope.spawn(move || self.run_sealer(options.level, &ends, failure));
+                let (failure, bases) = (&failure, &bases);
+                scope.spawn(move || self.run_sealer(options.level, bases, &ends, failure));
             }
             drop((to_seal, sealed, done_with));
             {
@@ -451,7 +471,8 @@ impl Repository {
                 scope.spawn(move || run_uploader(&input, recorder, failure));
             }
             drop(to_put);
-            let mut ingest = Ingest::new(self, &dedup, segments, used_buffers, &failure, stop);
+            let mut ingest =
+                Ingest::new(self, &dedup, gear, segments, used_buffers, &failure, stop);
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);
@@ -470,7 +491,7 @@ impl Repository {
         Ok((value, stats))
     }
 
-    fn run_sealer(&self, level: i32, ends: &SealerEnds, failure: &Failure) {
+    fn run_sealer(&self, level: i32, bases: &Bases<'_>, ends: &SealerEnds, failure: &Failure) {
         let random = Arc::clone(&self.environment.random);
         let mut sealer = match Sealer::new(Arc::clone(&self.keyring), level, random) {
             Ok(sealer) => sealer,
@@ -480,7 +501,7 @@ impl Repository {
             if failure.is_set() {
                 continue;
             }
-            match sealer.seal_reusing(segment) {
+            match seal(&mut sealer, bases, segment) {
                 Ok((sealed, buffer)) => {
                     // If nobody waits for buffers, this one is dropped.
                     let _ = ends.done_with.try_send(buffer);
@@ -488,7 +509,7 @@ impl Repository {
                         return failure.set(RepositoryError::Internal("the packer is gone"));
                     }
                 }
-                Err(error) => failure.set(error.into()),
+                Err(error) => failure.set(error),
             }
         }
     }
@@ -531,6 +552,20 @@ impl Repository {
             }
         }
     }
+}
+
+/// Seals one segment, as a delta where that pays; gives its raw buffer back.
+fn seal(
+    sealer: &mut Sealer,
+    bases: &Bases<'_>,
+    segment: RawSegment,
+) -> Result<(SealedSegment, Vec<u8>), RepositoryError> {
+    let features = bases.features(&segment);
+    let delta = match features {
+        Some(features) => bases.delta(&segment, features)?,
+        None => None,
+    };
+    Ok(sealer.seal_with(segment, features, delta.as_ref())?)
 }
 
 fn run_uploader(input: &Receiver<UnnamedPack>, recorder: &Recorder<'_>, failure: &Failure) {

@@ -6,7 +6,7 @@ use crate::event::{Event, Observer};
 use crate::index::{FileState, Index, IndexError, RowSet, StateReader, StateWriter};
 use crate::ops::browse::display_path;
 use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
-use crate::snapshot::{Extent, Node, NodeReader, try_encode_node};
+use crate::snapshot::{Extent, Node, NodeReader, StreamRef, try_encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
@@ -81,7 +81,7 @@ impl OpenDirectory {
 pub(super) struct FileVisitor<'v, 'i, 's> {
     pub ingest: &'v mut Ingest<'i>,
     pub session: &'v Session<'s>,
-    pub content: &'v mut ContentStore,
+    pub content: &'v mut ContentStore<'i>,
     pub observer: &'v Arc<dyn Observer>,
     pub counts: &'v mut BackupCounts,
     /// Why the source is not complete.
@@ -99,6 +99,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     pub result: Option<Node>,
     pending_bytes: u64,
     pending_files: u64,
+    /// The content of the next file when it was last stored.
+    earlier: Option<StreamRef>,
     /// The next entry is stored without some of its attributes: it is looked at again next time.
     lacks_attributes: bool,
 }
@@ -108,7 +110,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     pub fn new(
         ingest: &'v mut Ingest<'i>,
         session: &'v Session<'s>,
-        content: &'v mut ContentStore,
+        content: &'v mut ContentStore<'i>,
         observer: &'v Arc<dyn Observer>,
         counts: &'v mut BackupCounts,
         root: String,
@@ -134,6 +136,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             result: None,
             pending_bytes: 0,
             pending_files: 0,
+            earlier: None,
             lacks_attributes: false,
         })
     }
@@ -180,9 +183,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
 
     /// Whether all chunks of a remembered node are still usable.
     fn still_stored(&mut self, record: &[u8]) -> Result<bool, RepositoryError> {
-        let mut reader = NodeReader::default();
-        reader.push(record);
-        let Ok(Some(node)) = reader.next_node() else { return Ok(false) };
+        let Some(node) = node_of(record) else { return Ok(false) };
         let Some(content) = node.content else { return Ok(true) };
         // A list's own chunks would have to be read to know the rest: such a file is read again.
         Ok(content.depth == 0 && self.ingest.are_stored(&content.chunks, self.session)?)
@@ -226,6 +227,13 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     }
 }
 
+/// A remembered node.
+fn node_of(record: &[u8]) -> Option<Node> {
+    let mut reader = NodeReader::default();
+    reader.push(record);
+    reader.next_node().ok().flatten()
+}
+
 /// The first `len` bytes of the data: a node whose extents say more than its content has is refused.
 fn cut_extents(mut extents: Vec<Extent>, len: u64) -> Vec<Extent> {
     let mut left = len;
@@ -262,6 +270,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
     }
 
     fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, RepositoryError> {
+        self.earlier = None;
         let index = self.session.repository().index();
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
         let generation = directory.previous.as_ref().map(|previous| previous.generation);
@@ -270,6 +279,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             == (stamp.inode, stamp.size, stamp.mtime, stamp.ctime);
         let is_current = generation == Some(self.generation);
         if !is_same || stamp.links > 1 || (!is_current && !self.still_stored(&file.node)?) {
+            self.earlier = node_of(&file.node).and_then(|node| node.content);
             self.forget()?;
             return Ok(false);
         }
@@ -302,7 +312,9 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 observer.event(&Event::Progress { bytes: std::mem::take(pending), items: 0 });
             }
         };
-        let stored = self.content.store(self.ingest, content, &mut progress)?;
+        let mut earlier = self.earlier.take();
+        let earlier = &mut |_: &_| earlier.take();
+        let stored = self.content.store(self.ingest, content, &mut progress, earlier)?;
         let trouble = match stored.read_error {
             Some(error) => Some(format!("reading stopped: {error}")),
             None if content.is_torn() => Some("it became shorter while it was read".to_owned()),

@@ -5,6 +5,7 @@
 //! and says so, unless nothing else was asked for.
 
 mod content;
+mod earlier;
 mod files;
 mod tree;
 
@@ -16,9 +17,9 @@ use std::time::Duration;
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::SnapshotId;
 use crate::index::{Index, IndexError, RootLock, RowSet};
-use crate::ops::browse::display_path;
+use crate::ops::browse::{display_path, resolve};
 use crate::repository::{
-    Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
+    Commit, Fetcher, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
 };
 use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, SourceRecord, StreamRef};
 use crate::source::files::{WalkError, WalkOptions, walk};
@@ -175,7 +176,9 @@ fn backup_in(
     let index = repository.index();
     let mut roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
-        gather(session, &mut plan, &mut roots, ingest, observer, start.timestamp().as_second())
+        let earlier = history.parent.as_ref().map(|(_, snapshot)| snapshot);
+        let time = start.timestamp().as_second();
+        gather(session, &mut plan, &mut roots, ingest, earlier, observer, time)
     })?;
     let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
     let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
@@ -189,7 +192,7 @@ fn backup_in(
         tags: plan.tags,
         sources: gathered.sources,
         is_complete,
-        parent: history.parent,
+        parent: history.parent.map(|(id, _)| id),
         predecessors: history.predecessors,
         counter: history.counter,
         statistics: statistics(&gathered.counts, &stats),
@@ -250,7 +253,7 @@ fn statistics(counts: &BackupCounts, stats: &IngestStats) -> BTreeMap<String, u6
 
 /// What the instance's earlier snapshots say.
 struct History {
-    parent: Option<SnapshotId>,
+    parent: Option<(SnapshotId, Snapshot)>,
     predecessors: Vec<SnapshotId>,
     counter: u64,
 }
@@ -268,7 +271,7 @@ impl History {
             .map(|(id, _)| *id)
             .collect();
         Ok(Self {
-            parent: own.last().map(|(id, _)| *id),
+            parent: own.last().map(|newest| (*newest).clone()),
             predecessors,
             counter: counter.saturating_add(1),
         })
@@ -299,6 +302,7 @@ fn gather(
     plan: &mut BackupPlan,
     roots: &mut [StateRoot],
     ingest: &mut Ingest<'_>,
+    earlier: Option<&Snapshot>,
     observer: &Arc<dyn Observer>,
     time: i64,
 ) -> Result<Gathered, BackupError> {
@@ -309,8 +313,14 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
-        let mut reader =
-            StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
+        let mut reader = StreamReader {
+            ingest,
+            content: &mut content,
+            earlier,
+            observer,
+            counts: &mut counts,
+            time,
+        };
         let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
         // A stop is asked for by a person, not a fault of the source.
         ingest.check_stop()?;
@@ -388,7 +398,9 @@ fn read_files(
 /// Reads the streams of one source.
 struct StreamReader<'v, 'i> {
     ingest: &'v mut Ingest<'i>,
-    content: &'v mut ContentStore,
+    content: &'v mut ContentStore<'i>,
+    /// The instance's last snapshot.
+    earlier: Option<&'v Snapshot>,
     observer: &'v Arc<dyn Observer>,
     counts: &'v mut BackupCounts,
     time: i64,
@@ -420,7 +432,11 @@ impl StreamReader<'_, '_> {
                 bytes_read += bytes;
                 observer.event(&Event::Progress { bytes, items: 0 });
             };
-            let stored = self.content.store(self.ingest, stream.reader.as_mut(), &mut progress)?;
+            let earlier = &mut |fetcher: &Fetcher<'_>| {
+                resolve(fetcher, self.earlier?, &stream.path).ok()?.content
+            };
+            let reader = stream.reader.as_mut();
+            let stored = self.content.store(self.ingest, reader, &mut progress, earlier)?;
             self.counts.files += 1;
             self.counts.bytes += bytes_read;
             let mut node = Node::new("", NodeKind::File);
