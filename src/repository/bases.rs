@@ -41,7 +41,7 @@ pub struct DeltaOptions {
 impl Default for DeltaOptions {
     /// Measured over 30 nights; see docs/benchmarks.md.
     fn default() -> Self {
-        Self { depth: 6, climb: 180 }
+        Self { depth: 8, climb: 180 }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::snapshot::StreamRef;
 use super::earlier::{EarlierVersion, Piece};
 
 /// Files up to this length are one chunk.
-const WHOLE_FILE_BYTES: usize = 64 << 10;
+pub(super) const WHOLE_FILE_BYTES: usize = 64 << 10;
 /// Chunks below this length share a segment with their neighbours.
 const SHARED_CHUNK_BYTES: usize = 32 << 10;
 /// A stream's first bytes, by which its compressibility is judged.

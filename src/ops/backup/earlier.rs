@@ -16,6 +16,10 @@ const AROUND: usize = 16;
 const COMPARED: usize = 3;
 /// Lengths that differ by less than one part in so many are taken for the same chunk's.
 const LENGTH_PARTS: u64 = 24;
+/// How far off a place may be that is known from the chunk before: a row or two, and one part in 64 of what
+/// lies between.
+const NEAR: u64 = 4 << 10;
+const NEAR_PARTS: u64 = 64;
 /// No piece shorter than this is cut off.
 const LEAST_PIECE: u64 = 32 << 10;
 
@@ -37,42 +41,66 @@ pub(super) struct EarlierVersion<'a> {
     end: u64,
     /// Offset in the earlier version less that in the new one.
     shift: i64,
+    /// Whether the shift is known from the chunk just before.
+    is_anchored: bool,
 }
 
 impl<'a> EarlierVersion<'a> {
     /// One with these chunks, which are asked for as they are needed.
     pub fn new(chunks: impl Iterator<Item = ChunkRef> + 'a) -> Self {
         let chunks = Box::new(chunks.fuse());
-        Self { chunks, window: VecDeque::new(), at: 0, end: 0, shift: 0 }
+        Self { chunks, window: VecDeque::new(), at: 0, end: 0, shift: 0, is_anchored: true }
     }
 
     /// How to store the new version's `len` bytes at `offset`, which content has cut there. Offsets never go
     /// back. The pieces make up `len`.
     pub fn pieces(&mut self, offset: u64, len: usize) -> Vec<Piece> {
         let start = offset.saturating_add_signed(self.shift);
+        let end = start.saturating_add(len as u64);
         self.go_to(start);
         if let Some(same) = self.find_by_length(start, len as u64) {
-            let end = offset.saturating_add(len as u64);
-            self.shift = difference(self.end_of(same), end);
-            self.at = same;
+            self.anchor(same, offset.saturating_add(len as u64));
             return vec![Piece { len, earlier: self.window.get(same).map(|(_, chunk)| chunk.id) }];
         }
-        let mut pieces = Vec::new();
-        let (mut from, end) = (start, start.saturating_add(len as u64));
-        let mut at = self.at;
-        loop {
-            let cut = self.end_of(at);
-            let is_last = end.saturating_sub(cut) < LEAST_PIECE || at + 1 >= self.window.len();
-            let to = if is_last { end } else { cut };
-            if is_last || to.saturating_sub(from) >= LEAST_PIECE {
-                pieces.push(self.piece(from, to));
-                from = to;
+        match self.joint_end(end, len as u64).filter(|_| self.is_anchored) {
+            Some(last) => {
+                let pieces = self.cut_again(last, start, end);
+                self.anchor(last, offset.saturating_add(len as u64));
+                pieces
             }
-            if is_last {
-                return pieces;
+            None => {
+                self.is_anchored = false;
+                vec![self.piece(start, end)]
             }
-            at += 1;
         }
+    }
+
+    /// Chunk `at` ends where the new version's place `new_end` is.
+    fn anchor(&mut self, at: usize, new_end: u64) {
+        self.shift = difference(self.end_of(at), new_end);
+        self.at = at;
+        self.is_anchored = true;
+    }
+
+    /// The last of several chunks that were joined, if their end is where `end` is.
+    fn joint_end(&self, end: u64, len: u64) -> Option<usize> {
+        let after = self.at + 1..self.window.len();
+        let distance = |at: &usize| self.end_of(*at).abs_diff(end);
+        after.min_by_key(distance).filter(|at| distance(at) <= NEAR + len / NEAR_PARTS)
+    }
+
+    /// `start..end`, places in the earlier version, cut where that was cut up to chunk `last`.
+    fn cut_again(&self, last: usize, start: u64, end: u64) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut from = start;
+        for cut in (self.at..last).map(|at| self.end_of(at)) {
+            if cut.saturating_sub(from) >= LEAST_PIECE && end.saturating_sub(cut) >= LEAST_PIECE {
+                pieces.push(self.piece(from, cut));
+                from = cut;
+            }
+        }
+        pieces.push(self.piece(from, end));
+        pieces
     }
 
     /// Notes that the new version has `chunk` at `offset`.
@@ -80,6 +108,7 @@ impl<'a> EarlierVersion<'a> {
         if let Some(same) = self.window.iter().position(|(_, earlier)| earlier.id == chunk.id) {
             self.shift = difference(self.window[same].0, offset);
             self.at = same;
+            self.is_anchored = true;
         }
     }
 
@@ -97,10 +126,12 @@ impl<'a> EarlierVersion<'a> {
     fn find_by_length(&self, start: u64, len: u64) -> Option<usize> {
         let from = self.at.saturating_sub(1);
         let near = from..self.window.len().min(self.at + COMPARED);
+        // Out of step, the place says little, but lengths are as good as random.
+        let reach = if self.is_anchored { NEAR + len / NEAR_PARTS } else { len / 2 };
         near.filter(|at| {
             let (earlier, chunk) = &self.window[*at];
             u64::from(chunk.len).abs_diff(len) <= len / LENGTH_PARTS
-                && earlier.abs_diff(start) <= len / 2
+                && earlier.abs_diff(start) <= reach
         })
         .min_by_key(|at| self.window[*at].0.abs_diff(start))
     }

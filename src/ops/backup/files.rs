@@ -10,10 +10,12 @@ use crate::snapshot::{Extent, Node, NodeReader, StreamRef, try_encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
-use super::content::ContentStore;
+use super::content::{ContentStore, WHOLE_FILE_BYTES};
 
 /// A file changed this recently may change again within the same time stamp: it is not remembered.
 const RACY_NANOS: i128 = 2_000_000_000;
+/// No file has this inode number: what is remembered with it is never taken for unchanged.
+const NO_INODE: u64 = 0;
 /// Progress is told after this many bytes or files.
 const PROGRESS_BYTES: u64 = 1 << 20;
 const PROGRESS_FILES: u64 = 256;
@@ -198,9 +200,19 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
         Ok(())
     }
 
-    fn remember(&mut self, node: &Node, stamp: &FileStamp) -> Result<(), RepositoryError> {
+    /// Remembers the file for the next run: as unchanged for as long as its `stamp` is the same, or, if that
+    /// `is_settled` not, only as what its next version is likely to resemble.
+    fn remember(
+        &mut self,
+        node: &Node,
+        stamp: &FileStamp,
+        is_settled: bool,
+    ) -> Result<(), RepositoryError> {
         self.forget()?;
-        if self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS || stamp.links > 1 {
+        let is_racy = self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS;
+        let is_settled = is_settled && !is_racy && stamp.links <= 1;
+        let len = node.content.as_ref().map_or(0, |content| content.len);
+        if !is_settled && len <= WHOLE_FILE_BYTES as u64 {
             return Ok(());
         }
         let mut record = Vec::new();
@@ -209,7 +221,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
         }
         let state = FileState {
             name: node.name.clone(),
-            inode: stamp.inode,
+            inode: if is_settled { stamp.inode } else { NO_INODE },
             size: stamp.size,
             mtime: stamp.mtime,
             ctime: stamp.ctime,
@@ -333,9 +345,9 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             let item = display_path(&path);
             self.incomplete.push(format!("{item}: {message}"));
             self.observer.event(&Event::ItemFailed { item, message });
-            self.forget()?;
+            self.remember(&node, stamp, false)?;
         } else if is_whole {
-            self.remember(&node, stamp)?;
+            self.remember(&node, stamp, true)?;
         } else {
             self.forget()?;
         }
