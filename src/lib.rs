@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod calendar;
 pub mod chunker;
 pub mod cli;
 pub mod clock;

@@ -14,6 +14,7 @@ mod find;
 mod pack_head;
 pub mod rebuild;
 pub mod restore;
+pub mod retention;
 pub mod stats;
 mod tree;
 
