@@ -167,7 +167,9 @@ impl CliError {
             | Self::Key(_)
             | Self::Location(_)
             | Self::Exclude(_) => Exit::Usage,
-            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => Exit::Failed,
+            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => {
+                Exit::Failed
+            }
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Repository(error) => repository_exit(error),

@@ -77,7 +77,9 @@ pub enum Ignored {
 /// Rules on the command line.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[group(id = "rules", multiple = true)]
-#[command(next_help_heading = "Rules (N may be `unlimited`; SPAN is like `14d` or `2y5m7d3h`, m being months)")]
+#[command(
+    next_help_heading = "Rules (N may be `unlimited`; SPAN is like `14d` or `2y5m7d3h`, m being months)"
+)]
 struct RuleArgs {
     /// Keep the newest N
     #[arg(long, value_name = "N", value_parser = parse_count)]
@@ -225,7 +227,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         summary.push(show(context, &repository, &known, group)?);
     }
     for group in &groups {
-        if let Some(objection) = group.plan.objections.iter().find(|one| !is_ignored(one, &args.ignore))
+        if let Some(objection) =
+            group.plan.objections.iter().find(|one| !is_ignored(one, &args.ignore))
         {
             return Err(objected(&group.plan.instance, objection));
         }
@@ -236,7 +239,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             drop_by_policy(context, &repository, &group.plan, &group.policy)?;
         }
         if going > 0 {
-            context.out.note(&format!("{going} snapshots are forgotten; prune frees what only they needed"))?;
+            context.out.note(&format!(
+                "{going} snapshots are forgotten; prune frees what only they needed"
+            ))?;
         }
     } else if going > 0 {
         context.out.note("nothing was removed; the same command with --apply does it")?;
@@ -301,8 +306,8 @@ fn groups(
                 ));
             }
         };
-        let zone = configured
-            .map_or_else(|| zone(settings), |instance| instance.timezone.value.clone());
+        let zone =
+            configured.map_or_else(|| zone(settings), |instance| instance.timezone.value.clone());
         let plan = history.plan(&name, &policy, &zone);
         groups.push(Group { plan, policy, origin, zone });
     }
@@ -323,12 +328,16 @@ fn show(
     let (plan, out) = (&group.plan, &context.out);
     let instance = clean(&plan.instance);
     let zone_name = group.zone.iana_name().unwrap_or("UTC");
-    out.line(&format!("{instance}: keeps {} ({}), days in {zone_name}", group.policy, group.origin))?;
+    out.line(&format!(
+        "{instance}: keeps {} ({}), days in {zone_name}",
+        group.policy, group.origin
+    ))?;
     let mut rows = Vec::new();
     let mut days = Vec::new();
     for verdict in plan.verdicts.iter().rev() {
         let Some(snapshot) = known.snapshot(&verdict.id) else { continue };
-        let reasons: Vec<String> = verdict.reasons.iter().map(|one| clean(&one.to_string())).collect();
+        let reasons: Vec<String> =
+            verdict.reasons.iter().map(|one| clean(&one.to_string())).collect();
         out.record(
             "verdict",
             &json!({

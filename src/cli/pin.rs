@@ -66,7 +66,9 @@ fn parse_reason(text: &str) -> Result<String, String> {
     match text {
         "" => Err("say why".to_owned()),
         _ if text.chars().any(char::is_control) => Err("it is more than one line".to_owned()),
-        _ if text.len() > LONGEST_REASON => Err(format!("it is longer than {LONGEST_REASON} bytes")),
+        _ if text.len() > LONGEST_REASON => {
+            Err(format!("it is longer than {LONGEST_REASON} bytes"))
+        }
         _ => Ok(text.to_owned()),
     }
 }
@@ -114,7 +116,8 @@ pub fn unpin(context: &Context, args: UnpinArgs) -> Result<Done, CliError> {
 
 fn end_of(date: Date, zone: &TimeZone) -> Result<Timestamp, CliError> {
     let end = date.tomorrow().and_then(|date| date.to_zoned(zone.clone()));
-    end.map(|end: Zoned| end.timestamp()).map_err(|_| CliError::usage(format!("{date} is too late")))
+    end.map(|end: Zoned| end.timestamp())
+        .map_err(|_| CliError::usage(format!("{date} is too late")))
 }
 
 fn end_text(until: Option<Timestamp>, zone: &TimeZone) -> String {
@@ -157,7 +160,9 @@ fn list(
         found.iter().flat_map(|(id, pins)| pins.iter().map(move |pin| (id, pin))).collect();
     for (id, pin) in pinned {
         // Whoever forgot it by another program's hand left the pin behind.
-        let Some((_, snapshot)) = snapshots.iter().find(|(listed, _)| listed == id) else { continue };
+        let Some((_, snapshot)) = snapshots.iter().find(|(listed, _)| listed == id) else {
+            continue;
+        };
         let until = pin.until.map(|until| until.to_string());
         context.out.record(
             "pin",
@@ -165,7 +170,9 @@ fn list(
         )?;
         let end = match pin.until {
             None => "unpin".to_owned(),
-            Some(until) if pin.holds(now) => until.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string(),
+            Some(until) if pin.holds(now) => {
+                until.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M").to_string()
+            }
             Some(_) => "ended".to_owned(),
         };
         rows.push(vec![

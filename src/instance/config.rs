@@ -286,3 +286,7 @@ impl Config {
 #[cfg(test)]
 #[path = "config/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "config/night_tests.rs"]
+mod night_tests;

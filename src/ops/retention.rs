@@ -76,12 +76,7 @@ impl History<'_> {
     }
 
     /// What `policy` does to the snapshots of `instance`, whose days are those of `zone`.
-    pub fn plan(
-        &self,
-        instance: &str,
-        policy: &RetentionPolicy,
-        zone: &TimeZone,
-    ) -> RetentionPlan {
+    pub fn plan(&self, instance: &str, policy: &RetentionPolicy, zone: &TimeZone) -> RetentionPlan {
         let candidates = self.candidates(instance);
         let pins = pins::pins(self.receipts);
         RetentionPlan {

@@ -15,7 +15,9 @@ pub fn calendar(days: &[(i64, bool)], zone: &TimeZone) -> Vec<String> {
         let Ok(time) = Timestamp::from_nanosecond(i128::from(*nanos)) else { continue };
         let date = zone.to_datetime(time).date();
         let month = months.entry((date.year(), date.month())).or_insert(['.'; 31]);
-        let Some(day) = month.get_mut(usize::try_from(date.day() - 1).unwrap_or(0)) else { continue };
+        let Some(day) = month.get_mut(usize::try_from(date.day() - 1).unwrap_or(0)) else {
+            continue;
+        };
         if *stays {
             *day = '#';
         } else if *day == '.' {
@@ -56,7 +58,11 @@ mod tests {
         ];
         let zone = TimeZone::get("Europe/Paris").expect("a zone");
         let lines = calendar(&days, &zone);
-        assert_eq!(lines[1], format!("2027-02  {}#", ".".repeat(27)), "of Paris, and with one that stays");
+        assert_eq!(
+            lines[1],
+            format!("2027-02  {}#", ".".repeat(27)),
+            "of Paris, and with one that stays"
+        );
         assert_eq!(lines[2], format!("2027-03  {}#", ".".repeat(30)));
         assert_eq!(lines[0].find('1'), lines[1].find('.'), "below its number");
         assert!(calendar(&days[..1], &zone).is_empty());

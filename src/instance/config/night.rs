@@ -214,7 +214,11 @@ pub(super) fn show_schedule(schedule: &Schedule) -> String {
     if !schedule.random_delay.is_zero() {
         parts.push(format!("random_delay = \"{}s\"", schedule.random_delay.as_secs()));
     }
-    format!("{{ {} }}", parts.join(", "))
+    in_braces(&parts)
+}
+
+fn in_braces(parts: &[String]) -> String {
+    if parts.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
 }
 
 /// Shown as written in the file.
@@ -237,7 +241,7 @@ pub(super) fn show_retention(policy: &RetentionPolicy) -> String {
         let tags: Vec<String> = policy.tags.iter().map(|tags| tags.join(",")).collect();
         parts.push(format!("tags = {tags:?}"));
     }
-    format!("{{ {} }}", parts.join(", "))
+    in_braces(&parts)
 }
 
 /// Sizes as people write them.
