@@ -5,6 +5,7 @@
 extern crate self as mrs_backup;
 
 pub mod calendar;
+mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;

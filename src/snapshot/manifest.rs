@@ -7,8 +7,8 @@ use minicbor::decode::Error;
 
 use crate::id::{SessionId, SnapshotId};
 
-use super::cbor::{Writer, bytes, read_list, read_map, read_text_map, required, text};
 use super::stream::StreamRef;
+use crate::cbor::{Writer, bytes, codec, read_list, read_map, read_text_map, required, text};
 
 /// One source and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -236,13 +236,8 @@ impl DatabaseManifest {
     }
 }
 
-impl minicbor::Encode<()> for Snapshot {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        (): &mut (),
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        let mut writer = Writer::default();
+impl Snapshot {
+    fn write(&self, writer: &mut Writer) {
         writer.map(|map| {
             self.root.write(map.key(0));
             map.key(1).text(&self.instance);
@@ -271,9 +266,16 @@ impl minicbor::Encode<()> for Snapshot {
                 map.key(15).list(&self.databases, |w, database| database.write(w));
             }
         });
-        writer.give_to(e)
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut parts = Parts::default();
+        read_map(d, |key, d| parts.field(key, d))?;
+        parts.finish()
     }
 }
+
+codec!(Snapshot);
 
 /// What was read so far. Lists and maps may be absent, everything else must be there.
 #[derive(Default)]
@@ -297,7 +299,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn field(&mut self, key: i64, d: &mut Decoder<'_>) -> Result<(), Error> {
+    fn field(&mut self, key: u8, d: &mut Decoder<'_>) -> Result<(), Error> {
         match key {
             0 => self.root = Some(StreamRef::read(d)?),
             1 => self.instance = Some(text(d)?),
@@ -339,13 +341,5 @@ impl Parts {
             session: required(self.session, "the session of a snapshot")?,
             databases: self.databases,
         })
-    }
-}
-
-impl minicbor::Decode<'_, ()> for Snapshot {
-    fn decode(d: &mut Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
-        let mut parts = Parts::default();
-        read_map(d, |key, d| parts.field(key, d))?;
-        parts.finish()
     }
 }

@@ -1,7 +1,6 @@
 //! Snapshots and what they are made of: stream references, nodes, directories, and the small
 //! records beside them. Formats only: nothing here touches a store. `docs/format.md` sections 8 to 11.
 
-mod cbor;
 mod node;
 mod node_codec;
 pub mod pins;
