@@ -18,6 +18,7 @@ pub mod ops;
 pub mod pack;
 pub mod report;
 pub mod repository;
+pub mod schedule;
 pub mod snapshot;
 pub mod source;
 pub mod store;

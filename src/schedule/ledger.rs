@@ -121,8 +121,12 @@ impl Ledger {
             let directory = path.parent().unwrap_or(&self.directory);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
             let aside = path.with_extension(format!("{}.tmp", std::process::id()));
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&aside)?;
             let mut text = serde_json::to_vec(entry)?;
             text.push(b'\n');
             file.write_all(&text)?;
@@ -168,7 +172,10 @@ mod tests {
         assert_eq!(ledger.read("mrs", Job::Run).expect("read").attempts, 3, "stopped is not ended");
         ledger.finish("mrs", Job::Run, begun, 3).expect("written");
         let entry = ledger.read("mrs", Job::Run).expect("read");
-        assert_eq!((entry.since, entry.exit_code, entry.finished), (Some(seen), Some(3), Some(begun)));
+        assert_eq!(
+            (entry.since, entry.exit_code, entry.finished),
+            (Some(seen), Some(3), Some(begun))
+        );
         ledger.begin("mrs", Job::Run, begun).expect("written");
         assert_eq!(ledger.read("mrs", Job::Run).expect("read").attempts, 1);
         assert_eq!(ledger.read("mrs", Job::Check).expect("another job"), Entry::default());
@@ -191,6 +198,8 @@ mod tests {
         assert_eq!(known.started, Some(at("2026-11-25T23:00Z")));
         fs::remove_file(&path).expect("removed");
         fs::create_dir(&path).expect("a directory");
-        assert!(ledger.read("mrs", Job::Run).expect_err("no file").to_string().contains("run.json"));
+        assert!(
+            ledger.read("mrs", Job::Run).expect_err("no file").to_string().contains("run.json")
+        );
     }
 }

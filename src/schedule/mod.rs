@@ -2,7 +2,6 @@
 
 mod due;
 mod ledger;
-pub mod units;
 
 pub use due::{Decision, Slot, decide, due_at};
 pub use ledger::{Entry, Ledger, LedgerError};

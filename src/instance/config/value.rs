@@ -184,7 +184,7 @@ impl Size {
     /// In the largest unit that leaves no rest.
     pub fn show(bytes: u64) -> String {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes % (1 << shift) == 0;
+        let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes.is_multiple_of(1 << shift);
         match units.into_iter().find(fits) {
             Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
             None => format!("{bytes}B"),
