@@ -16,6 +16,7 @@ pub mod index;
 pub mod instance;
 pub mod ops;
 pub mod pack;
+pub mod postgres;
 pub mod report;
 pub mod repository;
 pub mod schedule;
