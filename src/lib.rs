@@ -15,6 +15,7 @@ pub mod index;
 pub mod instance;
 pub mod ops;
 pub mod pack;
+pub mod postgres;
 pub mod report;
 pub mod repository;
 pub mod snapshot;

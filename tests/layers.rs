@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto"],
-    &["chunker", "store"],
+    &["chunker", "store", "postgres"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],

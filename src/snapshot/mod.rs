@@ -14,7 +14,9 @@ pub use select::{SelectError, Selected, Selector};
 pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamKey, StreamRef, decode_list, encode_list};
 
 mod manifest;
-pub use manifest::{ColumnManifest, DatabaseManifest, Snapshot, SourceRecord, TableManifest};
+pub use manifest::{
+    ColumnManifest, DatabaseManifest, DatabaseProperties, Snapshot, SourceRecord, TableManifest,
+};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;
