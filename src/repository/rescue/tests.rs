@@ -12,6 +12,7 @@ use super::*;
 
 #[path = "../../ops/testing.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
+#[expect(clippy::duplicate_mod, reason = "the layer above has it, which is not named from here")]
 mod testing;
 
 /// Two directories of fifty files of a chunk each, in a third.
