@@ -16,7 +16,7 @@ pub use pins::Pin;
 pub use record::{CondemnedRecord, ReceiptRecord, SessionRecord};
 pub use retention_clock::{Suspicion, suspicions};
 pub use select::{SelectError, Selected, Selector};
-pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamRef, decode_list, encode_list};
+pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamKey, StreamRef, decode_list, encode_list};
 
 mod manifest;
 pub use manifest::{
