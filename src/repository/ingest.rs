@@ -1,45 +1,36 @@
 //! The writing pipeline: claim → segment → seal → pack → put → index.
 //!
-//! The producing thread cuts, hashes and claims; sealers on all cores compress and seal; one thread
+//! The producing threads (one, or one more for each [`Ingest::fork`]) cut, hash and claim; sealers on all cores compress and seal; one thread
 //! fills packs; uploaders put them and record them. All channels are bounded, so memory is
-//! their sum: [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
+//! their sum: each [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
 //! each uploader one pack. The first thread that fails stops the others, and its error is the one reported.
 //! What was uploaded until then is indexed all the same, so that the next run finds it.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::chunker::GearTable;
-use crate::crypto::envelope::SealedKind;
 use crate::event::StopFlag;
-use crate::id::{ChunkId, PackId};
-use crate::index::{Claim, Dedup, IndexObject, IndexedPack};
+use crate::id::ChunkId;
+use crate::index::{Claim, Dedup};
 use crate::pack::{
     ChunkEntry, Compression, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer, UnnamedPack,
 };
 use crate::snapshot::ChunkRef;
-use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
 
 use super::bases::{Bases, DeltaOptions};
 use super::error::RepositoryError;
 use super::open::Repository;
+use super::recorder::{Recorder, run_uploader};
 use super::session::Session;
 
 /// Raw bytes after which a shared segment is closed.
 const SHARED_SEGMENT_BYTES: usize = 1 << 20;
 /// Chunks after which it is closed, too: finding one of them must stay cheap.
 const SHARED_SEGMENT_CHUNKS: usize = 1024;
-/// Packs after which an index object is written, so that a killed run loses little.
-const PACKS_PER_INDEX: usize = 64;
-/// Time after which an index object is written all the same.
-const INDEX_INTERVAL: Duration = Duration::from_secs(600);
-/// How long an idle uploader waits before it looks whether the session must beat.
-const IDLE: Duration = Duration::from_secs(30);
-
 /// How the pipeline is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestOptions {
@@ -90,19 +81,19 @@ pub struct IngestStats {
 
 /// The first failure, and the sign for the others to stop.
 #[derive(Debug, Default)]
-struct Failure {
+pub(super) struct Failure {
     first: Mutex<Option<RepositoryError>>,
     is_set: AtomicBool,
 }
 
 impl Failure {
-    fn set(&self, error: RepositoryError) {
+    pub fn set(&self, error: RepositoryError) {
         let mut first = self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         first.get_or_insert(error);
         self.is_set.store(true, Ordering::SeqCst);
     }
 
-    fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
 
@@ -179,6 +170,28 @@ impl<'a> Ingest<'a> {
             stats: IngestStats::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Another producer for the same pipeline, to be used by another thread and then absorbed.
+    pub fn fork(&self) -> Self {
+        Self::new(
+            self.repository,
+            self.dedup,
+            Arc::clone(&self.gear),
+            self.segments.clone(),
+            self.used_buffers.clone(),
+            self.failure,
+            self.stop,
+        )
+    }
+
+    /// Sends what `fork` still holds and adds its counts.
+    pub fn absorb(&mut self, mut fork: Self) -> Result<(), RepositoryError> {
+        self.stats.new_chunks += fork.stats.new_chunks;
+        self.stats.new_bytes += fork.stats.new_bytes;
+        self.stats.known_chunks += fork.stats.known_chunks;
+        self.stats.known_bytes += fork.stats.known_bytes;
+        fork.finish()
     }
 
     /// The keyed hash of `bytes`.
@@ -334,92 +347,6 @@ struct SealerEnds {
     done_with: Sender<Vec<u8>>,
 }
 
-/// Where uploaders note what they put.
-struct Recorder<'a> {
-    repository: &'a Repository,
-    session: &'a Session<'a>,
-    dedup: &'a Dedup<'a>,
-    state: Mutex<Recorded>,
-    packs: AtomicU64,
-    stored_bytes: AtomicU64,
-}
-
-struct Recorded {
-    waiting: Vec<IndexedPack>,
-    last_flush: Duration,
-}
-
-impl Recorder<'_> {
-    fn put(&self, pack: UnnamedPack) -> Result<(), RepositoryError> {
-        let pack = pack.name();
-        let name = ObjectName::Pack(pack.id);
-        let store = &self.repository.store;
-        store.put(&name, &[&pack.bytes])?;
-        let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
-        let size = store.size(&name)?;
-        if size != expected {
-            return Err(RepositoryError::Store(StoreError {
-                kind: StoreErrorKind::TooShort,
-                verb: Verb::Put,
-                object: Some(name),
-                location: store.location().clone(),
-                reason: format!("{size} bytes arrived of {expected}"),
-            }));
-        }
-        self.packs.fetch_add(1, Ordering::Relaxed);
-        self.stored_bytes.fetch_add(expected, Ordering::Relaxed);
-        let chunks: Vec<ChunkId> = pack
-            .entries
-            .iter()
-            .flat_map(|entry| entry.chunks.iter().map(|chunk| chunk.id))
-            .collect();
-        let indexed = IndexedPack {
-            id: pack.id,
-            class: pack.class,
-            size: expected,
-            key: pack.key,
-            entries: pack.entries,
-        };
-        self.repository.index.add_pending(self.session.id(), &indexed)?;
-        self.dedup.recorded(&chunks);
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.waiting.push(indexed);
-        let now = self.repository.environment.clock.elapsed();
-        if state.waiting.len() >= PACKS_PER_INDEX
-            || now.saturating_sub(state.last_flush) >= INDEX_INTERVAL
-        {
-            state.last_flush = now;
-            let packs = std::mem::take(&mut state.waiting);
-            self.write_index(packs)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the index object of `packs`, after making them durable.
-    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        self.repository.store.sync()?;
-        let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
-        let object = IndexObject { packs, replaces: Vec::new() };
-        let id = self.repository.put_sealed(SealedKind::Index, &object, ObjectName::Index)?;
-        self.repository.store.sync()?;
-        let size = self.repository.store.size(&ObjectName::Index(id))?;
-        self.stored_bytes.fetch_add(size, Ordering::Relaxed);
-        self.repository.index.confirm(self.session.id(), id, &ids)?;
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<(), RepositoryError> {
-        let packs = {
-            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::mem::take(&mut state.waiting)
-        };
-        self.write_index(packs)
-    }
-}
-
 impl Repository {
     /// Runs `produce` with a pipeline under it. When it returns, all it stored is durable and indexed.
     pub fn ingest<T, E: From<RepositoryError>>(
@@ -431,17 +358,7 @@ impl Repository {
     ) -> Result<(T, IngestStats), E> {
         let dedup = Dedup::new(&self.index, session.id()).map_err(RepositoryError::from)?;
         let failure = Failure::default();
-        let recorder = Recorder {
-            repository: self,
-            session,
-            dedup: &dedup,
-            state: Mutex::new(Recorded {
-                waiting: Vec::new(),
-                last_flush: self.environment.clock.elapsed(),
-            }),
-            packs: AtomicU64::new(0),
-            stored_bytes: AtomicU64::new(0),
-        };
+        let recorder = Recorder::new(session, &dedup);
         let gear = Arc::new(GearTable::new(self.keyring.gear_key()));
         let bases = Bases::new(session, &dedup, Arc::clone(&gear), options.deltas);
         let sealers = options.sealers.get();
@@ -486,8 +403,7 @@ impl Repository {
         }
         let (value, mut stats) = produced?;
         indexed?;
-        stats.packs = recorder.packs.into_inner();
-        stats.stored_bytes = recorder.stored_bytes.into_inner();
+        (stats.packs, stats.stored_bytes) = recorder.put_so_far();
         Ok((value, stats))
     }
 
@@ -566,24 +482,4 @@ fn seal(
         None => None,
     };
     Ok(sealer.seal_with(segment, features, delta.as_ref())?)
-}
-
-fn run_uploader(input: &Receiver<UnnamedPack>, recorder: &Recorder<'_>, failure: &Failure) {
-    loop {
-        match input.recv_timeout(IDLE) {
-            Ok(pack) => {
-                if failure.is_set() {
-                    continue;
-                }
-                if let Err(error) = recorder.put(pack) {
-                    failure.set(error);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if let Err(error) = recorder.session.keep_alive() {
-            failure.set(error);
-        }
-    }
 }

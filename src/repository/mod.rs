@@ -14,6 +14,8 @@ mod ingest;
 mod keys;
 mod objects;
 mod open;
+mod recorder;
+mod rescue;
 mod session;
 mod stream;
 mod sync;
