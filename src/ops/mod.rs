@@ -15,6 +15,7 @@ pub mod forget;
 mod pack_head;
 pub mod rebuild;
 pub mod restore;
+pub mod retention;
 pub mod stats;
 mod tree;
 
