@@ -67,7 +67,7 @@ impl Files {
         let is_busy = self.random.random_range(0..5) < 4;
         loop {
             let at = self.random.random_range(0..self.numbers.len());
-            if (self.numbers[at] % 5 == 0) == is_busy {
+            if self.numbers[at].is_multiple_of(5) == is_busy {
                 return at;
             }
         }
