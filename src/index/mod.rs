@@ -15,6 +15,7 @@ mod dedup;
 mod filter;
 mod find;
 mod object;
+mod references;
 mod root_lock;
 mod rows;
 mod schema;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use dedup::{Claim, Dedup};
 pub use object::{IndexObject, IndexedPack};
+pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;
 pub use state::{DirectoryState, FileState};
 pub use store::{Index, IndexCounts, IndexError, Opened, PackRow, Place};

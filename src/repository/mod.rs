@@ -14,6 +14,7 @@ mod keys;
 mod objects;
 mod open;
 mod session;
+mod sessions;
 mod stream;
 mod sync;
 mod verify;
@@ -27,6 +28,7 @@ pub use keys::KeySlot;
 pub use objects::{Listed, list_ids};
 pub use open::{Environment, InitOptions, Repository};
 pub use session::Session;
+pub use sessions::SeenSession;
 pub use stream::{
     ChunkWalk, DirectoryBuilder, DirectoryReader, StreamBuilder, StreamBytes, read_directory,
 };
