@@ -24,6 +24,7 @@ mod ls;
 mod man;
 mod output;
 mod password;
+mod prune;
 mod restore;
 mod run;
 mod settings;
@@ -79,6 +80,7 @@ enum Command {
     Stats(stats::Args),
     Restore(restore::Args),
     Check(check::Args),
+    Prune(prune::Args),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -171,6 +173,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Check(_)
+        | Command::Prune(_)
         | Command::Index(_)
         | Command::Key(_) => false,
     }
@@ -192,6 +195,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Stats(args) => stats::run(context, args),
         Command::Restore(args) => restore::run(context, args),
         Command::Check(args) => check::run(context, args),
+        Command::Prune(args) => prune::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),

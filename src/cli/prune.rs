@@ -47,8 +47,8 @@ pub struct Args {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     max_repack_size: Option<u64>,
 
-    /// Delete at once, without the grace time; fails if anybody is at work
-    #[arg(long)]
+    /// Delete at once, without the grace time, and rewrite nothing; fails if anybody is at work
+    #[arg(long, conflicts_with_all = ["max_unused", "max_repack_size"])]
     now: bool,
 }
 
@@ -66,7 +66,9 @@ fn parse_size(text: &str) -> Result<u64, String> {
         _ => return Err(wrong()),
     };
     let number: f64 = digits.trim().parse().map_err(|_| wrong())?;
-    let bytes = number * f64::from(1_u32 << (shift % 30)) * if shift >= 30 { f64::from(1 << 30) } else { 1.0 };
+    let bytes = number
+        * f64::from(1_u32 << (shift % 30))
+        * if shift >= 30 { f64::from(1 << 30) } else { 1.0 };
     if !(0.0..9e18).contains(&bytes) {
         return Err(wrong());
     }
@@ -104,7 +106,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         if args.dry_run || summary.is_nothing() {
             return Ok(false);
         }
-        let doing = if args.now { "packs are to be deleted at once" } else { "packs are to be pruned" };
+        let doing =
+            if args.now { "packs are to be deleted at once" } else { "packs are to be pruned" };
         let what = format!("{} {doing}", summary.condemn_packs + summary.delete_packs);
         ask::assent(context, &what, LOOK_FIRST)?;
         Ok(true)

@@ -358,7 +358,7 @@ mod tests {
         Referenced {
             children: vec![
                 tree(n + 1, TreeRole::Nodes),
-                tree(n + 2, TreeRole::List { depth: 3, of_directory: n % 2 == 0 }),
+                tree(n + 2, TreeRole::List { depth: 3, of_directory: n > 1 }),
             ],
             chunks: vec![ShortId::of(&[n; 32]), ShortId::of(&[n + 9; 32])],
         }

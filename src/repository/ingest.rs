@@ -1,8 +1,8 @@
 //! The writing pipeline: claim → segment → seal → pack → put → index.
 //!
-//! The producing thread cuts, hashes and claims; sealers on all cores compress and seal; one thread
+//! The producing threads (one, or one more for each [`Ingest::fork`]) cut, hash and claim; sealers on all cores compress and seal; one thread
 //! fills packs; uploaders put them and record them. All channels are bounded, so memory is
-//! their sum: [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
+//! their sum: each [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
 //! each uploader one pack. The first thread that fails stops the others, and its error is the one reported.
 //! What was uploaded until then is indexed all the same, so that the next run finds it.
 
@@ -139,14 +139,14 @@ pub struct Ingest<'a> {
     dedup: &'a Dedup<'a>,
     segments: Sender<RawSegment>,
     /// Past the sealers, for what is sealed already.
-    sealed: Sender<SealedSegment>,
+    pub(super) sealed: Sender<SealedSegment>,
     /// Raw buffers that come back from the sealers.
     used_buffers: Receiver<Vec<u8>>,
     shared: [SharedSegment; 3],
     failure: &'a Failure,
     stop: &'a StopFlag,
     gear: Arc<GearTable>,
-    stats: IngestStats,
+    pub(super) stats: IngestStats,
     /// For the chunker of the next stream, so that small files do not allocate.
     pub(super) scratch: Vec<u8>,
 }
@@ -177,6 +177,29 @@ impl<'a> Ingest<'a> {
             stats: IngestStats::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Another producer for the same pipeline, to be used by another thread and then absorbed.
+    pub fn fork(&self) -> Self {
+        let mut fork = Self::new(
+            self.repository,
+            self.dedup,
+            (self.segments.clone(), self.sealed.clone()),
+            self.used_buffers.clone(),
+            self.failure,
+            self.stop,
+        );
+        fork.gear = Arc::clone(&self.gear);
+        fork
+    }
+
+    /// Sends what `fork` still holds and adds its counts.
+    pub fn absorb(&mut self, mut fork: Self) -> Result<(), RepositoryError> {
+        self.stats.new_chunks += fork.stats.new_chunks;
+        self.stats.new_bytes += fork.stats.new_bytes;
+        self.stats.known_chunks += fork.stats.known_chunks;
+        self.stats.known_bytes += fork.stats.known_bytes;
+        fork.finish()
     }
 
     /// The keyed hash of `bytes`.
@@ -241,34 +264,14 @@ impl<'a> Ingest<'a> {
         Ok(chunk)
     }
 
-    /// Stores one chunk although it may be there already: elsewhere, where it is not to stay.
-    pub fn store_elsewhere(
-        &mut self,
-        class: PackClass,
-        bytes: &[u8],
-        grouping: Grouping,
-    ) -> Result<(), RepositoryError> {
-        self.check_stop()?;
-        let entry = self.chunk_entry(bytes)?;
-        self.store_new(class, bytes, entry, grouping)
-    }
-
-    /// Takes over a segment of another pack as it is sealed there.
-    pub fn move_segment(&mut self, segment: SealedSegment) -> Result<(), RepositoryError> {
-        self.check_stop()?;
-        self.stats.new_chunks += segment.entry.chunks.len() as u64;
-        self.stats.new_bytes += u64::from(segment.entry.raw_len);
-        self.sealed.send(segment).map_err(|_| RepositoryError::Internal("the packer is gone"))
-    }
-
-    fn chunk_entry(&self, bytes: &[u8]) -> Result<ChunkEntry, RepositoryError> {
+    pub(super) fn chunk_entry(&self, bytes: &[u8]) -> Result<ChunkEntry, RepositoryError> {
         let len = u32::try_from(bytes.len())
             .map_err(|_| RepositoryError::Internal("a chunk is longer than 4 GiB"))?;
         Ok(ChunkEntry { id: self.chunk_id(bytes), len })
     }
 
     /// Sends a chunk on its way.
-    fn store_new(
+    pub(super) fn store_new(
         &mut self,
         class: PackClass,
         bytes: &[u8],

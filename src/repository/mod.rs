@@ -7,12 +7,14 @@
 
 mod commit;
 mod config;
+mod elsewhere;
 mod error;
 mod fetch;
 mod ingest;
 mod keys;
 mod objects;
 mod open;
+mod rescue;
 mod session;
 mod sessions;
 mod stream;

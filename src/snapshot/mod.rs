@@ -1,7 +1,6 @@
 //! Snapshots and what they are made of: stream references, nodes, directories, and the small
 //! records beside them. Formats only: nothing here touches a store. `docs/format.md` sections 8 to 11.
 
-mod cbor;
 mod node;
 mod node_codec;
 mod record;
@@ -12,10 +11,12 @@ pub use node::{Device, Extent, Node, NodeError, NodeKind, Xattr};
 pub use node_codec::{NodeReader, check_name, encode_node, try_encode_node};
 pub use record::{CondemnedRecord, ReceiptRecord, SessionRecord};
 pub use select::{SelectError, Selected, Selector};
-pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamRef, decode_list, encode_list};
+pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamKey, StreamRef, decode_list, encode_list};
 
 mod manifest;
-pub use manifest::{ColumnManifest, DatabaseManifest, Snapshot, SourceRecord, TableManifest};
+pub use manifest::{
+    ColumnManifest, DatabaseManifest, DatabaseProperties, Snapshot, SourceRecord, TableManifest,
+};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;

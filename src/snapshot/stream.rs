@@ -4,7 +4,7 @@ use minicbor::decode::Error;
 
 use crate::id::ChunkId;
 
-use super::cbor::{Writer, read_map, required};
+use crate::cbor::{Writer, codec, read_map, required};
 
 /// Bytes of one record in a list: a chunk id and a u32 length.
 pub const LIST_RECORD_LEN: usize = 36;
@@ -101,20 +101,22 @@ impl StreamRef {
     }
 }
 
-impl minicbor::Encode<()> for StreamRef {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        (): &mut (),
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        let mut writer = Writer::default();
-        self.write(&mut writer);
-        writer.give_to(e)
-    }
-}
+codec!(StreamRef);
 
-impl minicbor::Decode<'_, ()> for StreamRef {
-    fn decode(d: &mut minicbor::Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
-        Self::read(d)
+/// A stream by its content: 16 bytes of a hash, so that millions of them fit into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamKey([u8; 16]);
+
+impl StreamRef {
+    /// The same for streams of the same content.
+    pub fn key(&self) -> StreamKey {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes()).update(&[self.depth]);
+        for chunk in &self.chunks {
+            hasher.update(chunk.id.as_bytes()).update(&chunk.len.to_le_bytes());
+        }
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        StreamKey(key)
     }
 }

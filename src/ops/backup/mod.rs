@@ -6,6 +6,7 @@
 
 mod content;
 mod files;
+mod streams;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -15,17 +16,18 @@ use std::time::Duration;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::SnapshotId;
-use crate::index::{Index, IndexError, RootLock};
+use crate::index::{Index, IndexError, RootLock, RowSet};
 use crate::ops::browse::display_path;
 use crate::repository::{
     Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
 };
-use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, SourceRecord, StreamRef};
+use crate::snapshot::{DatabaseManifest, Node, Snapshot, SourceRecord, StreamRef};
+use crate::source::StreamSource;
 use crate::source::files::{WalkError, WalkOptions, walk};
-use crate::source::{SourceError, StreamSource};
 
 use content::ContentStore;
 use files::FileVisitor;
+use streams::store_all;
 pub use tree::PlaceTaken;
 use tree::Scaffold;
 
@@ -173,9 +175,9 @@ fn backup_in(
     let start = clock.zoned();
     let history = History::of(repository, &plan.instance)?;
     let index = repository.index();
-    let roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
+    let mut roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
-        gather(session, &mut plan, &roots, ingest, observer, start.timestamp().as_second())
+        gather(session, &mut plan, &mut roots, ingest, observer, start.timestamp().as_second())
     })?;
     let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
     let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
@@ -199,6 +201,9 @@ fn backup_in(
     };
     let commit = session.commit(&snapshot, plan.ingest, stop)?;
     for root in roots.iter().filter(|root| root.lock.is_some()) {
+        if let Some(met) = &root.met {
+            index.retain_directories(&root.name, met).map_err(RepositoryError::from)?;
+        }
         index.commit_state(&root.name).map_err(RepositoryError::from)?;
     }
     Ok(BackupOutcome { commit, snapshot, counts: gathered.counts, stats })
@@ -209,6 +214,8 @@ struct StateRoot {
     name: String,
     /// `None` while another run has it: this one reads what is remembered and adds nothing.
     lock: Option<RootLock>,
+    /// What is remembered of the directories that are still there, if all of them were looked at.
+    met: Option<RowSet>,
 }
 
 impl StateRoot {
@@ -220,7 +227,7 @@ impl StateRoot {
             if lock.is_some() {
                 index.discard_staged(&name)?;
             }
-            Ok(Self { name, lock })
+            Ok(Self { name, lock, met: None })
         };
         plan.files.iter().map(make).collect()
     }
@@ -292,7 +299,7 @@ fn check_places(plan: &BackupPlan) -> Result<(), PlaceTaken> {
 fn gather(
     session: &Session<'_>,
     plan: &mut BackupPlan,
-    roots: &[StateRoot],
+    roots: &mut [StateRoot],
     ingest: &mut Ingest<'_>,
     observer: &Arc<dyn Observer>,
     time: i64,
@@ -304,11 +311,8 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
-        let mut reader =
-            StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
-        let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
-        // A stop is asked for by a person, not a fault of the source.
-        ingest.check_stop()?;
+        let incomplete =
+            store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, observer, time)?;
         if is_alone && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }
@@ -335,6 +339,7 @@ fn gather(
         )?;
         visitor.remembers = root.lock.is_some();
         let (record, node) = read_files(input, &mut visitor, observer)?;
+        root.met = record.incomplete.is_empty().then_some(visitor.met);
         if let Some(node) = node {
             found_any = true;
             scaffold.insert(&input.tree_path, node)?;
@@ -377,67 +382,4 @@ fn read_files(
         details: BTreeMap::new(),
     };
     Ok((record, visitor.result.take()))
-}
-
-/// Reads the streams of one source.
-struct StreamReader<'v, 'i> {
-    ingest: &'v mut Ingest<'i>,
-    content: &'v mut ContentStore,
-    observer: &'v Arc<dyn Observer>,
-    counts: &'v mut BackupCounts,
-    time: i64,
-}
-
-impl StreamReader<'_, '_> {
-    /// Stores every stream; gives the reasons why the source is not complete.
-    fn read_all(
-        &mut self,
-        source: &mut dyn StreamSource,
-        scaffold: &mut Scaffold,
-    ) -> Result<Vec<String>, BackupError> {
-        let mut incomplete = Vec::new();
-        loop {
-            self.ingest.check_stop()?;
-            let mut stream = match source.next_stream() {
-                Ok(Some(stream)) => stream,
-                Ok(None) => return Ok(incomplete),
-                Err(error) => {
-                    self.report_failed(&error, &mut incomplete);
-                    return Ok(incomplete);
-                }
-            };
-            let item = display_path(&stream.path);
-            self.observer.event(&Event::Working { item: item.clone() });
-            let observer = self.observer;
-            let mut bytes_read = 0;
-            let mut progress = |bytes: u64| {
-                bytes_read += bytes;
-                observer.event(&Event::Progress { bytes, items: 0 });
-            };
-            let stored = self.content.store(self.ingest, stream.reader.as_mut(), &mut progress)?;
-            self.counts.files += 1;
-            self.counts.bytes += bytes_read;
-            let mut node = Node::new("", NodeKind::File);
-            node.mode = 0o600;
-            node.mtime = self.time;
-            node.content = Some(stored.content);
-            if let Some(error) = stored.read_error {
-                // A stop is asked for by a person, not a fault of the source.
-                self.ingest.check_stop()?;
-                node.is_torn = true;
-                let message = error.to_string();
-                incomplete.push(format!("{item}: {message}"));
-                self.observer.event(&Event::ItemFailed { item, message });
-            } else {
-                self.observer.event(&Event::Progress { bytes: 0, items: 1 });
-            }
-            scaffold.insert(&stream.path, node)?;
-        }
-    }
-
-    fn report_failed(&self, error: &SourceError, incomplete: &mut Vec<String>) {
-        let message = error.to_string();
-        incomplete.push(message.clone());
-        self.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
-    }
 }

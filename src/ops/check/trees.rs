@@ -4,12 +4,12 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::event::StopFlag;
+use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, SessionId, SnapshotId};
 use crate::ops::browse::display_path;
-use crate::ops::tree::{Folder, Known, TreeKey, fold, join};
+use crate::ops::tree::{Folder, Known, fold, join};
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
-use crate::snapshot::{ChunkRef, Node, Snapshot, StreamRef};
+use crate::snapshot::{ChunkRef, Node, Snapshot, StreamKey, StreamRef};
 use crate::store::ObjectName;
 
 use super::report::{Findings, Step};
@@ -89,14 +89,14 @@ impl Trouble {
         }
         if let Some(first) = &self.first_missing {
             parts.push(format!(
-                "{} chunks of its files are in no pack, the first of `/{first}`",
-                self.missing
+                "missing from all packs: {} of its files, the first of `/{first}`",
+                counted(self.missing, "chunk")
             ));
         }
         if let Some(first) = &self.first_wrong_length {
             parts.push(format!(
-                "{} chunks of its files have not the length recorded there, the first of {first}",
-                self.wrong_lengths
+                "of another length than recorded: {} of its files, the first of {first}",
+                counted(self.wrong_lengths, "chunk")
             ));
         }
         (!parts.is_empty()).then(|| parts.join("; "))
@@ -122,7 +122,7 @@ struct TreeCheck<'a, 'o> {
     findings: &'a Findings<'o>,
     batch: Vec<(ChunkRef, Rc<[u8]>)>,
     /// Streams with lists that were walked already.
-    streams: HashSet<TreeKey>,
+    streams: HashSet<StreamKey>,
     lost: Lost,
     trouble: Trouble,
 }
@@ -221,7 +221,7 @@ impl Folder for TreeCheck<'_, '_> {
             return Ok(Seen);
         };
         self.findings.count(|counts| counts.files += 1);
-        if content.depth > 0 && !self.streams.insert(TreeKey::of(content)) {
+        if content.depth > 0 && !self.streams.insert(content.key()) {
             return Ok(Seen);
         }
         let path: Rc<[u8]> = join(path, &node.name).into();

@@ -80,10 +80,12 @@ impl Default for PruneOptions {
 }
 
 impl PruneOptions {
-    /// Without the grace time, provided that nobody else is at work.
+    /// Without the grace time, provided that nobody else is at work. No pack is rewritten: where the disk is
+    /// full there is no room for it.
     #[must_use]
     pub fn without_grace(self) -> Self {
-        Self { grace: Duration::ZERO, must_be_alone: true, ..self }
+        let max_unused = MaxUnused::Unlimited;
+        Self { grace: Duration::ZERO, must_be_alone: true, max_unused, ..self }
     }
 }
 
@@ -136,7 +138,9 @@ fn prune_in<E: From<RepositoryError>>(
     if !plan.expired.is_empty() {
         // What a dead session had staged may have been published until now: look again.
         stats.expired_sessions = sweep::expire(session, &plan)?;
+        let expired = std::mem::take(&mut plan.summary.expired_sessions);
         plan = PrunePlan::compute(session, options, stop, observer)?;
+        plan.summary.expired_sessions = expired;
     }
     sweep::sweep(session, &plan, &mut stats, stop, observer)?;
     let summary = plan.summary.clone();

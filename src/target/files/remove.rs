@@ -1,17 +1,20 @@
 //! Removing what is not in the tree, without ever leaving it.
 
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::{Errno, Result};
 
-use crate::source::files::directory::{Entry, list, open_directory};
-use crate::source::files::stat::{identity, stat_open};
+use crate::source::files::directory::{Entry, Listing, open_directory};
+use crate::source::files::stat::{file_type, identity, stat_at, stat_open};
 
 use super::{FilesTarget, TargetError};
+
+/// Room for the names of one directory; one with more is listed in parts.
+const LISTING_BYTES: usize = 8 << 20;
 
 /// What became of entries that are not in the tree.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -22,50 +25,80 @@ pub struct Removed {
     pub failed: Vec<(Vec<u8>, String)>,
 }
 
+/// Shows the names in the directory `path` as it is now, ascending, with whether they are directories. A
+/// link in its place is followed only if `follow` says so.
+pub fn existing_names(
+    path: &Path,
+    follow: bool,
+    mut visit: impl FnMut(&[u8], bool),
+) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = if follow { flags } else { flags | OFlags::NOFOLLOW };
+    let dir = openat(CWD, path, flags, Mode::empty())?;
+    let mut names = Listing::new(dir, LISTING_BYTES);
+    while let Some(entry) = names.next_name()? {
+        visit(entry.name.to_bytes(), is_directory(names.dir(), &entry));
+    }
+    Ok(())
+}
+
 impl FilesTarget<'_> {
-    /// Removes everything in a directory whose name is not in `keep`, if the options say so. One that
-    /// cannot be removed does not keep the others. Other mounted file systems are left alone.
+    /// Removes everything in a directory that `keeps` does not keep, if the options say so; it is asked
+    /// for each name, ascending, with whether that is a directory. One that cannot be removed does not
+    /// keep the others. Other mounted file systems are left alone.
     pub fn remove_extra(
         &self,
         path: &[u8],
-        keep: &BTreeSet<Vec<u8>>,
+        mut keeps: impl FnMut(&[u8], bool) -> bool,
     ) -> std::result::Result<Removed, TargetError> {
         if !self.options.delete {
             return Ok(Removed::default());
         }
         let dir = self.directory(path)?;
         let failed = |error| self.io(path, "list the directory", error);
-        let readable = open_directory(&*dir, c".").map_err(failed)?;
-        let (entries, result) = list(&readable);
-        result.map_err(failed)?;
+        let mut names = Listing::new(open_directory(&*dir, c".").map_err(failed)?, LISTING_BYTES);
         let mut removed = Removed::default();
-        for Entry { name, .. } in entries {
-            if keep.contains(name.to_bytes()) || self.is_own_temporary(name.to_bytes()) {
-                continue;
-            }
-            let mut entry = path.to_vec();
-            if !entry.is_empty() {
-                entry.push(b'/');
-            }
-            entry.extend_from_slice(name.to_bytes());
-            self.directories.forget(&entry);
-            match remove_tree(&readable, &name) {
-                Ok(count) => removed.count += count,
-                Err(Errno::NOENT) => {}
-                Err(error) => {
-                    let reason = format!("cannot be removed: {}", io::Error::from(error));
-                    removed.failed.push((entry, reason));
-                }
+        while let Some(entry) = names.next_name().map_err(failed)? {
+            let name = entry.name.to_bytes();
+            let is_directory = is_directory(names.dir(), &entry);
+            if !self.is_own_temporary(name) && !keeps(name, is_directory) {
+                self.remove_one(names.dir(), path, &entry.name, &mut removed);
             }
         }
         Ok(removed)
     }
+
+    fn remove_one(&self, dir: &OwnedFd, path: &[u8], name: &CStr, removed: &mut Removed) {
+        let mut entry = path.to_vec();
+        if !entry.is_empty() {
+            entry.push(b'/');
+        }
+        entry.extend_from_slice(name.to_bytes());
+        self.directories.forget(&entry);
+        match remove_tree(dir, name) {
+            Ok(count) => removed.count += count,
+            Err(Errno::NOENT) => {}
+            Err(error) => {
+                let reason = format!("cannot be removed: {}", io::Error::from(error));
+                removed.failed.push((entry, reason));
+            }
+        }
+    }
+}
+
+/// Also on file systems whose listings do not tell.
+fn is_directory(dir: &OwnedFd, entry: &Entry) -> bool {
+    match entry.kind {
+        FileType::Unknown => {
+            stat_at(dir, &entry.name).is_ok_and(|stat| file_type(&stat) == FileType::Directory)
+        }
+        kind => kind == FileType::Directory,
+    }
 }
 
 struct Level {
-    fd: OwnedFd,
+    names: Listing,
     name: CString,
-    entries: std::vec::IntoIter<Entry>,
 }
 
 impl Level {
@@ -74,9 +107,7 @@ impl Level {
         if identity(&stat_open(&fd)?).0 != device {
             return Err(Errno::BUSY);
         }
-        let (entries, result) = list(&fd);
-        result?;
-        Ok(Self { fd, name: name.to_owned(), entries: entries.into_iter() })
+        Ok(Self { names: Listing::new(fd, LISTING_BYTES), name: name.to_owned() })
     }
 }
 
@@ -92,12 +123,12 @@ pub(super) fn remove_tree(dir: &OwnedFd, name: &CStr) -> Result<u64> {
     let mut levels = vec![Level::open(dir, name, device)?];
     let mut removed = 0;
     while let Some(level) = levels.last_mut() {
-        if let Some(entry) = level.entries.next() {
-            match unlinkat(&level.fd, &entry.name, AtFlags::empty()) {
+        if let Some(entry) = level.names.next_name()? {
+            match unlinkat(level.names.dir(), &entry.name, AtFlags::empty()) {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT) => {}
                 Err(Errno::ISDIR) => {
-                    let below = Level::open(&level.fd, &entry.name, device)?;
+                    let below = Level::open(level.names.dir(), &entry.name, device)?;
                     levels.push(below);
                 }
                 Err(error) => return Err(error),
@@ -105,7 +136,7 @@ pub(super) fn remove_tree(dir: &OwnedFd, name: &CStr) -> Result<u64> {
             continue;
         }
         let Some(done) = levels.pop() else { break };
-        let parent = levels.last().map_or(dir, |level| &level.fd);
+        let parent = levels.last().map_or(dir, |level| level.names.dir());
         unlinkat(parent, &done.name, AtFlags::REMOVEDIR)?;
         removed += 1;
     }
