@@ -15,6 +15,7 @@ mod dump;
 mod error;
 mod exit;
 mod find;
+mod forget;
 mod format;
 mod hint;
 mod index;
@@ -24,6 +25,7 @@ mod ls;
 mod man;
 mod output;
 mod password;
+mod pin;
 mod prune;
 mod restore;
 mod run;
@@ -79,6 +81,9 @@ enum Command {
     Dump(dump::Args),
     Stats(stats::Args),
     Restore(restore::Args),
+    Forget(forget::Args),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Check(check::Args),
     Prune(prune::Args),
     Index(index::Args),
@@ -172,6 +177,9 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Forget(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
         | Command::Check(_)
         | Command::Prune(_)
         | Command::Index(_)
@@ -194,6 +202,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Forget(args) => forget::run(context, args),
+        Command::Pin(args) => pin::pin(context, args),
+        Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
         Command::Index(args) => index::run(context, args),

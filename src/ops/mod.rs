@@ -16,6 +16,7 @@ mod pack_head;
 pub mod prune;
 pub mod rebuild;
 pub mod restore;
+pub mod retention;
 pub mod stats;
 mod tree;
 
