@@ -38,6 +38,11 @@ pub struct DeltaOptions {
     pub climb: u64,
 }
 
+impl DeltaOptions {
+    /// Every segment stands by itself.
+    pub const OFF: Self = Self { depth: 0, climb: 100 };
+}
+
 impl Default for DeltaOptions {
     /// Measured over 30 nights; see docs/benchmarks.md.
     fn default() -> Self {

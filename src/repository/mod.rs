@@ -8,6 +8,7 @@
 mod bases;
 mod commit;
 mod config;
+mod elsewhere;
 mod error;
 mod fetch;
 mod ingest;
@@ -17,6 +18,7 @@ mod open;
 mod recorder;
 mod rescue;
 mod session;
+mod sessions;
 mod stream;
 mod sync;
 mod verify;
@@ -31,6 +33,7 @@ pub use keys::KeySlot;
 pub use objects::{Listed, list_ids};
 pub use open::{Environment, InitOptions, Repository};
 pub use session::Session;
+pub use sessions::SeenSession;
 pub use stream::{
     ChunkWalk, DirectoryBuilder, DirectoryReader, StreamBuilder, StreamBytes, read_directory,
 };
