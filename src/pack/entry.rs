@@ -129,9 +129,6 @@ impl SegmentEntry {
         if self.base.is_some() != (self.kind == SegmentKind::ZstdWithBase) {
             return Err("a segment has a base and needs none, or the reverse");
         }
-        if self.base == Some(self.id) {
-            return Err("a segment that is its own base");
-        }
         if self.chunks.iter().any(|chunk| chunk.len == 0) {
             return Err("an empty chunk");
         }
