@@ -190,6 +190,11 @@ impl Known {
         History { snapshots: &self.snapshots, receipts: &self.receipts, now: self.now }
     }
 
+    /// What the configured policy of `instance` does to it.
+    pub fn plan_of(&self, instance: &Instance) -> RetentionPlan {
+        self.history().plan(&instance.name, &instance.retention.value, &instance.timezone.value)
+    }
+
     fn snapshot(&self, wanted: &SnapshotId) -> Option<&Snapshot> {
         self.snapshots.iter().find(|(id, _)| id == wanted).map(|(_, snapshot)| snapshot)
     }

@@ -28,6 +28,7 @@ mod password;
 mod pin;
 mod restore;
 mod run;
+mod schedule;
 mod settings;
 mod signals;
 mod snapshots;
@@ -72,6 +73,7 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Run(run::Args),
+    Schedule(schedule::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -173,6 +175,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
+        | Command::Schedule(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Forget(_)
@@ -191,6 +194,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
+        Command::Schedule(args) => schedule::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

@@ -193,6 +193,8 @@ pub struct Instance {
     pub schedule: Setting<Schedule>,
     /// How much of the packs the nightly check reads, in hundredths of a percent. `None`: no check.
     pub check_subset: Option<Setting<u32>>,
+    /// The same for the check that is a job of its own.
+    pub check_scheduled_subset: Setting<u32>,
     /// How long to wait for somebody else who works on it.
     pub lock_wait: Setting<Duration>,
     /// No snapshot is made while fewer bytes are free at its repository.

@@ -185,6 +185,8 @@ pub struct Schedule {
 pub(super) struct CheckFile {
     /// How much of the packs the nightly check reads, another part each time (`2%`).
     pub read_data_subset: Option<Percent>,
+    /// The same for the check that is a job of its own. Default: `100%`.
+    pub scheduled_read_data_subset: Option<Percent>,
 }
 
 /// The scheduler, not an instance.

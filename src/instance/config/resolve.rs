@@ -17,6 +17,8 @@ use super::{
 
 /// A full disk makes everybody's night longer, not only ours.
 const DEFAULT_MIN_FREE: u64 = 256 << 20;
+/// All of it, in hundredths of a percent.
+const WHOLE: u32 = 10_000;
 
 pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigError> {
     let mut instances = BTreeMap::new();
@@ -97,6 +99,10 @@ fn instance(
         retention: or_default(retention, RetentionPolicy::production),
         schedule: or_default(schedule, Schedule::default),
         check_subset: from_file(check.read_data_subset.map(|share| share.0)),
+        check_scheduled_subset: or_default(
+            check.scheduled_read_data_subset.map(|share| share.0),
+            || WHOLE,
+        ),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         home: Setting::new(home, Origin::File),

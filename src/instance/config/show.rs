@@ -89,6 +89,9 @@ impl Instance {
             let percent = f64::from(share.value) / 100.0;
             lines.put("check.read_data_subset", format!("\"{percent}%\""), share.origin);
         }
+        let percent = f64::from(self.check_scheduled_subset.value) / 100.0;
+        let key = "check.scheduled_read_data_subset";
+        lines.put(key, format!("\"{percent}%\""), self.check_scheduled_subset.origin);
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
         lines.put(

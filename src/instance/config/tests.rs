@@ -326,6 +326,7 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.timezone = \"UTC\" (file)",
             "instance.mrs.retention = { last = 7, daily = 7, weekly = 5, monthly = 12, yearly = 75 } (default)",
             "instance.mrs.schedule = {} (default)",
+            "instance.mrs.check.scheduled_read_data_subset = \"100%\" (default)",
             "instance.mrs.lock_wait = \"0s\" (default)",
             "instance.mrs.min_free = \"256MiB\" (default)",
         ]
