@@ -33,6 +33,7 @@ mod settings;
 mod signals;
 mod snapshots;
 mod stats;
+mod units;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -74,6 +75,7 @@ enum Command {
     Init(init::Args),
     Run(run::Args),
     Schedule(schedule::Args),
+    Units(units::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -176,6 +178,7 @@ const fn only_tells(command: &Command) -> bool {
         Command::Init(_)
         | Command::Run(_)
         | Command::Schedule(_)
+        | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Forget(_)
@@ -195,6 +198,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Units(args) => units::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

@@ -251,7 +251,10 @@ fn not_due(
         let nanos = i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
         format!("; next is {} at {}", job.name(), local_time(nanos, zone))
     });
-    context.out.note(&format!("nothing is due for {}{text}", instance.name))?;
+    let name = &instance.name;
+    context
+        .out
+        .note(&format!("nothing is due for {name}{text}; `mrs-backup run {name}` runs now"))?;
     let next = next.map(|(time, job)| json!({ "job": job, "time": time.to_string() }));
     Ok(Done::ok(json!({ "due": [], "next": next })))
 }
