@@ -207,6 +207,35 @@ fn timers_are_switched_on_and_nothing_else() {
 }
 
 #[test]
+fn what_is_no_longer_scheduled_is_switched_off() {
+    let place = Place::new();
+    let program = place.systemctl();
+    let with = ["--directory", "units", "--systemctl", &program];
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let config = fs::read_to_string(place.path("config.toml")).expect("it");
+    let config = config.replace("prune = \"0 4 1,15 * mon\"\n", "");
+    fs::write(place.path("config.toml"), config).expect("a file");
+    place.ok(&[&["units", "install"][..], &with].concat());
+    assert!(!place.units().iter().any(|name| name.contains("-prune.")), "{:?}", place.units());
+    let called = fs::read_to_string(place.path("called")).expect("it was called");
+    assert!(called.contains("disable --now mrs-production-prune.timer\n"), "{called}");
+    // The scheduler takes the place of all timers.
+    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
+    assert_eq!(place.units(), ["mrs-backup-failed@.service", "mrs-backup-schedule.service"]);
+    let called = fs::read_to_string(place.path("called")).expect("it was called");
+    assert!(called.ends_with("daemon-reload\nenable --now mrs-backup-schedule.service\n"));
+    place.ok(&[&["units", "remove"][..], &with].concat());
+    assert_eq!(place.units(), [""; 0]);
+    // Also of an instance whose schedule is gone.
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let config = fs::read_to_string(place.path("config.toml")).expect("it");
+    fs::write(place.path("config.toml"), config.replace("schedule = { run = \"@daily\" }\n", ""))
+        .expect("a file");
+    place.ok(&[&["units", "remove", "school"][..], &with].concat());
+    assert!(!place.units().iter().any(|name| name.contains("school")), "{:?}", place.units());
+}
+
+#[test]
 fn files_of_others_are_left_alone() {
     let place = Place::new();
     let theirs = "[Service]\nExecStart=/root/backup.sh\n";

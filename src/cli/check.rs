@@ -130,7 +130,7 @@ fn show(
             counted(report.warnings, "warning")
         ),
     };
-    out.line(&format!(
+    let told = format!(
         "{verdict}: {}, {}, {}, {} ({} of them, {}, read whole)",
         counted(counts.snapshots, "snapshot"),
         counted(counts.directories, "directory"),
@@ -138,5 +138,7 @@ fn show(
         counted(counts.packs, "pack"),
         counts.packs_read,
         human_bytes(counts.bytes_read)
-    ))
+    );
+    // A timer's log is for what needs attention.
+    if report.is_clean() { out.note(&told) } else { out.line(&told) }
 }

@@ -14,7 +14,8 @@ use crate::event::counted;
 use crate::instance::config::{Config, Instance, Origin, process_environment};
 use crate::schedule::Ledger;
 use crate::schedule::units::{
-    Machine, UnitFile, is_ours, of_instance, scheduler, scripts, shared, unit_name,
+    FAILED, Machine, SCHEDULER, SCRIPTS, UnitFile, all_units, is_ours, of_instance, scheduler,
+    scripts, shared, unit_name,
 };
 
 use super::context::Context;
@@ -87,6 +88,7 @@ struct Choice {
 
 /// All that is written for one choice.
 struct Plan<'a> {
+    /// Those that have a schedule.
     instances: Vec<&'a Instance>,
     units: Vec<UnitFile>,
     /// Files with the directory they belong into.
@@ -112,10 +114,19 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             let plan = plan(context, &sources, config, &choice)?;
             install(context, &sources, &choice, &plan)
         }
-        Verb::Remove(choice) => {
-            let plan = plan(context, &sources, config, &choice)?;
-            remove(context, &choice, &plan)
-        }
+        Verb::Remove(choice) => remove(context, config, &choice),
+    }
+}
+
+/// The instances meant, with a schedule or without.
+fn chosen<'a>(
+    context: &Context,
+    config: &'a Config,
+    choice: &Choice,
+) -> Result<Vec<&'a Instance>, CliError> {
+    match choice.instance.as_deref().or(context.global.instance.as_deref()) {
+        Some(name) => Ok(vec![config.instance(name)?]),
+        None => Ok(config.instances.values().collect()),
     }
 }
 
@@ -125,13 +136,8 @@ fn plan<'a>(
     config: &'a Config,
     choice: &Choice,
 ) -> Result<Plan<'a>, CliError> {
-    let name = choice.instance.as_deref().or(context.global.instance.as_deref());
-    let instances: Vec<&Instance> = match name {
-        Some(name) => vec![config.instance(name)?],
-        None => config.instances.values().collect(),
-    };
-    let instances: Vec<&Instance> =
-        instances.into_iter().filter(|one| !one.schedule.value.jobs.is_empty()).collect();
+    let mut instances = chosen(context, config, choice)?;
+    instances.retain(|one| !one.schedule.value.jobs.is_empty());
     if instances.is_empty() {
         return Err(CliError::usage_hint(
             format!("nothing is scheduled in {}", config.path.display()),
@@ -249,13 +255,19 @@ fn install(
             ledger.first_seen(&instance.name, *job, SystemClock.now())?;
         }
     }
+    // A job that is no longer scheduled, or that the scheduler does from now on.
+    let is_wanted = |name: &String| plan.units.iter().any(|unit| unit.name == *name);
+    let mut stale: Vec<String> = plan.instances.iter().flat_map(|one| all_units(one)).collect();
+    stale.retain(|name| !is_wanted(name));
+    let (removed, _) = remove_units(context, choice, &stale)?;
     systemctl(choice, &["daemon-reload"])?;
     let enable: Vec<&str> =
         ["enable", "--now"].into_iter().chain(plan.enabled.iter().map(String::as_str)).collect();
     if systemctl(choice, &enable)? {
         context.out.note(&format!("{} switched on", counted(plan.enabled.len(), "unit")))?;
     }
-    let fields = json!({ "written": written, "left": left, "enabled": plan.enabled });
+    let fields =
+        json!({ "written": written, "left": left, "removed": removed, "enabled": plan.enabled });
     let exit = if left.is_empty() { super::Exit::Ok } else { super::Exit::Failed };
     Ok(Done::with(exit, fields))
 }
@@ -272,36 +284,70 @@ fn write(path: &Path, file: &UnitFile, mode: u32) -> io::Result<()> {
     fs::rename(&aside, path)
 }
 
-fn remove(context: &Context, choice: &Choice, plan: &Plan<'_>) -> Result<Done, CliError> {
-    let is_there = |name: &&String| directory(choice).join(name).exists();
-    let there: Vec<&str> = plan.enabled.iter().filter(is_there).map(String::as_str).collect();
-    if !there.is_empty() {
-        systemctl(choice, &[&["disable", "--now"][..], &there].concat())?;
-        // The memory of a timer: installed again some day, it has missed nothing. Old ones cannot.
-        let _ = systemctl(choice, &[&["clean", "--what=state"][..], &there].concat());
+fn remove(context: &Context, config: &Config, choice: &Choice) -> Result<Done, CliError> {
+    let instances = chosen(context, config, choice)?;
+    let mut units: Vec<String> = Vec::new();
+    if !choice.scheduler {
+        units.extend(instances.iter().flat_map(|instance| all_units(instance)));
     }
-    let mut removed = Vec::new();
-    let is_all = plan.instances.len() > 1 || choice.instance.is_none();
-    for (path, file, _) in paths(choice, plan) {
-        // Others may still need what all share.
-        if !is_all && file.name.starts_with("mrs-backup-failed@") {
-            continue;
-        }
-        match fs::read_to_string(&path) {
-            Ok(text) if is_ours(&text) => {
-                let failed = |error| CliError::io(format!("remove {}", path.display()), &error);
-                fs::remove_file(&path).map_err(|error: io::Error| failed(error))?;
-                context.out.note(&format!("{} is removed", path.display()))?;
-                removed.push(path);
-            }
-            _ => {}
-        }
+    let is_all = choice.instance.is_none() && context.global.instance.is_none();
+    if is_all {
+        units.push(SCHEDULER.to_owned());
+    }
+    // Timers need it as well as the scheduler.
+    if is_all && !choice.scheduler {
+        units.push(FAILED.to_owned());
+    }
+    let (mut removed, disabled) = remove_units(context, choice, &units)?;
+    let homes = instances.iter().filter(|_| !choice.scheduler && !choice.no_scripts);
+    for path in homes.flat_map(|one| SCRIPTS.map(|name| one.home.value.join(name))) {
+        removed.extend(remove_ours(context, path)?);
     }
     systemctl(choice, &["daemon-reload"])?;
     if removed.is_empty() {
         context.out.note("nothing of ours is there")?;
     }
-    Ok(Done::ok(json!({ "removed": removed, "disabled": there })))
+    Ok(Done::ok(json!({ "removed": removed, "disabled": disabled })))
+}
+
+/// Switches units off and removes their files, as far as they are ours. Gives what was removed, and switched off.
+fn remove_units(
+    context: &Context,
+    choice: &Choice,
+    names: &[String],
+) -> Result<(Vec<PathBuf>, Vec<String>), CliError> {
+    let directory = directory(choice);
+    let is_started = |name: &&String| name.ends_with(".timer") || *name == SCHEDULER;
+    let is_there =
+        |name: &&String| fs::read_to_string(directory.join(name)).is_ok_and(|text| is_ours(&text));
+    let disabled: Vec<String> = names.iter().filter(is_started).filter(is_there).cloned().collect();
+    if !disabled.is_empty() {
+        let words = |first: &[&'static str]| -> Vec<String> {
+            first.iter().map(|word| (*word).to_owned()).chain(disabled.iter().cloned()).collect()
+        };
+        let call = |words: Vec<String>| {
+            systemctl(choice, &words.iter().map(String::as_str).collect::<Vec<_>>())
+        };
+        call(words(&["disable", "--now"]))?;
+        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot.
+        let _ = call(words(&["clean", "--what=state"]));
+    }
+    let mut removed = Vec::new();
+    for name in names {
+        removed.extend(remove_ours(context, directory.join(name))?);
+    }
+    Ok((removed, disabled))
+}
+
+/// Removes a file if it is ours.
+fn remove_ours(context: &Context, path: PathBuf) -> Result<Option<PathBuf>, CliError> {
+    if !fs::read_to_string(&path).is_ok_and(|text| is_ours(&text)) {
+        return Ok(None);
+    }
+    fs::remove_file(&path)
+        .map_err(|error| CliError::io(format!("remove {}", path.display()), &error))?;
+    context.out.note(&format!("{} is removed", path.display()))?;
+    Ok(Some(path))
 }
 
 /// Calls systemctl; false if it is not to be called.

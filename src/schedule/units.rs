@@ -19,6 +19,13 @@ const CREDENTIALS: &str = "/etc/mrs-backup/credentials";
 /// The program in our templates.
 const PROGRAM: &str = "/usr/local/bin/mrs-backup";
 
+/// The unit that is started when another one failed.
+pub const FAILED: &str = "mrs-backup-failed@.service";
+/// The unit of the scheduler.
+pub const SCHEDULER: &str = "mrs-backup-schedule.service";
+/// Scripts in the home of an instance.
+pub const SCRIPTS: [&str; 3] = ["backup.sh", "restore.sh", "prune.sh"];
+
 /// What differs between machines.
 #[derive(Debug, Clone)]
 pub struct Machine {
@@ -99,10 +106,21 @@ pub fn of_instance(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
     files
 }
 
+/// Names of all units that `instance` may have.
+pub fn all_units(instance: &Instance) -> Vec<String> {
+    let name = &instance.name;
+    let of_job = |job| {
+        let unit = unit_name(name, job);
+        [format!("{unit}.service"), format!("{unit}.timer")]
+    };
+    let by_hand = format!("mrs-backup@{name}.service");
+    std::iter::once(by_hand).chain(Job::ALL.into_iter().flat_map(of_job)).collect()
+}
+
 /// What all instances share: what is started when a unit fails.
 pub fn shared(machine: &Machine) -> Vec<UnitFile> {
     let failed = include_str!("../../systemd/mrs-backup-failed@.service");
-    vec![UnitFile::new("mrs-backup-failed@.service", service_text(failed, None, &[], machine))]
+    vec![UnitFile::new(FAILED, service_text(failed, None, &[], machine))]
 }
 
 /// The scheduler that takes the place of timers.
@@ -112,15 +130,15 @@ pub fn scheduler<'i>(
 ) -> UnitFile {
     let paths: Vec<PathBuf> = instances.into_iter().flat_map(writable).collect();
     let template = include_str!("../../systemd/mrs-backup-schedule.service");
-    UnitFile::new("mrs-backup-schedule.service", service_text(template, None, &paths, machine))
+    UnitFile::new(SCHEDULER, service_text(template, None, &paths, machine))
 }
 
 /// `backup.sh`, `restore.sh` and `prune.sh` for the home of an instance.
 pub fn scripts(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
     let templates = [
-        ("backup.sh", include_str!("../../systemd/home/backup.sh")),
-        ("restore.sh", include_str!("../../systemd/home/restore.sh")),
-        ("prune.sh", include_str!("../../systemd/home/prune.sh")),
+        include_str!("../../systemd/home/backup.sh"),
+        include_str!("../../systemd/home/restore.sh"),
+        include_str!("../../systemd/home/prune.sh"),
     ];
     let mut program = shell_quoted(&machine.program.to_string_lossy());
     if let Some(config) = &machine.config {
@@ -131,7 +149,8 @@ pub fn scripts(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
         let text = template.replace(PROGRAM, &program).replace("%i", &instance.name);
         text.replacen('\n', &format!("\n{MARK}\n"), 1)
     };
-    templates.map(|(name, template)| UnitFile::new(name, text(template))).into()
+    let file = |(name, template): (&str, &str)| UnitFile::new(name, text(template));
+    SCRIPTS.into_iter().zip(templates).map(file).collect()
 }
 
 /// Whether `text` is a file of ours.

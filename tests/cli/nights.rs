@@ -80,7 +80,8 @@ fn a_good_night_does_every_step() {
     assert_eq!(snapshots(&place), 1);
     let ran = ok(&place, &["run"]);
     assert!(
-        ran.stdout.contains("is complete") && ran.stdout.contains("1 snapshot of mrs forgotten")
+        ran.stdout.contains("is complete")
+            && ran.stdout.contains("1 snapshot of mrs forgotten, 1 stay")
     );
     assert_eq!(entry(&place, "run")["exit_code"], 0);
     ok(&place, &["check", "--read-data"]);

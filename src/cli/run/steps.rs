@@ -64,9 +64,11 @@ fn forget(night: &Night<'_>) -> Result<Done, CliError> {
         return Err(objected(&instance.name, objection));
     }
     let count = drop_by_policy(context, repository, &plan, &instance.retention.value)?;
-    if count > 0 {
-        let name = &instance.name;
-        context.out.note(&format!("{} of {name} forgotten", counted(count, "snapshot")))?;
+    // One line a night is enough; whoever asks for this step wants an answer.
+    if count > 0 || !night.is_night {
+        let (name, stay) = (&instance.name, plan.verdicts.len() - count);
+        let gone = counted(count, "snapshot");
+        context.out.note(&format!("{gone} of {name} forgotten, {stay} stay"))?;
     }
     Ok(Done::ok(json!({ "forgotten": count, "stay": plan.verdicts.len() - count })))
 }
