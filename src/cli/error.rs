@@ -234,6 +234,7 @@ fn repository_exit(error: &RepositoryError) -> Exit {
         | E::Envelope(_)
         | E::SessionExpired
         | E::ChunksLost { .. }
+        | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
     }
 }

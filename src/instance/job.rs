@@ -44,14 +44,14 @@ impl Job {
             Self::Run => {
                 let mut steps = vec![Step::Snapshot];
                 if !instance.schedule.value.jobs.contains_key(&Self::Prune) {
-                    steps.extend([Step::Forget]);
+                    steps.extend([Step::Forget, Step::Prune]);
                 }
                 if instance.check_subset.is_some() {
                     steps.push(Step::Check);
                 }
                 steps
             }
-            Self::Prune => vec![Step::Forget],
+            Self::Prune => vec![Step::Forget, Step::Prune],
             Self::Check => vec![Step::Check],
             Self::TestRestore => vec![Step::TestRestore],
         }

@@ -7,12 +7,15 @@ use serde_json::{Value, json};
 use crate::event::counted;
 use crate::instance::config::Instance;
 use crate::instance::{PlanOptions, Step, run as run_instance};
+use crate::ops;
 use crate::ops::check::ReadData;
+use crate::ops::prune::{PruneOptions, PruneSummary, Pruned};
 use crate::repository::Repository;
 use crate::snapshot::ReceiptRecord;
 
 use crate::cli::context::Context;
 use crate::cli::forget::{Known, drop_by_policy, objected};
+use crate::cli::prune::tell as tell_pruned;
 use crate::cli::{CliError, Done, Exit, backup, check};
 
 use super::child;
@@ -33,7 +36,7 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
     match step {
         Step::Snapshot => snapshot(night),
         Step::Forget => forget(night),
-        Step::Prune => Ok(Done::ok(json!({}))),
+        Step::Prune => prune(night),
         Step::Check => check(night),
         Step::TestRestore => child::in_foreground(
             night.context,
@@ -71,6 +74,32 @@ fn forget(night: &Night<'_>) -> Result<Done, CliError> {
         context.out.note(&format!("{gone} of {name} forgotten, {stay} stay"))?;
     }
     Ok(Done::ok(json!({ "forgotten": count, "stay": plan.verdicts.len() - count })))
+}
+
+/// The second half of earlier prunes, the first half of this one.
+fn prune(night: &Night<'_>) -> Result<Done, CliError> {
+    let Night { context, instance, repository, .. } = night;
+    let options = PruneOptions {
+        max_unused: instance.prune_max_unused.value,
+        max_repack_bytes: instance.prune_max_repack.as_ref().map(|size| size.value),
+        ..PruneOptions::default()
+    };
+    let accept = |plan: &PruneSummary| Ok::<_, CliError>(!plan.is_nothing());
+    let (stop, observer) = (&context.stop, context.observer.as_ref());
+    match ops::prune::prune(repository, &options, stop, observer, accept)? {
+        Pruned::AppendOnly => Ok(Done::ok(json!({ "append_only": true }))),
+        Pruned::Planned(plan) => {
+            if !night.is_night {
+                context.out.note(&format!("nothing of {} is to be pruned", instance.name))?;
+            }
+            Ok(Done::ok(json!({ "plan": plan })))
+        }
+        Pruned::Done(plan, stats) => {
+            tell_pruned(context, &stats)?;
+            let exit = if stats.damaged_packs.is_empty() { Exit::Ok } else { Exit::Failed };
+            Ok(Done::with(exit, json!({ "plan": plan, "stats": stats })))
+        }
+    }
 }
 
 fn check(night: &Night<'_>) -> Result<Done, CliError> {
