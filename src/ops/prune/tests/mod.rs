@@ -288,8 +288,8 @@ fn many_small_index_objects_become_one() {
 #[test]
 fn without_grace_space_is_free_at_once_but_only_alone() {
     let rig = Rig::new();
-    let old = rig.backup(1, &tree(1));
-    rig.backup(2, &tree(2));
+    let old = rig.backup(1, &dir([("own", file(noise(1, 200_000)))]));
+    rig.backup(2, &dir([("own", file(noise(2, 200_000)))]));
     rig.forget(old);
     rig.clock.advance(HOUR);
     let before = rig.pack_bytes();
