@@ -103,7 +103,7 @@ fn nothing_is_dropped_after_an_incomplete_night() {
         ran.stdout.contains("forget of mrs was left out: the snapshot of tonight is incomplete")
     );
     // Also away from the night.
-    run(&place, &["run", "--only", "forget"]).fails(1, "is incomplete", "mrs-backup run");
+    run(&place, &["run", "--only", "forget"]).fails(1, "ended `incomplete`", "mrs-backup run");
     run(&place, &["forget", "--apply"]).fails(1, "the last run on", "--ignore failed-run");
     place.write("src/a.txt", b"back");
     ok(&place, &["run"]);
