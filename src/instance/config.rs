@@ -8,6 +8,7 @@ mod environment;
 mod file;
 mod key;
 mod resolve;
+mod restore;
 mod show;
 mod value;
 
@@ -24,6 +25,7 @@ use crate::source::postgres::PostgresSettings;
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
+pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
 
 /// Gives environment variables: the process's, or a test's.
@@ -182,6 +184,8 @@ pub struct Instance {
     pub timezone: Setting<TimeZone>,
     /// Its databases.
     pub postgres: Option<PostgresConfig>,
+    /// How they are restored, and restores proven.
+    pub restore: RestoreConfig,
 }
 
 impl Instance {

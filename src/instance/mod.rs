@@ -4,8 +4,10 @@ pub mod config;
 mod lock;
 mod mount;
 mod run;
+mod server;
 mod standard_dump;
 
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
+pub use server::database_server;
 pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};

@@ -14,7 +14,9 @@ mod find;
 mod pack_head;
 pub mod rebuild;
 pub mod restore;
+pub mod restore_database;
 pub mod stats;
+pub mod test_restore;
 mod tree;
 
 #[cfg(test)]

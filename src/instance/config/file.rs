@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
+use super::restore::RestoreFile;
 use super::value::{AbsolutePath, InstanceName, Level, Line, PlainPath, RepositoryText, Zone};
 
 /// Which version of the file we understand.
@@ -64,6 +65,8 @@ macro_rules! instance_keys {
             pub timezone: Option<Zone>,
             /// PostgreSQL databases to dump.
             pub postgres: Option<PostgresFile>,
+            /// How databases are restored and restores are proven.
+            pub restore: Option<RestoreFile>,
         }
     };
 }

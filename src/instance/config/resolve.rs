@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, DefaultsFile, InstanceFile, PostgresFile};
+use super::restore;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
 };
@@ -60,6 +61,8 @@ fn instance(
             });
         }
     };
+    let restore =
+        restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
     let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
     let key = inherited!(own, defaults, key).map(|key| key.resolved(&home));
@@ -84,6 +87,7 @@ fn instance(
         compression: or_default(compression, || 2),
         timezone: or_default(timezone, system_zone),
         postgres,
+        restore,
         home: Setting::new(home, Origin::File),
     })
 }
