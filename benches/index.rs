@@ -6,7 +6,7 @@ use std::path::Path;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use mrs_backup::id::{ChunkId, KeyId, ObjectId, PackId, RepositoryId, SegmentId, SessionId};
-use mrs_backup::index::{Claim, Dedup, DirectoryState, FileState, Index, IndexObject, IndexedPack};
+use mrs_backup::index::{Claim, Dedup, FileState, Index, IndexObject, IndexedPack, StateWriter};
 use mrs_backup::pack::{ChunkEntry, PackClass, SegmentEntry, SegmentKind};
 
 const SESSION: SessionId = SessionId::new([1; 16]);
@@ -151,15 +151,18 @@ fn state(c: &mut Criterion) {
         node: id(9, n).repeat(4),
     };
     let directory = |n: u64| {
-        let state =
-            DirectoryState { generation: 1, files: (n * 10..n * 10 + 10).map(file).collect() };
-        (format!("var/www/site/{}/{n}", n / 100).into_bytes(), state)
+        let files: Vec<_> = (n * 10..n * 10 + 10).map(file).collect();
+        (format!("var/www/site/{}/{n}", n / 100).into_bytes(), files)
     };
     let all: Vec<_> = (0..20_000).map(directory).collect();
     let place = tempfile::tempdir().expect("a directory");
     let index = open(place.path());
     let store = || {
-        all.iter().for_each(|(path, state)| index.stage_state("r", path, state).expect("stages"));
+        for (path, files) in &all {
+            let mut writer = StateWriter::new("r", path);
+            files.iter().for_each(|file| writer.push(&index, file).expect("is taken"));
+            writer.finish(&index, 1).expect("stages");
+        }
         index.commit_state("r").expect("commits");
     };
     store();
@@ -168,10 +171,12 @@ fn state(c: &mut Criterion) {
     group.bench_function("stage and commit", |b| b.iter(store));
     group.bench_function("read", |b| {
         b.iter(|| {
-            all.iter().for_each(|(path, state)| {
-                let found = index.directory_state("r", path).expect("reads").expect("is there");
-                assert_eq!(found.files.len(), state.files.len());
-            });
+            for (path, files) in &all {
+                let mut found = index.read_state("r", path).expect("reads").expect("is there");
+                for file in files {
+                    assert_eq!(found.next_file(&index).expect("reads").as_ref(), Some(file));
+                }
+            }
         });
     });
 }

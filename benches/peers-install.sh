@@ -1,19 +1,28 @@
 #!/usr/bin/env bash
-# Gets the programs that peers.sh measures into /opt/peers, each named NAME-VERSION.
+# Gets the programs that peers.sh measures into $PEERS_DIR (/opt/peers), each named NAME-VERSION.
 #
 #   benches/peers-install.sh              restic from Debian unstable, borg from PyPI: a minute
 #   benches/peers-install.sh --rustic     also rustic, built from crates.io: many minutes
 #   benches/peers-install.sh --bupstash   also bupstash, likewise
 #
-# Nothing of it becomes part of the system: the package is unpacked aside, apt's own lists stay.
+# The programs do not become part of the system: restic's package is unpacked aside, apt's own lists
+# stay. What borg and bupstash need to be built (a compiler, headers) is installed with apt.
 set -euo pipefail
 
 RESTIC=0.19.1
 BORG=1.4.5
-into=/opt/peers
+RUSTIC=0.11.4
+BUPSTASH=0.12.0
+into=${PEERS_DIR:-/opt/peers}
 mkdir -p "$into"
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
+
+need_packages() {
+    dpkg -s "$@" >/dev/null 2>&1 && return
+    apt-get update -qq
+    DEBIAN_FRONTEND=noninteractive apt-get install -qq -y "$@" >/dev/null
+}
 
 install_restic() {
     [[ -x $into/restic-$RESTIC ]] && return
@@ -34,34 +43,31 @@ LIST
 
 install_borg() {
     [[ -x $into/borg-$BORG ]] && return
-    if ! python3 -c 'import ensurepip' 2>/dev/null; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv >/dev/null
-    fi
     # A source package: it wants a compiler and these headers.
-    local headers=(python3-dev pkg-config libssl-dev libacl1-dev liblz4-dev libzstd-dev libxxhash-dev)
-    if ! dpkg -s "${headers[@]}" >/dev/null 2>&1; then
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y build-essential "${headers[@]}" >/dev/null
-    fi
+    need_packages python3-venv build-essential python3-dev pkg-config libssl-dev libacl1-dev \
+        liblz4-dev libzstd-dev libxxhash-dev
     python3 -m venv "$into/venv-borg"
     "$into/venv-borg/bin/pip" install --quiet "borgbackup==$BORG"
     ln -s venv-borg/bin/borg "$into/borg-$BORG"
 }
 
-install_crate() { # NAME CRATE
-    cargo install --locked --quiet --root "$work/$1" "$2"
-    local version
-    version=$("$work/$1/bin/$1" --version 2>/dev/null || "$work/$1/bin/$1" version)
-    install "$work/$1/bin/$1" "$into/$1-$(grep -o '[0-9][0-9.]*[0-9]' <<<"$version" | head -1)"
+install_crate() { # NAME CRATE VERSION
+    [[ -x $into/$1-$3 ]] && return
+    # Kept when it fails, so that the next one goes on from it.
+    CARGO_TARGET_DIR="$into/build-$1" cargo install --locked --quiet --root "$work/$1" "$2@$3"
+    install "$work/$1/bin/$1" "$into/$1-$3"
+    rm -rf "$into/build-$1"
 }
 
 install_restic
 install_borg
 for option in "$@"; do
     case $option in
-        --rustic) install_crate rustic rustic-rs ;;
-        --bupstash) install_crate bupstash bupstash ;;
+        --rustic) install_crate rustic rustic-rs "$RUSTIC" ;;
+        --bupstash)
+            need_packages build-essential pkg-config libsodium-dev
+            install_crate bupstash bupstash "$BUPSTASH"
+            ;;
         *) echo "peers-install: unknown option $option" >&2; exit 2 ;;
     esac
 done

@@ -26,7 +26,7 @@ from typing import Callable
 PASSWORD = "correct horse battery staple"
 JOBS = ["init", "first", "unchanged", "unchanged, key file", "night 2", "restore", "check"]
 GENERATE = os.environ.get("GENERATE", "target/release/examples/generate")
-PEERS_DIR = Path("/opt/peers")
+PEERS_DIR = Path(os.environ.get("PEERS_DIR", "/opt/peers"))
 
 
 @dataclass
@@ -149,7 +149,7 @@ def peers() -> list[Peer]:
 
 
 def find_program(peer: Peer) -> str | None:
-    """What peers-install.sh left in /opt/peers goes before what the system has."""
+    """What peers-install.sh left in its directory goes before what the system has."""
     newest_first = sorted(PEERS_DIR.glob(f"{peer.name}-*"), key=version_key, reverse=True)
     found = next((str(path) for path in newest_first if os.access(path, os.X_OK)), None)
     return found or shutil.which(peer.program)
@@ -335,6 +335,7 @@ def main() -> None:
     options.add_argument("--small", action="store_true", help="200,000 small files instead of an instance")
     options.add_argument("--work", type=Path, default=Path("target/peers"))
     options.add_argument("--only", help="names of programs, separated by commas")
+    options.add_argument("--list", action="store_true", help="tell what was found, measure nothing")
     options.add_argument("--json", type=Path, help="default: WORK/results.jsonl")
     chosen = options.parse_args()
 
@@ -356,6 +357,9 @@ def main() -> None:
           + ("; small files" if chosen.small else ""))
     for peer in found:
         print(f"- {peer.name}: {version(peer)}")
+
+    if chosen.list:
+        return
 
     instance = Instance(work, chosen.scale, chosen.small)
     results: list[dict] = []

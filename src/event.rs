@@ -3,6 +3,7 @@
 //! The engine never prints. It sends [`Event`]s to an [`Observer`]; the command line decides what
 //! becomes of them. Trouble with one file is an event, not an error: the run goes on.
 
+use std::fmt::Display;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -57,6 +58,17 @@ pub enum Event {
     },
 }
 
+/// A number with its noun, as a sentence has it: `1 file`, `2 files`, `0 directories`.
+pub fn counted<N: Display + PartialEq + From<u8>>(count: N, noun: &str) -> String {
+    if count == N::from(1) {
+        return format!("{count} {noun}");
+    }
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {noun}s"),
+    }
+}
+
 /// Listens. Called from several threads at once; must not block for long.
 pub trait Observer: Send + Sync {
     /// Takes note of `event`.
@@ -106,5 +118,18 @@ impl StopFlag {
     /// Whether somebody asked.
     pub fn is_stopped(&self) -> bool {
         self.0.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nouns_follow_their_numbers() {
+        assert_eq!(counted(1_u64, "file"), "1 file");
+        assert_eq!(counted(0_usize, "file"), "0 files");
+        assert_eq!(counted(2_u64, "directory"), "2 directories");
+        assert_eq!(counted(21_u64, "index object"), "21 index objects");
     }
 }

@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod index;
 pub mod instance;
 pub mod ops;
 pub mod pack;
+pub mod postgres;
 pub mod report;
 pub mod repository;
 pub mod snapshot;

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 /// Rows from the top: names first, the command line last. Neighbours in a row do not see each other.
 const LAYERS: &[&[&str]] = &[
-    &["id", "clock"],
+    &["id", "clock", "cbor"],
     &["event", "crypto"],
-    &["chunker", "store"],
+    &["chunker", "store", "postgres"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],

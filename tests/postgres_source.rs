@@ -89,8 +89,8 @@ fn databases_and_roles_are_dumped_whole() {
     let streams = read_all(&mut source);
 
     let paths: Vec<&str> = streams.iter().map(|(path, _)| path.as_str()).collect();
-    let odd_path = "postgres/odd%2Fna me='1 host=nowhere.dump";
-    assert_eq!(paths, ["postgres/mrs.dump", odd_path, "postgres/globals.sql"]);
+    let odd_path = "postgres/odd%2Fna me='1 host=nowhere/rest.dump";
+    assert_eq!(paths, ["postgres/mrs/rest.dump", odd_path, "postgres/globals.sql"]);
     let record = source.record();
     assert_eq!((record.kind.as_str(), &record.incomplete), ("postgresql", &Vec::new()));
     assert!(record.details["archive mrs"].ends_with("1 with data, all there"), "{record:?}");
@@ -100,7 +100,7 @@ fn databases_and_roles_are_dumped_whole() {
     let manifests = source.databases();
     assert_eq!(manifests.len(), 2);
     assert_eq!((manifests[1].name.as_str(), manifests[1].encoding.as_str()), (odd, "UTF8"));
-    assert_eq!(manifests[1].path, odd_path.as_bytes());
+    assert_eq!(manifests[1].archive_path(), odd_path.as_bytes());
     assert_eq!(manifests[0].collation, "C");
     assert!(manifests[0].system_identifier.parse::<u64>().is_ok());
     assert!(server.psql("mrs", "SHOW server_version").starts_with(&manifests[0].server_version));
@@ -194,7 +194,7 @@ fn a_dump_that_breaks_off_is_an_error_at_its_end() {
     drop(stream);
     assert_eq!(
         terminated.record().incomplete,
-        ["postgres/mrs.dump: its end was not reached or is not verified"]
+        ["postgres/mrs/rest.dump: its end was not reached or is not verified"]
     );
 
     // pg_dump is killed.

@@ -125,7 +125,7 @@ compare_files() { # NIGHT RESTORED
 
 compare_database() { # NIGHT RESTORED DATABASE
     sql postgres --command="CREATE DATABASE $3"
-    "$PG_BIN/pg_restore" --dbname="$3" --exit-on-error --jobs=2 "$2/postgres/mrs.dump"
+    "$PG_BIN/pg_restore" --dbname="$3" --exit-on-error --jobs=2 "$2/postgres/mrs/rest.dump"
     diff "$scratch/$1.schema" <(database_schema "$3") || fail "$1: the schema differs"
     diff "$scratch/$1.contents" <(database_contents "$3") || fail "$1: the rows differ"
     proved "$1: schema, $(rows "$1") rows, sequences and large object are the same in $3"

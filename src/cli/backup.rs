@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use crate::event::counted;
 use crate::instance::{distinct, tree_path};
 use crate::ops::backup::{BackupOutcome, BackupPlan, FilesInput, backup};
 use crate::report::human_bytes;
@@ -180,10 +181,10 @@ pub fn report(context: &Context, outcome: &BackupOutcome) -> Result<Value, CliEr
     let nanos = u64::try_from(snapshot.end.saturating_sub(snapshot.start)).unwrap_or(0);
     let state = if snapshot.is_complete { "complete" } else { "INCOMPLETE" };
     context.out.note(&format!(
-        "snapshot {} of {} is {state}: {} files, {} ({} unchanged), {} new, {} stored, {}",
+        "snapshot {} of {} is {state}: {}, {} ({} unchanged), {} new, {} stored, {}",
         outcome.commit.id.short(),
         crate::report::clean(&snapshot.instance),
-        counts.files,
+        counted(counts.files, "file"),
         human_bytes(counts.bytes),
         counts.unchanged_files,
         human_bytes(stats.new_bytes),

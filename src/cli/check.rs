@@ -4,6 +4,7 @@ use serde_json::json;
 
 use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
+use crate::event::counted;
 use crate::ops::check::{CheckOptions, CheckReport, ReadData, Severity, check};
 use crate::report::{clean, human_bytes};
 
@@ -91,10 +92,11 @@ fn show(
     for affected in &report.affected {
         let paths = affected.total;
         out.line(&format!(
-            "snapshot {} of {}, {}: {paths} paths cannot be restored whole:",
+            "snapshot {} of {}, {}: {} cannot be restored whole:",
             affected.id.short(),
             clean(&affected.instance),
-            local_time(affected.time, zone)
+            local_time(affected.time, zone),
+            counted(paths, "path")
         ))?;
         for path in affected.paths.iter().take(SHOWN) {
             out.line(&format!("  {}", clean(path)))?;
@@ -109,14 +111,18 @@ fn show(
     let counts = &report.counts;
     let verdict = match report.is_clean() {
         true => "no damage found".to_owned(),
-        false => format!("DAMAGED: {} errors, {} warnings", report.errors, report.warnings),
+        false => format!(
+            "DAMAGED: {}, {}",
+            counted(report.errors, "error"),
+            counted(report.warnings, "warning")
+        ),
     };
     out.line(&format!(
-        "{verdict}: {} snapshots, {} directories, {} files, {} packs ({} of them, {}, read whole)",
-        counts.snapshots,
-        counts.directories,
-        counts.files,
-        counts.packs,
+        "{verdict}: {}, {}, {}, {} ({} of them, {}, read whole)",
+        counted(counts.snapshots, "snapshot"),
+        counted(counts.directories, "directory"),
+        counted(counts.files, "file"),
+        counted(counts.packs, "pack"),
         counts.packs_read,
         human_bytes(counts.bytes_read)
     ))

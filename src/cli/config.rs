@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::event::counted;
 use crate::instance::config::{Config, process_environment};
 
 use super::context::Context;
@@ -66,7 +67,8 @@ fn validate(context: &Context) -> Result<Done, CliError> {
         config.instance(name)?;
     }
     let path = config.path.display();
-    context.out.note(&format!("{path} is good: {} instances", config.instances.len()))?;
+    let instances = counted(config.instances.len(), "instance");
+    context.out.note(&format!("{path} is good: {instances}"))?;
     let names: Vec<&String> = config.instances.keys().collect();
     Ok(Done::ok(json!({ "file": path.to_string(), "instances": names })))
 }

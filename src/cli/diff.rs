@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use serde_json::json;
 
+use crate::event::counted;
 use crate::ops::browse::display_path;
 use crate::ops::diff::{Change, Side, diff};
 use crate::report::human_bytes;
@@ -72,7 +73,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     });
     let summary = printer.end(result)?;
     let tally = |tally: &crate::ops::diff::Tally| {
-        format!("{} files ({}), {} others", tally.files, human_bytes(tally.bytes), tally.others)
+        let (files, others) = (counted(tally.files, "file"), counted(tally.others, "other"));
+        format!("{files} ({}), {others}", human_bytes(tally.bytes))
     };
     context.out.note(&format!(
         "\nadded: {}\nremoved: {}\nchanged: {}\nmetadata only: {}, other kind: {}",

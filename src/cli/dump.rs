@@ -26,7 +26,7 @@ use super::{CliError, Done, Exit};
 
 Examples:
   mrs-backup dump latest docker-compose.yml
-  mrs-backup dump latest postgres/mrs.dump | pg_restore -d scratch
+  mrs-backup dump latest postgres/mrs/rest.dump | pg_restore -d scratch
   mrs-backup dump 2026-11-22 log/admin/django.log -o /tmp/django.log"))]
 pub struct Args {
     /// Snapshot

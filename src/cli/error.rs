@@ -167,7 +167,7 @@ impl CliError {
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
-            Self::Select(SelectError::None(_)) => Exit::Failed,
+            Self::Select(SelectError::None { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
             Self::Dump(DumpError::Browse(error)) => browse_exit(error),
@@ -190,7 +190,7 @@ fn repository_exit(error: &RepositoryError) -> Exit {
     use RepositoryError as E;
     match error {
         E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
-        E::WrongPassword { .. } => Exit::WrongPassword,
+        E::WrongPassword { .. } | E::OtherCredential { .. } => Exit::WrongPassword,
         E::Interrupted => Exit::Interrupted,
         E::Slot(SlotError::ShortKeyFile { .. } | SlotError::OutOfBounds { .. }) => Exit::Usage,
         E::Slot(
@@ -199,7 +199,7 @@ fn repository_exit(error: &RepositoryError) -> Exit {
             | SlotError::OtherRepository
             | SlotError::Damaged,
         ) => Exit::Failed,
-        E::Slot(SlotError::WrongPassword) => Exit::WrongPassword,
+        E::Slot(SlotError::WrongPassword | SlotError::OtherCredential) => Exit::WrongPassword,
         E::Store(_)
         | E::Index(_)
         | E::NotEmpty { .. }

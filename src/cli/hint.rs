@@ -8,7 +8,7 @@ use crate::ops::dump::DumpError;
 use crate::ops::restore::RestoreError;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
-use crate::store::StoreErrorKind;
+use crate::store::{ObjectName, StoreErrorKind};
 
 use super::CliError;
 
@@ -25,13 +25,17 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Config(ConfigError::Environment { .. } | ConfigError::UnknownInstance { .. }) => {
             return None;
         }
-        CliError::Config(_) => "mrs-backup config validate",
+        CliError::Config(ConfigError::Unreadable { .. }) => {
+            "look whether it is there and who may read it, or name another with --config FILE"
+        }
+        // Whoever validates has just seen it, and everybody else sees the same.
+        CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
         CliError::Location(_) => "name a directory: --repo /path/to/repository",
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
         CliError::StateDir { .. } => "choose another with --state-dir DIR",
-        CliError::Select(SelectError::None(_)) => "mrs-backup snapshots",
+        CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
         CliError::Restore(RestoreError::NoSpace { .. }) => {
@@ -63,6 +67,8 @@ fn repository(error: &RepositoryError) -> Option<String> {
             "nothing was written there; name another directory with --repo. Its import, `mrs-backup migrate restic`, is not part of this version"
         }
         E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
+        E::OtherCredential { credential: "password", .. } => "open it with --key-file FILE",
+        E::OtherCredential { .. } => "open it with --password-file FILE",
         E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
         E::UnknownVersion { .. } => "install a newer mrs-backup",
         E::Index(error) if error.is_damage => "mrs-backup index rebuild",
@@ -70,10 +76,16 @@ fn repository(error: &RepositoryError) -> Option<String> {
             "look at the disk of the state directory, or choose another: --state-dir DIR"
         }
         E::MissingChunk { .. } => "mrs-backup index rebuild --from-packs, then mrs-backup check",
-        E::Damaged { .. }
-        | E::UnreadableChunk { .. }
-        | E::DamagedTree { .. }
-        | E::NoKeySlot { .. } => "mrs-backup check --read-data",
+        // Nothing can be looked at without them. Both are written once: any copy is as good.
+        E::Damaged { object: ObjectName::Config, .. } => {
+            "put `config` back from any copy of this repository, however old: it never changes"
+        }
+        E::NoKeySlot { .. } => {
+            "put the objects of `keys/` back from any copy of this repository: they never change"
+        }
+        E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
+            "mrs-backup check --read-data"
+        }
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",

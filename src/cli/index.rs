@@ -3,7 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
-use crate::event::Event;
+use crate::event::{Event, counted};
 use crate::ops::rebuild::{RebuildOptions, rebuild_index};
 
 use super::context::{Context, tell_set_aside};
@@ -51,8 +51,10 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         context.observer.event(&Event::ItemFailed { item, message });
     }
     context.out.note(&format!(
-        "the index knows {} packs: {} index objects loaded, {} packs indexed anew",
-        report.packs, report.loaded, report.indexed_packs
+        "the index knows {}: {} loaded, {} indexed anew",
+        counted(report.packs, "pack"),
+        counted(report.loaded, "index object"),
+        counted(report.indexed_packs, "pack")
     ))?;
     let is_whole = report.damaged.is_empty() && report.unreadable_packs.is_empty();
     if !is_whole && !from_packs {

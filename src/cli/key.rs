@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
+use crate::event::counted;
 use crate::id::ObjectId;
 use crate::report::clean;
 use crate::repository::Repository;
@@ -120,7 +121,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         }
         Command::Rotate(new) => {
             let others = repository.key_slots()?.len();
-            let what = format!("all {others} present key slots are to be removed");
+            let what = format!("to be removed, as all there are: {}", counted(others, "key slot"));
             ask::assent(context, &what, "add --yes to do it")?;
             let credential = new.key.credential(context)?;
             let epoch = repository.rotate_keys(&credential, new.cost.kdf(), &new.label)?;

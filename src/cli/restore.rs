@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use serde_json::{Value, json};
 
+use crate::event::counted;
 use crate::ops::restore::{Overwrite, RestoreOptions, RestorePlan, apply, plan};
 use crate::report::{clean, human_bytes};
 
@@ -117,7 +118,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
     let target = clean(&plan.target.display().to_string());
     if plan.options.delete {
-        let what = format!("{} entries of {target} are to be removed", plan.removed_count);
+        let what = format!("to be removed from {target}: {}", counted(plan.removed_count, "entry"));
         ask::assent(context, &what, LOOK_FIRST)?;
     } else if !is_free(&plan.target) {
         ask::assent(context, &format!("{target} is not empty"), LOOK_FIRST)?;
@@ -128,8 +129,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         false => String::new(),
     };
     context.out.note(&format!(
-        "{} files restored ({}), {} kept, {} failed{verified}",
-        outcome.files,
+        "{} restored ({}), {} kept, {} failed{verified}",
+        counted(outcome.files, "file"),
         human_bytes(outcome.bytes),
         outcome.kept,
         outcome.failed.len()
@@ -189,11 +190,11 @@ fn show(context: &Context, plan: &RestorePlan, time: &str) -> Result<(), CliErro
         out.note("  this snapshot is INCOMPLETE: something was missing when it was made")?;
     }
     out.note(&format!(
-        "  {} files ({}), {} directories, {} others",
-        plan.files,
+        "  {} ({}), {}, {}",
+        counted(plan.files, "file"),
         human_bytes(plan.bytes),
-        plan.directories,
-        plan.others
+        counted(plan.directories, "directory"),
+        counted(plan.others, "other")
     ))?;
     if plan.kept + plan.replaced > 0 {
         let (kept, replaced) = (plan.kept, plan.replaced);
@@ -203,7 +204,7 @@ fn show(context: &Context, plan: &RestorePlan, time: &str) -> Result<(), CliErro
         out.note(&format!("  {} free there", human_bytes(free)))?;
     }
     if plan.options.delete {
-        out.note(&format!("  {} entries REMOVED:", plan.removed_count))?;
+        out.note(&format!("  {} REMOVED:", counted(plan.removed_count, "entry")))?;
         for path in plan.removed.iter().take(SHOWN) {
             out.note(&format!("    {}", clean(&path.display().to_string())))?;
         }

@@ -6,6 +6,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use crate::clock::SystemClock;
+use crate::event::counted;
 use crate::instance::{PlanOptions, lock, run as run_instance};
 
 use super::context::Context;
@@ -178,6 +179,6 @@ fn run_all(
     }
     context.out.set_instance(None);
     let good = results.iter().filter(|result| result["exit_code"] == 0).count();
-    context.out.note(&format!("{good} of {} instances are backed up whole", names.len()))?;
+    context.out.note(&format!("{good} of {} backed up whole", counted(names.len(), "instance")))?;
     Ok(Done::with(exit, json!({ "instances": results })))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::event::counted;
 use crate::report::{clean, human_bytes};
 use crate::snapshot::{Selected, Snapshot};
 
@@ -52,8 +53,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             .collect();
         let header = ["ID", "TIME", "INSTANCE", "HOST", "TAGS", "SIZE", "STATE"];
         context.out.line(&table(&header, &[5], rows))?;
-        let many = if snapshots.len() == 1 { "snapshot" } else { "snapshots" };
-        context.out.note(&format!("{} {many}", snapshots.len()))?;
+        context.out.note(&counted(snapshots.len(), "snapshot"))?;
     }
     Ok(Done::ok(json!({ "snapshots": snapshots.len() })))
 }

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::event::counted;
 use crate::ops::stats::{repository_stats, snapshot_stats};
 use crate::report::human_bytes;
 use crate::snapshot::Snapshot;
@@ -44,32 +45,35 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let out = &context.out;
     out.line(&format!("snapshots       {}", stats.snapshots))?;
     out.line(&format!(
-        "restored        {} in {} files, {} directories, {} others",
+        "restored        {} in {}, {}, {}",
         human_bytes(stats.trees.restore_bytes),
-        stats.trees.files,
-        stats.trees.directories,
-        stats.trees.others
+        counted(stats.trees.files, "file"),
+        counted(stats.trees.directories, "directory"),
+        counted(stats.trees.others, "other")
     ))?;
     if let Some(raw) = &stats.raw {
         out.line(&format!(
-            "without doubles {} in {} chunks",
+            "without doubles {} in {}",
             human_bytes(raw.raw_bytes),
-            raw.chunks
+            counted(raw.chunks, "chunk")
         ))?;
         let ratio = raw
             .ratio(stats.trees.restore_bytes)
             .map_or_else(String::new, |ratio| format!(" (1 : {ratio:.1})"));
         out.line(&format!("stored          {}{ratio}", human_bytes(raw.stored_bytes)))?;
         if raw.missing_chunks > 0 {
-            out.line(&format!("missing         {} chunks; run check", raw.missing_chunks))?;
+            out.line(&format!(
+                "missing         {}; run check",
+                counted(raw.missing_chunks, "chunk")
+            ))?;
         }
     }
     out.line(&format!(
-        "repository      {} in {} packs, {} snapshots, {} index objects ({})",
+        "repository      {} in {}, {}, {} ({})",
         human_bytes(whole.pack_bytes),
-        whole.packs,
-        whole.snapshots,
-        whole.index_objects,
+        counted(whole.packs, "pack"),
+        counted(whole.snapshots, "snapshot"),
+        counted(whole.index_objects, "index object"),
         human_bytes(whole.index_bytes)
     ))?;
     Ok(Done::ok(json!({ "snapshots": stats, "repository": whole })))

@@ -19,8 +19,8 @@ const LENGTHS: usize = 8;
 /// Bytes of an object that are not frame or padding.
 const OVERHEAD: usize = HEADER + SEAL_OVERHEAD + LENGTHS;
 
-/// Largest object, in bytes.
-const MAX_OBJECT: u64 = 1 << 30;
+/// Largest object other than a pack, in bytes (format.md section 12).
+pub const MAX_OBJECT: u64 = 1 << 30;
 
 /// Largest content before compression, in bytes.
 const MAX_RAW: usize = 1 << 30;

@@ -41,6 +41,16 @@ pub enum Credential {
     KeyFile(Secret),
 }
 
+impl Credential {
+    /// What people call it.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Password(_) => "password",
+            Self::KeyFile(_) => "key file",
+        }
+    }
+}
+
 /// How hard guessing a password is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KdfCost {
@@ -94,8 +104,11 @@ pub enum SlotError {
     #[error("it belongs to another repository")]
     OtherRepository,
     /// The password (or key file) is not the one of this slot.
-    #[error("wrong password")]
+    #[error("it opens with another password or key file")]
     WrongPassword,
+    /// A password for a slot that takes a key file, or the reverse.
+    #[error("it takes the other of password and key file")]
+    OtherCredential,
     /// The right password, but the key set does not open: the slot is damaged.
     #[error("the password fits, but the keys in it are damaged")]
     Damaged,
@@ -169,7 +182,7 @@ pub fn read_info(bytes: &[u8]) -> Result<SlotInfo, SlotError> {
 }
 
 /// Opens a slot. A password is only tried on password slots and a key file on key file slots
-/// (the other kind is [`SlotError::WrongPassword`] without any work).
+/// (the other kind is [`SlotError::OtherCredential`] without any work).
 pub fn open_slot(
     bytes: &[u8],
     repository: RepositoryId,
@@ -180,7 +193,7 @@ pub fn open_slot(
         return Err(SlotError::OtherRepository);
     }
     if map.kind != kind_of(credential) {
-        return Err(SlotError::WrongPassword);
+        return Err(SlotError::OtherCredential);
     }
     let keys = map.derive(credential)?;
     // Hashes are compared in constant time.

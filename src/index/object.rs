@@ -1,8 +1,8 @@
 //! Index objects as they are stored (format.md section 7).
 
-use minicbor::data::Type;
 use minicbor::{Decoder, Encoder, decode, encode};
 
+use crate::cbor::{read_list, read_map};
 use crate::id::{KeyId, ObjectId, PackId};
 use crate::pack::{
     HEADER_LEN, MAX_PACK_LEN, PackClass, SegmentEntry, TRAILER_LEN, decode_entries, encode_entries,
@@ -60,41 +60,36 @@ impl minicbor::Encode<()> for IndexObject {
 
 impl minicbor::Decode<'_, ()> for IndexObject {
     fn decode(d: &mut Decoder<'_>, (): &mut ()) -> Result<Self, decode::Error> {
-        let (mut packs, mut replaces) = (None, None);
-        let len = d.map()?;
-        repeat(d, len, |d| {
-            match decode_key(d)? {
-                Some(0) if packs.is_none() => packs = Some(decode_array(d, decode_pack)?),
-                Some(1) if replaces.is_none() => {
-                    replaces = Some(decode_array(d, |d| d.decode())?);
-                }
-                Some(0 | 1) => return Err(decode::Error::message("a key comes twice")),
+        let (mut packs, mut replaces) = (None, Vec::new());
+        read_map(d, |key, d| {
+            match key {
+                0 => packs = Some(read_list(d, decode_pack)?),
+                1 => replaces = read_list(d, Decoder::decode)?,
                 _ => d.skip()?,
             }
-            Ok(())
+            Ok::<_, decode::Error>(())
         })?;
         let packs = packs.ok_or_else(|| decode::Error::message("an index without packs"))?;
-        Ok(Self { packs, replaces: replaces.unwrap_or_default() })
+        Ok(Self { packs, replaces })
     }
 }
 
 fn decode_pack(d: &mut Decoder<'_>) -> Result<IndexedPack, decode::Error> {
     let (mut id, mut class, mut size, mut key, mut entries_at) = (None, None, None, None, None);
-    let len = d.map()?;
-    repeat(d, len, |d| {
-        match decode_key(d)? {
-            Some(0) => id = Some(d.decode::<PackId>()?),
-            Some(1) => class = Some(d.u64()?),
-            Some(2) => size = Some(d.u64()?),
+    read_map(d, |number, d| {
+        match number {
+            0 => id = Some(d.decode::<PackId>()?),
+            1 => class = Some(d.u64()?),
+            2 => size = Some(d.u64()?),
             // Entries without a key id have the pack's, which may come after them.
-            Some(3) => {
+            3 => {
                 entries_at = Some(d.position());
                 d.skip()?;
             }
-            Some(4) => key = Some(d.decode::<KeyId>()?),
+            4 => key = Some(d.decode::<KeyId>()?),
             _ => d.skip()?,
         }
-        Ok(())
+        Ok::<_, decode::Error>(())
     })?;
     let (Some(id), Some(class), Some(size), Some(key), Some(at)) =
         (id, class, size, key, entries_at)
@@ -126,47 +121,6 @@ impl IndexedPack {
         }
         Ok(())
     }
-}
-
-/// A map's key, `None` if no key of ours is so large or negative.
-fn decode_key(d: &mut Decoder<'_>) -> Result<Option<u64>, decode::Error> {
-    Ok(u64::try_from(d.int()?).ok())
-}
-
-/// The elements of an array. No room is made before they are there: the length may be a lie.
-fn decode_array<'b, T>(
-    d: &mut Decoder<'b>,
-    mut element: impl FnMut(&mut Decoder<'b>) -> Result<T, decode::Error>,
-) -> Result<Vec<T>, decode::Error> {
-    let mut elements = Vec::new();
-    let len = d.array()?;
-    repeat(d, len, |d| {
-        elements.push(element(d)?);
-        Ok(())
-    })?;
-    Ok(elements)
-}
-
-/// Calls `each` for every element of an array or map of `len` elements, or up to the break.
-fn repeat<'b>(
-    d: &mut Decoder<'b>,
-    len: Option<u64>,
-    mut each: impl FnMut(&mut Decoder<'b>) -> Result<(), decode::Error>,
-) -> Result<(), decode::Error> {
-    match len {
-        Some(len) => {
-            for _ in 0..len {
-                each(d)?;
-            }
-        }
-        None => {
-            while d.datatype()? != Type::Break {
-                each(d)?;
-            }
-            d.skip()?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@
 
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::db::{Failure, bytes, lock};
-use super::state_codec::{decode_files, encode_files};
+use super::db::{Failure, lock};
+use super::row_set::RowSet;
 use super::store::{Index, IndexError};
 
 /// One file as it was when its content was stored.
@@ -26,25 +26,17 @@ pub struct FileState {
     pub node: Vec<u8>,
 }
 
-/// What is remembered of one directory: its files in order of their names.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct DirectoryState {
-    /// The loss generation under which its chunks were last known usable.
-    pub generation: i64,
-    /// Its regular files, by name.
-    pub files: Vec<FileState>,
-}
-
-/// Values of `directory.stage`: what counts, what is staged, what will be removed.
-const VALID: i64 = 0;
+/// Values of `directory.stage`: what counts, what is staged, what is only begun.
 const STAGED: i64 = 1;
-const REMOVED: i64 = 2;
+const BEGUN: i64 = 2;
 
 /// Bits of a row number that count the parts of a directory.
 const PART_BITS: u32 = 20;
 /// Directories kept in memory before they are written, as one transaction each would be slow.
 const DIRECTORIES_AT_ONCE: usize = 256;
-const BYTES_AT_ONCE: usize = 4 << 20;
+pub(super) const BYTES_AT_ONCE: usize = 4 << 20;
+/// Rows looked through in one go.
+const ROWS_AT_ONCE: i64 = 4096;
 
 /// What is staged and not written yet, in order.
 #[derive(Debug, Default)]
@@ -53,79 +45,36 @@ pub(super) struct Staging {
     bytes: usize,
 }
 
-#[derive(Debug)]
-struct Step {
-    root: String,
-    directory: Vec<u8>,
-    what: Staged,
+impl Staging {
+    pub(super) fn push(&mut self, step: Step) {
+        self.bytes += step.parts.iter().map(Vec::len).sum::<usize>();
+        self.steps.push(step);
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.steps.len() >= DIRECTORIES_AT_ONCE || self.bytes >= BYTES_AT_ONCE
+    }
 }
 
+/// What is to be remembered of one directory.
 #[derive(Debug)]
-enum Staged {
-    State { generation: i64, parts: Vec<Vec<u8>> },
-    Removed,
+pub(super) struct Step {
+    pub(super) root: String,
+    pub(super) directory: Vec<u8>,
+    pub(super) generation: i64,
+    /// Where its first parts are, if they were written before their turn.
+    pub(super) written: Option<Written>,
+    pub(super) parts: Vec<Vec<u8>>,
+}
+
+/// A directory's row that is only begun, and how many of its parts are there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Written {
+    row: i64,
+    parts: i64,
 }
 
 impl Index {
-    /// What is remembered of a directory, if anything; what is damaged is not. Read in bounded pieces internally (directories of
-    /// millions of files).
-    pub fn directory_state(
-        &self,
-        root: &str,
-        directory: &[u8],
-    ) -> Result<Option<DirectoryState>, IndexError> {
-        self.read("reading the state of a directory", |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT d.generation, d.parts, p.files FROM root AS r
-                 CROSS JOIN directory AS d ON d.root = r.no AND d.stage = 0 AND d.path = ?2
-                 CROSS JOIN part AS p ON p.no BETWEEN d.no << 20 AND (d.no << 20) + d.parts - 1
-                 WHERE r.name = ?1 ORDER BY p.no",
-            )?;
-            let mut rows = statement.query(params![root, directory])?;
-            let mut state = DirectoryState::default();
-            let (mut found, mut expected) = (0_i64, 1);
-            while let Some(row) = rows.next()? {
-                state.generation = row.get(0)?;
-                expected = row.get(1)?;
-                if decode_files(bytes(row, 2, "files of a directory")?, &mut state.files).is_none()
-                {
-                    return Ok(None);
-                }
-                found += 1;
-            }
-            Ok((found == expected).then_some(state))
-        })
-    }
-
-    /// Stages what a directory looks like now. At commit it replaces all that is remembered of the directory itself.
-    pub fn stage_state(
-        &self,
-        root: &str,
-        directory: &[u8],
-        state: &DirectoryState,
-    ) -> Result<(), IndexError> {
-        let parts = encode_files(&state.files);
-        self.stage(root, directory, Staged::State { generation: state.generation, parts })
-    }
-
-    /// Stages that a directory is gone, with everything below it (`/` separates names; the empty path is the whole root). What
-    /// was staged there before is dropped; what is staged there afterwards is kept.
-    pub fn stage_removed(&self, root: &str, directory: &[u8]) -> Result<(), IndexError> {
-        self.stage(root, directory, Staged::Removed)
-    }
-
-    fn stage(&self, root: &str, directory: &[u8], what: Staged) -> Result<(), IndexError> {
-        let mut staging = lock(&self.staging);
-        if let Staged::State { parts, .. } = &what {
-            staging.bytes += parts.iter().map(Vec::len).sum::<usize>();
-        }
-        staging.steps.push(Step { root: root.into(), directory: directory.into(), what });
-        if staging.steps.len() >= DIRECTORIES_AT_ONCE || staging.bytes >= BYTES_AT_ONCE {
-            self.flush(&mut staging)?;
-        }
-        Ok(())
-    }
-
     /// Forgets what was staged for `root` by a run that did not end.
     pub fn discard_staged(&self, root: &str) -> Result<(), IndexError> {
         let mut staging = lock(&self.staging);
@@ -134,15 +83,15 @@ impl Index {
             let Some(root) = known_root(tx, root)? else {
                 return Ok(());
             };
-            for stage in [STAGED, REMOVED] {
-                drop_below(tx, root, stage, b"")?;
+            for stage in [STAGED, BEGUN] {
+                drop_stage(tx, root, stage)?;
             }
             Ok(())
         })
     }
 
-    /// Makes what was staged for `root` valid: first what [`Index::stage_removed`] named is dropped, then each staged directory
-    /// replaces what was remembered of it. Other directories stay as they are.
+    /// Makes what was staged for `root` valid: each staged directory replaces what was remembered of it.
+    /// Other directories stay as they are.
     pub fn commit_state(&self, root: &str) -> Result<(), IndexError> {
         let mut staging = lock(&self.staging);
         self.flush(&mut staging)?;
@@ -150,48 +99,110 @@ impl Index {
             let Some(root) = known_root(tx, root)? else {
                 return Ok(());
             };
-            for path in paths(tx, root, REMOVED)? {
-                drop_below(tx, root, VALID, &path)?;
-            }
-            drop_below(tx, root, REMOVED, b"")?;
-            let replaced: Vec<i64> = tx
-                .prepare_cached(
+            loop {
+                let replaced = numbers(
+                    tx,
                     "SELECT old.no FROM directory AS new CROSS JOIN directory AS old
                      ON old.root = ?1 AND old.stage = 0 AND old.path = new.path
-                     WHERE new.root = ?1 AND new.stage = 1",
-                )?
-                .query_map([root], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            drop_directories(tx, &replaced)?;
+                     WHERE new.root = ?1 AND new.stage = 1 LIMIT ?2",
+                    params![root, ROWS_AT_ONCE],
+                )?;
+                if replaced.is_empty() {
+                    break;
+                }
+                drop_directories(tx, &replaced)?;
+            }
             tx.execute("UPDATE directory SET stage = 0 WHERE root = ?1 AND stage = 1", [root])?;
             Ok(())
         })
     }
 
-    fn flush(&self, staging: &mut Staging) -> Result<(), IndexError> {
+    /// Drops what is remembered of directories of `root` whose rows are not in `met`, and tells how many
+    /// that were. What is staged stays.
+    pub fn retain_directories(&self, root: &str, met: &RowSet) -> Result<u64, IndexError> {
+        self.write("forgetting directories that are gone", |tx| {
+            let Some(root) = known_root(tx, root)? else {
+                return Ok(0);
+            };
+            let known: i64 = tx
+                .prepare_cached("SELECT count(*) FROM directory WHERE root = ?1 AND stage = 0")?
+                .query_row([root], |row| row.get(0))?;
+            if u64::try_from(known) == Ok(met.len()) {
+                return Ok(0);
+            }
+            let (mut dropped, mut after) = (0, None::<Vec<u8>>);
+            loop {
+                let rows: Vec<(i64, Vec<u8>)> = tx
+                    .prepare_cached(
+                        "SELECT no, path FROM directory WHERE root = ?1 AND stage = 0
+                         AND (?2 IS NULL OR path > ?2) ORDER BY path LIMIT ?3",
+                    )?
+                    .query_map(params![root, after, ROWS_AT_ONCE], |row| {
+                        Ok((row.get(0)?, row.get(1)?))
+                    })?
+                    .collect::<Result<_, _>>()?;
+                let Some((_, last)) = rows.last() else { return Ok(dropped) };
+                after = Some(last.clone());
+                let gone: Vec<i64> =
+                    rows.iter().map(|(row, _)| *row).filter(|row| !met.contains(*row)).collect();
+                drop_directories(tx, &gone)?;
+                dropped += gone.len() as u64;
+            }
+        })
+    }
+
+    pub(super) fn flush(&self, staging: &mut Staging) -> Result<(), IndexError> {
         if staging.steps.is_empty() {
             return Ok(());
         }
-        self.write("staging state", |tx| {
-            for step in &staging.steps {
-                let root = make_root(tx, &step.root)?;
-                match &step.what {
-                    Staged::State { generation, parts } => {
-                        insert_staged(tx, root, &step.directory, *generation, parts)?;
-                    }
-                    Staged::Removed => {
-                        drop_below(tx, root, STAGED, &step.directory)?;
-                        tx.prepare_cached(
-                            "INSERT OR IGNORE INTO directory (root, stage, path, generation, parts)
-                             VALUES (?1, 2, ?2, 0, 0)",
-                        )?
-                        .execute(params![root, step.directory])?;
-                    }
-                }
-            }
-            Ok(())
-        })?;
+        self.write("staging state", |tx| staging.steps.iter().try_for_each(|step| step.write(tx)))?;
         *staging = Staging::default();
+        Ok(())
+    }
+}
+
+impl Step {
+    /// Adds `parts` to those written before.
+    pub(super) fn append(
+        &self,
+        tx: &Transaction<'_>,
+        parts: &[Vec<u8>],
+    ) -> Result<Written, Failure> {
+        let written = match self.written {
+            Some(written) => written,
+            None => {
+                let root = make_root(tx, &self.root)?;
+                drop_one(tx, root, BEGUN, &self.directory)?;
+                tx.prepare_cached(
+                    "INSERT INTO directory (root, stage, path, generation, parts)
+                     VALUES (?1, ?2, ?3, 0, 0)",
+                )?
+                .execute(params![root, BEGUN, self.directory])?;
+                Written { row: tx.last_insert_rowid(), parts: 0 }
+            }
+        };
+        let count =
+            i64::try_from(parts.len()).ok().and_then(|more| more.checked_add(written.parts));
+        let Some(count) = count.filter(|count| *count < 1 << PART_BITS) else {
+            return Err(Failure::Refused("a directory has too many files to remember".into()));
+        };
+        let first = first_part(written.row)? + written.parts;
+        let mut insert = tx.prepare_cached("INSERT INTO part VALUES (?1, ?2)")?;
+        for (number, part) in (first..).zip(parts) {
+            insert.execute(params![number, part])?;
+        }
+        Ok(Written { row: written.row, parts: count })
+    }
+
+    /// Writes the rest and stages it all, in place of what was staged of the directory before.
+    fn write(&self, tx: &Transaction<'_>) -> Result<(), Failure> {
+        let written = self.append(tx, &self.parts)?;
+        let root = make_root(tx, &self.root)?;
+        drop_one(tx, root, STAGED, &self.directory)?;
+        tx.prepare_cached(
+            "UPDATE directory SET stage = ?2, generation = ?3, parts = ?4 WHERE no = ?1",
+        )?
+        .execute(params![written.row, STAGED, self.generation, written.parts])?;
         Ok(())
     }
 }
@@ -211,36 +222,6 @@ fn make_root(tx: &Transaction<'_>, name: &str) -> Result<i64, Failure> {
     Ok(tx.last_insert_rowid())
 }
 
-fn insert_staged(
-    tx: &Transaction<'_>,
-    root: i64,
-    directory: &[u8],
-    generation: i64,
-    parts: &[Vec<u8>],
-) -> Result<(), Failure> {
-    let staged_before: Option<i64> = tx
-        .prepare_cached("SELECT no FROM directory WHERE root = ?1 AND stage = 1 AND path = ?2")?
-        .query_row(params![root, directory], |row| row.get(0))
-        .optional()?;
-    if let Some(number) = staged_before {
-        drop_directories(tx, &[number])?;
-    }
-    let count = i64::try_from(parts.len()).ok().filter(|count| *count < 1 << PART_BITS);
-    let Some(count) = count else {
-        return Err(Failure::Refused("a directory has too many files to remember".into()));
-    };
-    tx.prepare_cached(
-        "INSERT INTO directory (root, stage, path, generation, parts) VALUES (?1, 1, ?2, ?3, ?4)",
-    )?
-    .execute(params![root, directory, generation, count])?;
-    let first = first_part(tx.last_insert_rowid())?;
-    let mut insert = tx.prepare_cached("INSERT INTO part VALUES (?1, ?2)")?;
-    for (number, part) in (first..).zip(parts) {
-        insert.execute(params![number, part])?;
-    }
-    Ok(())
-}
-
 fn first_part(directory: i64) -> Result<i64, Failure> {
     directory.checked_mul(1 << PART_BITS).ok_or(Failure::Damaged("number of a directory"))
 }
@@ -256,31 +237,35 @@ fn drop_directories(tx: &Transaction<'_>, numbers: &[i64]) -> Result<(), Failure
     Ok(())
 }
 
-/// Drops the rows of one stage at `path` and below it.
-fn drop_below(tx: &Transaction<'_>, root: i64, stage: i64, path: &[u8]) -> Result<(), Failure> {
-    // What is below starts with `path/` and so lies before `path0`: `0` comes after `/`.
-    let mut from = path.to_vec();
-    if from.last().is_some_and(|last| *last != b'/') {
-        from.push(b'/');
-    }
-    let mut to = from.clone();
-    if let Some(last) = to.last_mut() {
-        *last = b'0';
-    }
-    let numbers: Vec<i64> = tx
-        .prepare_cached(
-            "SELECT no FROM directory WHERE root = ?1 AND stage = ?2 AND path = ?3
-             UNION SELECT no FROM directory WHERE root = ?1 AND stage = ?2 AND path >= ?4
-             AND (?5 = x'' OR path < ?5)",
-        )?
-        .query_map(params![root, stage, path, from, to], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    drop_directories(tx, &numbers)
+/// Drops a directory's row of one stage.
+fn drop_one(tx: &Transaction<'_>, root: i64, stage: i64, path: &[u8]) -> Result<(), Failure> {
+    let found = numbers(
+        tx,
+        "SELECT no FROM directory WHERE root = ?1 AND stage = ?2 AND path = ?3",
+        params![root, stage, path],
+    )?;
+    drop_directories(tx, &found)
 }
 
-fn paths(tx: &Transaction<'_>, root: i64, stage: i64) -> Result<Vec<Vec<u8>>, Failure> {
-    Ok(tx
-        .prepare_cached("SELECT path FROM directory WHERE root = ?1 AND stage = ?2")?
-        .query_map([root, stage], |row| row.get(0))?
-        .collect::<Result<_, _>>()?)
+/// Drops all rows of one stage.
+fn drop_stage(tx: &Transaction<'_>, root: i64, stage: i64) -> Result<(), Failure> {
+    loop {
+        let found = numbers(
+            tx,
+            "SELECT no FROM directory WHERE root = ?1 AND stage = ?2 LIMIT ?3",
+            params![root, stage, ROWS_AT_ONCE],
+        )?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        drop_directories(tx, &found)?;
+    }
+}
+
+fn numbers(
+    tx: &Transaction<'_>,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> Result<Vec<i64>, Failure> {
+    Ok(tx.prepare_cached(sql)?.query_map(params, |row| row.get(0))?.collect::<Result<_, _>>()?)
 }

@@ -12,26 +12,38 @@ const FILES_AT_MOST: usize = 1024;
 /// A row is closed when it is longer than this.
 const BYTES_ENOUGH: usize = 1 << 20;
 
-/// The rows for these files; at least one.
-pub(super) fn encode_files(files: &[FileState]) -> Vec<Vec<u8>> {
-    let mut parts = Vec::new();
-    let mut part = vec![0; CHECK_LEN];
-    let mut in_part = 0;
-    for file in files {
-        if in_part == FILES_AT_MOST || part.len() >= BYTES_ENOUGH {
-            parts.push(close(std::mem::replace(&mut part, vec![0; CHECK_LEN])));
-            in_part = 0;
-        }
-        in_part += 1;
-        put_bytes(&mut part, &file.name);
-        put_number(&mut part, file.inode.into());
-        put_number(&mut part, file.size.into());
-        put_number(&mut part, zigzag(file.mtime));
-        put_number(&mut part, zigzag(file.ctime));
-        put_bytes(&mut part, &file.node);
+/// Makes the rows of a directory's files, one after the other; there is at least one.
+#[derive(Debug)]
+pub(super) struct PartEncoder {
+    part: Vec<u8>,
+    files: usize,
+}
+
+impl Default for PartEncoder {
+    fn default() -> Self {
+        Self { part: vec![0; CHECK_LEN], files: 0 }
     }
-    parts.push(close(part));
-    parts
+}
+
+impl PartEncoder {
+    /// Adds a file; gives the row before it if that was full.
+    pub(super) fn push(&mut self, file: &FileState) -> Option<Vec<u8>> {
+        let is_full = self.files == FILES_AT_MOST || self.part.len() >= BYTES_ENOUGH;
+        let full = is_full.then(|| std::mem::take(self).finish());
+        self.files += 1;
+        put_bytes(&mut self.part, &file.name);
+        put_number(&mut self.part, file.inode.into());
+        put_number(&mut self.part, file.size.into());
+        put_number(&mut self.part, zigzag(file.mtime));
+        put_number(&mut self.part, zigzag(file.ctime));
+        put_bytes(&mut self.part, &file.node);
+        full
+    }
+
+    /// The last row.
+    pub(super) fn finish(self) -> Vec<u8> {
+        close(self.part)
+    }
 }
 
 fn close(mut part: Vec<u8>) -> Vec<u8> {
@@ -121,6 +133,13 @@ mod tests {
         ) -> FileState {
             FileState { name, inode, size, mtime, ctime, node }
         }
+    }
+
+    fn encode_files(files: &[FileState]) -> Vec<Vec<u8>> {
+        let mut encoder = PartEncoder::default();
+        let mut parts: Vec<_> = files.iter().filter_map(|file| encoder.push(file)).collect();
+        parts.push(encoder.finish());
+        parts
     }
 
     fn decode(parts: &[Vec<u8>]) -> Option<Vec<FileState>> {

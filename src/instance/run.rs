@@ -13,7 +13,7 @@ use crate::postgres::ServerError;
 use crate::repository::{IngestOptions, Repository, RepositoryError};
 use crate::snapshot::ReceiptRecord;
 use crate::source::files::{ExcludeError, Excludes, WalkOptions};
-use crate::source::postgres::{PostgresSettings, PostgresSource};
+use crate::source::postgres::PostgresSource;
 use crate::source::{SourceError, StreamSource};
 
 use super::config::{Instance, KeyError, KeyReader, PostgresConfig, process_environment};
@@ -176,15 +176,7 @@ fn postgres_source(
             Some(read.secret)
         }
     };
-    let settings = PostgresSettings {
-        host: config.host.as_ref().map(|host| host.value.clone()),
-        port: config.port.as_ref().map(|port| port.value),
-        user: config.user.as_ref().map(|user| user.value.clone()),
-        databases: config.databases.value.clone(),
-        bin_dir: config.bin_dir.as_ref().map(|dir| dir.value.clone()),
-        password,
-        globals: config.globals.value,
-    };
+    let settings = config.settings(password);
     Ok(PostgresSource::new(settings, &instance.name, Arc::clone(stop))?)
 }
 
@@ -226,10 +218,6 @@ pub fn run(
     let result = if backup.snapshot.is_complete { "ok" } else { "incomplete" };
     let told = receipt(repository, instance, result, Some(&backup), None);
     note("receipt", repository.put_receipt(&told).map(|_| ()).map_err(|error| error.to_string()));
-    // So that a store that takes this snapshot back is found out.
-    let seen = [(backup.commit.id, instance.name.clone(), backup.snapshot.counter)];
-    let remembered = repository.index().remember_snapshots(&seen);
-    note("index", remembered.map_err(|error| error.to_string()));
     Ok(RunOutcome { backup, failed })
 }
 

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::event::StopFlag;
 use crate::ops::backup::BackupOutcome;
 use crate::ops::dump::dump;
+use crate::postgres::path_component;
 use crate::repository::{Fetcher, Repository};
-use crate::source::postgres::path_component;
 
 /// Bytes of opened segments kept while a dump is read back.
 const CACHE: usize = 16 << 20;
@@ -35,7 +35,7 @@ pub(super) fn leave(
         let target = directory.join(format!("{}.dump", path_component(&database.name)));
         let aside = Aside::new(target).map_err(failed)?;
         let mut out = BufWriter::new(&aside.file);
-        dump(&fetcher, &backup.snapshot, &database.path, &mut out, stop)
+        dump(&fetcher, &backup.snapshot, database.archive_path(), &mut out, stop)
             .map_err(|error| error.to_string())?;
         out.flush().map_err(failed)?;
         drop(out);

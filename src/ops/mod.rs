@@ -11,6 +11,7 @@ pub mod diff;
 mod display;
 pub mod dump;
 mod find;
+pub mod forget;
 mod pack_head;
 pub mod rebuild;
 pub mod restore;

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use crate::crypto::envelope::MAX_OBJECT;
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::{ObjectId, PackId};
 use crate::index::{IndexObject, IndexedPack};
@@ -20,8 +21,6 @@ use super::pack_head::read_head;
 const PACKS_PER_INDEX: usize = 64;
 /// Packs read at once: their directories wait on the store, not on the processor.
 const MAX_THREADS: usize = 16;
-/// Longest index object (format.md section 12).
-const OBJECT_LIMIT: u64 = 1 << 30;
 
 /// How the index is made anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -203,7 +202,7 @@ fn remove_damaged(repository: &Repository) -> Result<u64, RepositoryError> {
             Ok(_) => continue,
             Err(error) => return Err(error),
         }
-        let bytes = store.get(&name, ByteRange::Whole { limit: OBJECT_LIMIT });
+        let bytes = store.get(&name, ByteRange::Whole { limit: MAX_OBJECT });
         let is_hopeless = match &bytes {
             Ok(bytes) => !is_rightly_named(&name, bytes),
             Err(error) => error.kind == StoreErrorKind::TooLong,

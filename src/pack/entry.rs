@@ -1,10 +1,10 @@
 //! What a pack's directory and the index say of a segment, and how they write it in CBOR
 //! (`docs/format.md` section 6).
 
-use minicbor::data::Type;
+use minicbor::Decoder;
 use minicbor::encode::{self, Encoder, Write};
-use minicbor::{Decoder, decode};
 
+use crate::cbor::{read_list, read_map};
 use crate::crypto::keyring::{Purpose, SEAL_OVERHEAD};
 use crate::id::{ChunkId, KeyId, SegmentId};
 
@@ -190,33 +190,25 @@ pub fn decode_entries(
     d: &mut Decoder<'_>,
     default_key: KeyId,
 ) -> Result<Vec<SegmentEntry>, PackError> {
-    let len = d.array()?;
-    // An entry takes 40 bytes at least: no more room than the input can fill.
-    let mut entries = Vec::with_capacity(room(len, d, 40));
-    repeat(d, len, |d| {
-        entries.push(decode_entry(d, default_key)?);
-        Ok(())
-    })?;
-    Ok(entries)
+    read_list(d, |d| decode_entry(d, default_key))
 }
 
 fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry, PackError> {
     let (mut id, mut offset, mut sealed_len, mut raw_len) = (None, None, None, None);
-    let (mut kind, mut key, mut base, mut chunks) = (1, default_key, None, None);
-    let len = d.map()?;
-    repeat(d, len, |d| {
-        match decode_key(d)? {
-            Some(0) => id = Some(d.decode::<SegmentId>()?),
-            Some(1) => offset = Some(d.u32()?),
-            Some(2) => sealed_len = Some(d.u32()?),
-            Some(3) => raw_len = Some(d.u32()?),
-            Some(4) => kind = d.u64()?,
-            Some(5) => key = KeyId(d.u32()?),
-            Some(6) => base = Some(d.decode()?),
-            Some(7) => chunks = Some(decode_chunks(d)?),
+    let (mut kind, mut key_id, mut base, mut chunks) = (1, default_key, None, None);
+    read_map(d, |key, d| {
+        match key {
+            0 => id = Some(d.decode::<SegmentId>()?),
+            1 => offset = Some(d.u32()?),
+            2 => sealed_len = Some(d.u32()?),
+            3 => raw_len = Some(d.u32()?),
+            4 => kind = d.u64()?,
+            5 => key_id = KeyId(d.u32()?),
+            6 => base = Some(d.decode()?),
+            7 => chunks = Some(read_list(d, decode_chunk)?),
             _ => d.skip()?,
         }
-        Ok(())
+        Ok::<_, PackError>(())
     })?;
     let missing = PackError::Malformed("a segment's entry lacks its id or a length");
     let (Some(id), Some(offset), Some(sealed_len), Some(raw_len)) =
@@ -227,64 +219,23 @@ fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry,
     let kind = SegmentKind::from_number(kind).ok_or_else(|| PackError::UnknownKind(id.short()))?;
     let whole = || vec![ChunkEntry { id: ChunkId::new(*id.as_bytes()), len: raw_len }];
     let chunks = chunks.unwrap_or_else(whole);
-    let entry = SegmentEntry { id, offset, sealed_len, raw_len, kind, key, base, chunks };
+    let entry = SegmentEntry { id, offset, sealed_len, raw_len, kind, key: key_id, base, chunks };
     entry.check().map_err(PackError::Malformed)?;
     Ok(entry)
 }
 
-fn decode_chunks(d: &mut Decoder<'_>) -> Result<Vec<ChunkEntry>, PackError> {
-    let len = d.array()?;
-    // A chunk takes 38 bytes at least.
-    let mut chunks = Vec::with_capacity(room(len, d, 38));
-    repeat(d, len, |d| {
-        let (mut id, mut chunk_len) = (None, None);
-        let len = d.map()?;
-        repeat(d, len, |d| {
-            match decode_key(d)? {
-                Some(0) => id = Some(d.decode::<ChunkId>()?),
-                Some(1) => chunk_len = Some(d.u32()?),
-                _ => d.skip()?,
-            }
-            Ok(())
-        })?;
-        let (Some(id), Some(len)) = (id, chunk_len) else {
-            return Err(PackError::Malformed("a chunk's entry lacks its id or length"));
-        };
-        chunks.push(ChunkEntry { id, len });
-        Ok(())
+fn decode_chunk(d: &mut Decoder<'_>) -> Result<ChunkEntry, PackError> {
+    let (mut id, mut len) = (None, None);
+    read_map(d, |key, d| {
+        match key {
+            0 => id = Some(d.decode::<ChunkId>()?),
+            1 => len = Some(d.u32()?),
+            _ => d.skip()?,
+        }
+        Ok::<_, PackError>(())
     })?;
-    Ok(chunks)
-}
-
-/// A map's key, `None` if no key of ours is so large or negative.
-fn decode_key(d: &mut Decoder<'_>) -> Result<Option<u64>, decode::Error> {
-    Ok(u64::try_from(d.int()?).ok())
-}
-
-/// How many elements of `least` bytes to make room for: `len`, if the input is long enough.
-fn room(len: Option<u64>, d: &Decoder<'_>, least: usize) -> usize {
-    let left = d.input().len().saturating_sub(d.position()) / least;
-    len.map_or(0, |len| usize::try_from(len).unwrap_or(left).min(left))
-}
-
-/// Calls `each` for every element of an array or map of `len` elements, or up to the break.
-fn repeat<'b>(
-    d: &mut Decoder<'b>,
-    len: Option<u64>,
-    mut each: impl FnMut(&mut Decoder<'b>) -> Result<(), PackError>,
-) -> Result<(), PackError> {
-    match len {
-        Some(len) => {
-            for _ in 0..len {
-                each(d)?;
-            }
-        }
-        None => {
-            while d.datatype()? != Type::Break {
-                each(d)?;
-            }
-            d.skip()?;
-        }
-    }
-    Ok(())
+    let (Some(id), Some(len)) = (id, len) else {
+        return Err(PackError::Malformed("a chunk's entry lacks its id or length"));
+    };
+    Ok(ChunkEntry { id, len })
 }

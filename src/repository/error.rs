@@ -1,6 +1,7 @@
 //! What can go wrong with a repository, with the object and the place named.
 
 use crate::crypto::envelope::EnvelopeError;
+use crate::event::counted;
 use crate::id::ChunkId;
 use crate::index::IndexError;
 use crate::pack::PackError;
@@ -49,12 +50,22 @@ pub enum RepositoryError {
         version: u32,
     },
     /// No slot opens.
-    #[error("wrong password for the repository at {location} (tried {slots} key slots)")]
+    #[error("wrong {credential} for the repository at {location} (tried {})", counted(*slots, "key slot"))]
     WrongPassword {
         /// Where.
         location: Location,
+        /// `password` or `key file`.
+        credential: &'static str,
         /// How many were tried.
         slots: usize,
+    },
+    /// All slots are for the other kind of credential.
+    #[error("the repository at {location} has no key slot for a {credential}")]
+    OtherCredential {
+        /// Where.
+        location: Location,
+        /// What was given: `password` or `key file`.
+        credential: &'static str,
     },
     /// There is no slot that could be tried.
     #[error("the repository at {location} has no usable key slot: {reason}")]
@@ -121,7 +132,7 @@ pub enum RepositoryError {
     #[error("this run was away for so long that a prune took it for dead; nothing was committed")]
     SessionExpired,
     /// Chunks this snapshot needs went away while it was made.
-    #[error("{count} chunks this snapshot needs were pruned while it was made ({} among them)", .example.short())]
+    #[error("pruned while this snapshot, which needs them, was made: {} ({} among them)", counted(*count, "chunk"), .example.short())]
     ChunksLost {
         /// How many.
         count: usize,

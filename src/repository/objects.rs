@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::crypto::envelope::{self, SealedKind};
+use crate::crypto::envelope::{self, MAX_OBJECT, SealedKind};
 use crate::id::{ObjectId, SnapshotId};
 use crate::index::IndexObject;
 use crate::snapshot::{CondemnedRecord, ReceiptRecord, Snapshot};
@@ -10,9 +10,6 @@ use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, lis
 
 use super::error::RepositoryError;
 use super::open::Repository;
-
-/// Longest object other than a pack, in bytes (format.md section 12).
-pub(super) const OBJECT_LIMIT: u64 = 1 << 30;
 
 /// SHA-256 of an object: its name.
 pub(super) fn object_id(bytes: &[u8]) -> ObjectId {
@@ -43,7 +40,7 @@ impl Repository {
         name: &ObjectName,
         kind: SealedKind,
     ) -> Result<T, RepositoryError> {
-        let bytes = self.store.get(name, ByteRange::Whole { limit: OBJECT_LIMIT })?;
+        let bytes = self.store.get(name, ByteRange::Whole { limit: MAX_OBJECT })?;
         let damaged = |reason: String| RepositoryError::Damaged {
             object: *name,
             location: self.store.location().clone(),

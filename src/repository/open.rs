@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::crypto::random::random_bytes;
 use crate::crypto::slot::{Credential, KdfCost, SlotError, open_slot, write_slot};
 use crate::crypto::{Keyring, Randomness};
+use crate::event::counted;
 use crate::id::{ObjectId, RepositoryId};
 use crate::index::{Index, Opened};
 use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all};
@@ -253,7 +254,8 @@ pub(super) fn open_any_slot(
     credential: &Credential,
 ) -> Result<(Keyring, ObjectId), RepositoryError> {
     let location = store.location().clone();
-    let mut tried = 0;
+    let what = credential.kind();
+    let (mut tried, mut others) = (0, 0);
     let mut problems = Vec::new();
     for info in list_all(store, ObjectKind::Key)? {
         let ObjectName::Key(id) = info.name else { continue };
@@ -267,16 +269,22 @@ pub(super) fn open_any_slot(
         match open_slot(&bytes, repository, credential) {
             Ok(keyring) => return Ok((keyring, id)),
             Err(SlotError::WrongPassword) => tried += 1,
+            Err(SlotError::OtherCredential) => others += 1,
             Err(error) => problems.push(format!("{}: {error}", info.name)),
         }
     }
-    if tried > 0 && problems.is_empty() {
-        return Err(RepositoryError::WrongPassword { location, slots: tried });
+    if problems.is_empty() {
+        match (tried, others) {
+            (0, 0) => problems.push("there is none".to_owned()),
+            (0, _) => return Err(RepositoryError::OtherCredential { location, credential: what }),
+            _ => {
+                let slots = tried;
+                return Err(RepositoryError::WrongPassword { location, credential: what, slots });
+            }
+        }
+    } else if tried > 0 {
+        problems.insert(0, format!("{} with another {what}", counted(tried, "slot")));
     }
-    let reason = match (tried, problems.is_empty()) {
-        (0, true) => "there is none".to_owned(),
-        (0, false) => problems.join("; "),
-        _ => format!("{tried} slots have another password; {}", problems.join("; ")),
-    };
+    let reason = problems.join("; ");
     Err(RepositoryError::NoKeySlot { location, reason })
 }

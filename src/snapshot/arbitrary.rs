@@ -103,8 +103,10 @@ fn source() -> impl Strategy<Value = SourceRecord> {
 }
 
 fn table() -> impl Strategy<Value = TableManifest> {
-    (".*", ".*", vec((".*", ".*"), 0..3), any::<(u64, u64)>(), option::of(any::<[u8; 32]>()))
-        .prop_map(|(schema, name, columns, (rows, bytes), hash)| TableManifest {
+    let columns = vec((".*", ".*"), 0..3);
+    let places = (option::of(any::<[u8; 32]>()), option::of(vec(any::<u8>(), 0..20)));
+    (".*", ".*", columns, any::<(u64, u64)>(), places).prop_map(
+        |(schema, name, columns, (rows, bytes), (hash, path))| TableManifest {
             schema,
             name,
             columns: columns
@@ -114,21 +116,41 @@ fn table() -> impl Strategy<Value = TableManifest> {
             rows,
             bytes,
             hash,
-        })
+            path,
+        },
+    )
+}
+
+fn properties() -> impl Strategy<Value = DatabaseProperties> {
+    (any::<(u64, u64)>(), (".*", ".*", ".*", ".*"), (".*", ".*", ".*")).prop_map(
+        |((server_version_num, disk_bytes), first, second)| DatabaseProperties {
+            server_version_num,
+            pg_dump_version: first.0,
+            owner: first.1,
+            ctype: first.2,
+            locale_provider: first.3,
+            locale: second.0,
+            icu_rules: second.1,
+            collation_version: second.2,
+            disk_bytes,
+        },
+    )
 }
 
 fn database() -> impl Strategy<Value = DatabaseManifest> {
-    (".*", ".*", ".*", ".*", ".*", vec(any::<u8>(), 0..20), vec(table(), 0..3)).prop_map(
-        |(name, server_version, encoding, collation, system_identifier, path, tables)| {
-            DatabaseManifest {
-                name,
-                server_version,
-                encoding,
-                collation,
-                system_identifier,
-                path,
-                tables,
-            }
+    let texts = (".*", ".*", ".*", ".*", ".*");
+    let places = (vec(any::<u8>(), 0..20), option::of(vec(any::<u8>(), 0..20)));
+    (texts, places, vec(table(), 0..3), properties()).prop_map(
+        |(texts, (path, archive), tables, properties)| DatabaseManifest {
+            name: texts.0,
+            server_version: texts.1,
+            encoding: texts.2,
+            collation: texts.3,
+            system_identifier: texts.4,
+            path,
+            tables,
+            archive,
+            properties,
         },
     )
 }

@@ -7,8 +7,8 @@ use minicbor::decode::Error;
 
 use crate::id::{SessionId, SnapshotId};
 
-use super::cbor::{Writer, bytes, read_list, read_map, read_text_map, required, text};
 use super::stream::StreamRef;
+use crate::cbor::{Writer, bytes, codec, read_list, read_map, read_text_map, required, text};
 
 /// One source and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +49,8 @@ pub struct TableManifest {
     pub bytes: u64,
     /// BLAKE3 of its COPY stream.
     pub hash: Option<[u8; 32]>,
+    /// Where its COPY stream is in the tree. `None`: its rows are in the database's archive.
+    pub path: Option<Vec<u8>>,
 }
 
 /// One database.
@@ -64,10 +66,37 @@ pub struct DatabaseManifest {
     pub collation: String,
     /// System identifier of the cluster.
     pub system_identifier: String,
-    /// Where its dump is in the tree.
+    /// Where it is in the tree: a directory, or the archive itself where there is no `archive`.
     pub path: Vec<u8>,
     /// Its tables.
     pub tables: Vec<TableManifest>,
+    /// Where the archive of `pg_dump` is in the tree: all but the rows of tables with a path.
+    pub archive: Option<Vec<u8>>,
+    /// What `CREATE DATABASE` must be told, and where it was.
+    pub properties: DatabaseProperties,
+}
+
+/// What the server said about a database. Empty or 0: unknown, or older than the question.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DatabaseProperties {
+    /// Version of the server as a number (150018).
+    pub server_version_num: u64,
+    /// Version of the `pg_dump` that wrote the archive.
+    pub pg_dump_version: String,
+    /// Owner.
+    pub owner: String,
+    /// Character classification (`LC_CTYPE`).
+    pub ctype: String,
+    /// Who provides the locale: `libc`, `icu`, `builtin`.
+    pub locale_provider: String,
+    /// Locale of a provider other than `libc`.
+    pub locale: String,
+    /// Rules of ICU besides.
+    pub icu_rules: String,
+    /// Version of the collation when the database was made.
+    pub collation_version: String,
+    /// Bytes it took on the server's disk.
+    pub disk_bytes: u64,
 }
 
 /// One instance at one moment.
@@ -176,6 +205,9 @@ impl TableManifest {
             if let Some(hash) = &self.hash {
                 map.key(5).bytes(hash);
             }
+            if let Some(path) = &self.path {
+                map.key(6).bytes(path);
+            }
         });
     }
 
@@ -194,6 +226,7 @@ impl TableManifest {
                             Error::message("the hash of a table is not 32 bytes long")
                         })?);
                 }
+                6 => table.path = Some(bytes(d)?),
                 _ => d.skip()?,
             }
             Ok(())
@@ -202,7 +235,58 @@ impl TableManifest {
     }
 }
 
+impl DatabaseProperties {
+    fn write(&self, writer: &mut Writer) {
+        writer.map(|map| {
+            let mut number = |key, value: u64| {
+                if value != 0 {
+                    map.key(key).uint(value);
+                }
+            };
+            number(0, self.server_version_num);
+            number(8, self.disk_bytes);
+            let texts = [
+                (1, &self.pg_dump_version),
+                (2, &self.owner),
+                (3, &self.ctype),
+                (4, &self.locale_provider),
+                (5, &self.locale),
+                (6, &self.icu_rules),
+                (7, &self.collation_version),
+            ];
+            for (key, value) in texts.into_iter().filter(|(_, value)| !value.is_empty()) {
+                map.key(key).text(value);
+            }
+        });
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut properties = Self::default();
+        read_map(d, |key, d| {
+            match key {
+                0 => properties.server_version_num = d.u64()?,
+                1 => properties.pg_dump_version = text(d)?,
+                2 => properties.owner = text(d)?,
+                3 => properties.ctype = text(d)?,
+                4 => properties.locale_provider = text(d)?,
+                5 => properties.locale = text(d)?,
+                6 => properties.icu_rules = text(d)?,
+                7 => properties.collation_version = text(d)?,
+                8 => properties.disk_bytes = d.u64()?,
+                _ => d.skip()?,
+            }
+            Ok(())
+        })?;
+        Ok(properties)
+    }
+}
+
 impl DatabaseManifest {
+    /// Where the archive of `pg_dump` is in the tree, also for snapshots in which the archive is all there is.
+    pub fn archive_path(&self) -> &[u8] {
+        self.archive.as_deref().unwrap_or(&self.path)
+    }
+
     fn write(&self, writer: &mut Writer) {
         writer.map(|map| {
             map.key(0).text(&self.name);
@@ -213,6 +297,12 @@ impl DatabaseManifest {
             map.key(5).bytes(&self.path);
             if !self.tables.is_empty() {
                 map.key(6).list(&self.tables, |w, table| table.write(w));
+            }
+            if let Some(archive) = &self.archive {
+                map.key(7).bytes(archive);
+            }
+            if self.properties != DatabaseProperties::default() {
+                self.properties.write(map.key(8));
             }
         });
     }
@@ -228,6 +318,8 @@ impl DatabaseManifest {
                 4 => database.system_identifier = text(d)?,
                 5 => database.path = bytes(d)?,
                 6 => database.tables = read_list(d, TableManifest::read)?,
+                7 => database.archive = Some(bytes(d)?),
+                8 => database.properties = DatabaseProperties::read(d)?,
                 _ => d.skip()?,
             }
             Ok(())
@@ -236,13 +328,8 @@ impl DatabaseManifest {
     }
 }
 
-impl minicbor::Encode<()> for Snapshot {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        (): &mut (),
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        let mut writer = Writer::default();
+impl Snapshot {
+    fn write(&self, writer: &mut Writer) {
         writer.map(|map| {
             self.root.write(map.key(0));
             map.key(1).text(&self.instance);
@@ -271,9 +358,16 @@ impl minicbor::Encode<()> for Snapshot {
                 map.key(15).list(&self.databases, |w, database| database.write(w));
             }
         });
-        writer.give_to(e)
+    }
+
+    fn read(d: &mut Decoder<'_>) -> Result<Self, Error> {
+        let mut parts = Parts::default();
+        read_map(d, |key, d| parts.field(key, d))?;
+        parts.finish()
     }
 }
+
+codec!(Snapshot);
 
 /// What was read so far. Lists and maps may be absent, everything else must be there.
 #[derive(Default)]
@@ -297,7 +391,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn field(&mut self, key: i64, d: &mut Decoder<'_>) -> Result<(), Error> {
+    fn field(&mut self, key: u8, d: &mut Decoder<'_>) -> Result<(), Error> {
         match key {
             0 => self.root = Some(StreamRef::read(d)?),
             1 => self.instance = Some(text(d)?),
@@ -339,13 +433,5 @@ impl Parts {
             session: required(self.session, "the session of a snapshot")?,
             databases: self.databases,
         })
-    }
-}
-
-impl minicbor::Decode<'_, ()> for Snapshot {
-    fn decode(d: &mut Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
-        let mut parts = Parts::default();
-        read_map(d, |key, d| parts.field(key, d))?;
-        parts.finish()
     }
 }

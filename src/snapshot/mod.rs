@@ -1,7 +1,6 @@
 //! Snapshots and what they are made of: stream references, nodes, directories, and the small
 //! records beside them. Formats only: nothing here touches a store. `docs/format.md` sections 8 to 11.
 
-mod cbor;
 mod node;
 mod node_codec;
 mod record;
@@ -15,7 +14,9 @@ pub use select::{SelectError, Selected, Selector};
 pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamRef, decode_list, encode_list};
 
 mod manifest;
-pub use manifest::{ColumnManifest, DatabaseManifest, Snapshot, SourceRecord, TableManifest};
+pub use manifest::{
+    ColumnManifest, DatabaseManifest, DatabaseProperties, Snapshot, SourceRecord, TableManifest,
+};
 
 #[cfg(test)]
 pub(crate) mod arbitrary;

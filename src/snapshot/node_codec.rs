@@ -3,9 +3,9 @@
 use minicbor::Decoder;
 use minicbor::decode::Error;
 
-use super::cbor::{Writer, bytes, read_list, read_map, required, text};
 use super::node::{Device, Extent, Node, NodeError, NodeKind, Xattr};
 use super::stream::StreamRef;
+use crate::cbor::{Writer, bytes, read_list, read_map, required, text};
 
 /// Most bytes of one node.
 const MAX_NODE_LEN: usize = 1 << 24;

@@ -7,7 +7,7 @@ use minicbor::decode::Error;
 
 use crate::id::{ObjectId, PackId, SnapshotId};
 
-use super::cbor::{Writer, read_list, read_map, read_text_map, required, text};
+use crate::cbor::{Writer, codec, read_list, read_map, read_text_map, required, text};
 
 /// A beat of a writer at work.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -188,27 +188,6 @@ impl ReceiptRecord {
     }
 }
 
-macro_rules! cbor {
-    ($name:ident) => {
-        impl minicbor::Encode<()> for $name {
-            fn encode<W: minicbor::encode::Write>(
-                &self,
-                e: &mut minicbor::Encoder<W>,
-                (): &mut (),
-            ) -> Result<(), minicbor::encode::Error<W::Error>> {
-                let mut writer = Writer::default();
-                self.write(&mut writer);
-                writer.give_to(e)
-            }
-        }
-
-        impl minicbor::Decode<'_, ()> for $name {
-            fn decode(d: &mut Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
-                Self::read(d)
-            }
-        }
-    };
-}
-cbor!(SessionRecord);
-cbor!(CondemnedRecord);
-cbor!(ReceiptRecord);
+codec!(SessionRecord);
+codec!(CondemnedRecord);
+codec!(ReceiptRecord);

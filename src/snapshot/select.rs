@@ -1,7 +1,9 @@
 //! Which snapshot people mean: an id's first digits, `latest`, `latest:INSTANCE`, a date.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 
+use crate::event::counted;
 use crate::id::SnapshotId;
 
 use super::manifest::Snapshot;
@@ -24,8 +26,13 @@ pub struct Selector {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// None fits.
-    #[error("no snapshot fits `{0}`")]
-    None(String),
+    #[error("no snapshot fits `{text}`: {known}")]
+    None {
+        /// What was asked.
+        text: String,
+        /// What is there instead.
+        known: String,
+    },
     /// Several fit.
     #[error("`{text}` fits {count} snapshots: {examples}")]
     Ambiguous {
@@ -70,8 +77,8 @@ impl Selector {
             latest(passing().collect())
         } else if let Some(instance) = text.strip_prefix("latest:") {
             latest(passing().filter(|(_, snapshot)| snapshot.instance == instance).collect())
-        } else if text.len() >= MIN_ID_DIGITS && text.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return only(text, passing());
+        } else if is_id(text) {
+            only(text, passing())?
         } else if let Some(end) = end_of(text, zone) {
             passing()
                 .filter(|(_, snapshot)| i128::from(snapshot.start) < end)
@@ -79,20 +86,69 @@ impl Selector {
         } else {
             None
         };
-        found.ok_or_else(|| SelectError::None(text.to_owned()))
+        found.ok_or_else(|| {
+            let known = self.known(text, snapshots, &passing().collect::<Vec<_>>());
+            SelectError::None { text: text.to_owned(), known }
+        })
+    }
+
+    /// What somebody who asked for `text` may have meant, or why it cannot be.
+    fn known(&self, text: &str, all: &[Selected], passing: &[&Selected]) -> String {
+        if all.is_empty() {
+            return "the repository has none yet".to_owned();
+        }
+        let instances: BTreeSet<_> = all.iter().map(|(_, snapshot)| &*snapshot.instance).collect();
+        let instances = instances.into_iter().collect::<Vec<_>>().join(", ");
+        if passing.is_empty() {
+            let all = counted(all.len(), "snapshot");
+            return format!("instance, host and tags leave none of {all} (of {instances})");
+        }
+        if text.starts_with("latest:") {
+            return format!("there are snapshots of {instances}");
+        }
+        if is_id(text) {
+            return format!("the nearest ids are {}", nearest(text, passing).join(", "));
+        }
+        let is_short_id = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if is_short_id {
+            return format!("an id is {MIN_ID_DIGITS} digits or more");
+        }
+        "it is none of an id, `latest`, `latest:INSTANCE`, and a date since the first snapshot"
+            .to_owned()
     }
 }
 
-/// The one whose id begins with `text`.
+/// Whether it is taken for the digits of an id.
+fn is_id(text: &str) -> bool {
+    text.len() >= MIN_ID_DIGITS && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// The ids that `text` is nearest to: most digits in common at the start, then fewest mistyped.
+fn nearest(text: &str, snapshots: &[&Selected]) -> Vec<String> {
+    const NAMED: usize = 3;
+    let text = text.to_ascii_lowercase();
+    let distance = |id: &SnapshotId| {
+        let id = id.to_hex();
+        let same = id.bytes().zip(text.bytes()).take_while(|(one, other)| one == other).count();
+        (Reverse(same), strsim::osa_distance(&id[..text.len().min(id.len())], &text))
+    };
+    let mut ids: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
+    // Of ids alike, the newest.
+    ids.reverse();
+    ids.sort_by_cached_key(distance);
+    ids.iter().take(NAMED).map(|id| id.short()).collect()
+}
+
+/// The one whose id begins with `text`, if there is one.
 fn only<'a>(
     text: &str,
     snapshots: impl Iterator<Item = &'a Selected>,
-) -> Result<&'a Selected, SelectError> {
+) -> Result<Option<&'a Selected>, SelectError> {
     let digits = text.to_ascii_lowercase();
     let fitting: Vec<_> = snapshots.filter(|(id, _)| id.to_hex().starts_with(&digits)).collect();
     match fitting[..] {
-        [] => Err(SelectError::None(text.to_owned())),
-        [one] => Ok(one),
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
         _ => {
             // Enough digits to tell them apart by eye, and to paste back.
             let len = (digits.len() + 4).max(12);

@@ -4,7 +4,7 @@ use minicbor::decode::Error;
 
 use crate::id::ChunkId;
 
-use super::cbor::{Writer, read_map, required};
+use crate::cbor::{Writer, codec, read_map, required};
 
 /// Bytes of one record in a list: a chunk id and a u32 length.
 pub const LIST_RECORD_LEN: usize = 36;
@@ -101,20 +101,4 @@ impl StreamRef {
     }
 }
 
-impl minicbor::Encode<()> for StreamRef {
-    fn encode<W: minicbor::encode::Write>(
-        &self,
-        e: &mut minicbor::Encoder<W>,
-        (): &mut (),
-    ) -> Result<(), minicbor::encode::Error<W::Error>> {
-        let mut writer = Writer::default();
-        self.write(&mut writer);
-        writer.give_to(e)
-    }
-}
-
-impl minicbor::Decode<'_, ()> for StreamRef {
-    fn decode(d: &mut minicbor::Decoder<'_>, (): &mut ()) -> Result<Self, Error> {
-        Self::read(d)
-    }
-}
+codec!(StreamRef);

@@ -305,11 +305,28 @@ fn ids_are_found_by_their_first_digits() {
         panic!("not ambiguous");
     };
     assert_eq!(examples.split(", ").count(), 3);
-    assert!(matches!(selector.find("ffff", &all, &utc), Err(SelectError::None(_))));
-    assert!(matches!(
-        selector.find(&all[0].0.to_hex()[..3], &all, &utc),
-        Err(SelectError::None(_))
-    ));
+    assert!(selector.find(&all[0].0.to_hex()[..3], &all, &utc).is_err());
+}
+
+#[test]
+fn who_is_not_understood_is_told_what_there_is() {
+    let utc = jiff::tz::TimeZone::UTC;
+    let all = four();
+    let only = |instance: &str| Selector { instance: Some(instance.into()), ..Selector::default() };
+    let told = |selector: &Selector, text: &str, all: &[Selected]| {
+        selector.find(text, all, &utc).unwrap_err().to_string()
+    };
+    let id = all[2].0.to_hex();
+    let mistyped = format!("{}f{}", &id[..6], &id[7..12]);
+    let ids = told(&Selector::default(), &mistyped, &all);
+    assert!(ids.contains(&format!("the nearest ids are {}, ", all[2].0.short())), "{ids}");
+    assert_eq!(ids.matches(", ").count(), 2, "{ids}");
+    assert!(told(&Selector::default(), &id[..3], &all).contains("4 digits or more"));
+    assert!(told(&Selector::default(), "latest:c", &all).contains("snapshots of a, b"));
+    assert!(told(&Selector::default(), "yesterday", &all).contains("`latest:INSTANCE`"));
+    assert!(told(&Selector::default(), "latest", &[]).contains("none yet"));
+    let none = told(&only("c"), "latest", &all);
+    assert!(none.contains("none of 4 snapshots (of a, b)"), "{none}");
 }
 
 #[test]

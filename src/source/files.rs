@@ -119,11 +119,12 @@ pub enum WalkError<E> {
 /// Shows `visitor` the file or directory `root` and all that is in it. If the path of the root is or
 /// has a symbolic link, it is followed; links in the tree are not.
 ///
-/// At most about a hundred directories are open at a time, whatever the depth.
+/// At most about a hundred directories are open at a time, whatever the depth, and the names of a
+/// directory of millions are listed in parts.
 pub fn walk<E>(
     root: &Path,
     options: &WalkOptions,
     visitor: &mut impl TreeVisitor<Error = E>,
 ) -> Result<(), WalkError<E>> {
-    walker::walk(root, options, visitor)
+    walker::walk(root, options, walker::LISTING_BYTES, visitor)
 }

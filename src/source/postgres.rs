@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use crate::crypto::Secret;
 use crate::event::StopFlag;
-use crate::snapshot::{DatabaseManifest, SourceRecord};
+use crate::postgres::{GLOBALS_PATH, archive_path, database_path};
+use crate::snapshot::{DatabaseManifest, DatabaseProperties, SourceRecord};
 
 use super::archive::ArchiveWalker;
 use super::error::{SourceError, StreamError};
@@ -26,8 +27,6 @@ use super::{OpenStream, StreamSource};
 use connection::{Connection, conninfo};
 use dump::{DumpReader, GlobalsReader};
 use probe::Versions;
-
-pub use connection::path_component;
 
 /// How long `pg_dump` waits for a lock another session holds.
 const LOCK_WAIT: Duration = Duration::from_secs(600);
@@ -103,7 +102,7 @@ impl PostgresSource {
                 way_out: "list at least one in `databases`",
             });
         }
-        let mut unfinished: Vec<String> = databases.iter().map(|name| dump_path(name)).collect();
+        let mut unfinished: Vec<String> = databases.iter().map(|name| archive_path(name)).collect();
         if settings.globals {
             unfinished.push(GLOBALS_PATH.to_owned());
         }
@@ -148,8 +147,13 @@ impl PostgresSource {
                 encoding: versions.encoding,
                 collation: versions.collation,
                 system_identifier: identifier,
-                path: dump_path(database).into_bytes(),
+                path: database_path(database).into_bytes(),
                 tables: Vec::new(),
+                archive: Some(archive_path(database).into_bytes()),
+                properties: DatabaseProperties {
+                    pg_dump_version: client.text.clone(),
+                    ..DatabaseProperties::default()
+                },
             });
         }
         self.progress.details.insert("pg_dump".to_owned(), client.text);
@@ -233,7 +237,7 @@ impl PostgresSource {
         command.arg(format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()));
         command.arg("--dbname").arg(conninfo(&database));
         let process = self.start(command, "pg_dump")?;
-        let path = dump_path(&database);
+        let path = archive_path(&database);
         let reader = DumpReader {
             walker: ArchiveWalker::new(process),
             path: path.clone(),
@@ -281,7 +285,7 @@ impl PostgresSource {
 
 impl StreamSource for PostgresSource {
     fn paths(&self) -> Vec<Vec<u8>> {
-        let dumps = self.databases.iter().map(|database| dump_path(database));
+        let dumps = self.databases.iter().map(|database| archive_path(database));
         dumps.chain(self.globals.then(|| GLOBALS_PATH.to_owned())).map(String::into_bytes).collect()
     }
 
@@ -316,12 +320,6 @@ impl StreamSource for PostgresSource {
     fn databases(&self) -> Vec<DatabaseManifest> {
         self.manifests.clone()
     }
-}
-
-const GLOBALS_PATH: &str = "postgres/globals.sql";
-
-fn dump_path(database: &str) -> String {
-    format!("postgres/{}.dump", path_component(database))
 }
 
 fn is_passwords_forbidden(message: &str) -> bool {

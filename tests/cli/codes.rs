@@ -94,6 +94,41 @@ fn twelve_for_a_wrong_password() {
 }
 
 #[test]
+fn a_key_file_is_not_called_a_password() {
+    let place = Place::ready();
+    place.write("key", &[42; 64]);
+    place.write("other", &[43; 64]);
+    let with_key = ["snapshots", "--repo", "repo", "--key-file"];
+    let ran = place.run_bare(&[&with_key[..], &["key"]].concat());
+    ran.fails(12, "no key slot for a key file", "--password-file");
+    place.ok(&["key", "add", "--new-key-file", "key"]);
+    let ran = place.run_bare(&[&with_key[..], &["other"]].concat());
+    ran.fails(12, "wrong key file", "--key-file");
+    assert!(ran.stderr.contains("tried 1 key slot)"), "{ran:?}");
+    assert!(!ran.stderr.contains("wrong password"), "{ran:?}");
+}
+
+#[test]
+fn without_config_or_keys_other_copies_are_named_and_no_check() {
+    let place = Place::ready();
+    let overwrite = |path: &std::path::Path, bytes: &[u8]| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let key = names(&place.path("repo/keys")).into_iter().find(|path| path.is_file()).unwrap();
+    let good = fs::read(&key).unwrap();
+    overwrite(&key, &good[..good.len() / 2]);
+    place.run(&["snapshots"]).fails(1, "no usable key slot", "put the objects of `keys/` back");
+    overwrite(&key, &good);
+    let config = place.path("repo/config");
+    let half = fs::read(&config).unwrap().len() / 2;
+    overwrite(&config, &fs::read(&config).unwrap()[..half]);
+    let ran = place.run(&["snapshots"]);
+    ran.fails(1, "config", "put `config` back");
+    assert!(!ran.stderr.contains("check"), "{ran:?}");
+}
+
+#[test]
 fn one_for_damage() {
     let place = Place::ready();
     place.backup();
@@ -114,7 +149,11 @@ fn one_for_a_snapshot_that_is_not_there() {
     let place = Place::ready();
     place.run(&["ls", "latest"]).fails(1, "no snapshot fits", "mrs-backup snapshots");
     place.backup();
-    place.run(&["ls", "0000ffff0000"]).fails(1, "no snapshot fits", "mrs-backup snapshots");
+    place.run(&["ls", "0000ffff0000"]).fails(1, "the nearest ids are", "mrs-backup snapshots");
+    let target = place.text("back");
+    let ran = place.run(&["restore", "0000ffff0000", &target]);
+    ran.fails(1, "no snapshot fits `0000ffff0000`", "mrs-backup snapshots");
+    assert!(!place.path("back").exists(), "nothing is made for a snapshot that is not there");
     place.run(&["ls", "latest", "no/such"]).fails(1, "no/such", "mrs-backup");
     place.run(&["ls", "latest:other"]).fails(1, "latest:other", "");
     let ran = place.run(&["dump", "latest", &place.tree("")]);

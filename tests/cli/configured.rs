@@ -122,7 +122,8 @@ fn the_configuration_is_explained() {
     serde_json::from_str::<serde_json::Value>(&schema).unwrap();
     place.write("config.toml", b"version = 1\n[instance.mrs]\nhome = \"/x\"\nrepositry = \"/y\"\n");
     let ran = with_config(&place, &["config", "validate"]);
-    ran.fails(2, "did you mean `repository`?", "");
+    ran.fails(2, "did you mean `repository`?", "mrs-backup config schema");
+    assert!(!ran.stderr.contains("config validate"), "it has just been run: {ran:?}");
     assert!(ran.stderr.contains("config.toml:4:"), "{ran:?}");
 }
 

@@ -38,7 +38,7 @@ standard_dump = "{root}/standard"
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let dump = fs::read(place.path("standard/mrs.dump")).unwrap();
     let mut command = place.bare();
-    command.args(["-c", "config.toml", "dump", "latest", "postgres/mrs.dump", "-o", "copy"]);
+    command.args(["-c", "config.toml", "dump", "latest", "postgres/mrs/rest.dump", "-o", "copy"]);
     assert_eq!(Ran::of(&mut command).code, Some(0));
     assert_eq!(fs::read(place.path("copy")).unwrap(), dump);
     let listing = Ran::of(server.command("pg_restore").arg("-l").arg(place.path("copy")));
@@ -51,5 +51,5 @@ standard_dump = "{root}/standard"
     assert_eq!(fs::read(place.path("standard/mrs.dump")).unwrap(), dump);
     let ran = run(&["restore", "latest", "out"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(place.path("out/postgres/mrs.dump").exists(), "latest is the newest complete one");
+    assert!(place.path("out/postgres/mrs/rest.dump").exists(), "latest is the newest complete one");
 }

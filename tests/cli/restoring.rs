@@ -32,7 +32,7 @@ fn removing_always_needs_assent() {
     fs::create_dir(place.path("out")).unwrap();
     fs::write(place.path("out/extra"), "x").unwrap();
     let ran = place.run(&part);
-    ran.fails(2, "1 entries", "--yes");
+    ran.fails(2, "1 entry", "--yes");
     assert!(ran.stdout.contains("REMOVED") && ran.stdout.contains("out/extra"), "{ran:?}");
     assert!(place.path("out/extra").exists());
     place.ok(&[&part[..], &["--yes"]].concat());

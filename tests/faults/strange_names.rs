@@ -84,8 +84,7 @@ fn deep_paths_come_back() {
     assert_eq!((&summary["is_complete"], &summary["files"]), (&true.into(), &1.into()));
     let target = rig.path("restored");
     let restore = ["restore", "latest", &text(&target), "--verify", "--yes"];
-    let ran =
-        rig.run(&restore).expect(0).mentions(&["1 files restored", "4 B read back and equal"]);
+    let ran = rig.run(&restore).expect(0).mentions(&["1 file restored", "4 B read back and equal"]);
     drop(ran);
     let mut fd = root(&crate::below(&target, &rig.path("data")));
     for _ in 0..200 {

@@ -58,13 +58,13 @@ fn a_key_file_opens_its_slot_and_no_password_slot() {
     assert_eq!(*opened.to_cbor(), *keyring().to_cbor());
     let as_password = Credential::Password(Secret::new(content));
     let word = slot(&as_password);
-    for (bytes, credential) in [
-        (&file, &as_password),
-        (&word, &key_file(5, 40)),
-        (&file, &key_file(5, 41)),
-        (&file, &key_file(6, 40)),
-        (&file, &key_file(5, 3)),
-    ] {
+    for (bytes, credential) in [(&file, &as_password), (&word, &key_file(5, 40))] {
+        let result = open_slot(bytes, REPOSITORY, credential);
+        assert_eq!(result.unwrap_err(), SlotError::OtherCredential);
+    }
+    for (bytes, credential) in
+        [(&file, &key_file(5, 41)), (&file, &key_file(6, 40)), (&file, &key_file(5, 3))]
+    {
         let result = open_slot(bytes, REPOSITORY, credential);
         assert_eq!(result.unwrap_err(), SlotError::WrongPassword);
     }

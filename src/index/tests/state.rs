@@ -1,6 +1,13 @@
-use crate::index::{DirectoryState, FileState};
+use crate::index::{FileState, RowSet, StateWriter};
 
 use super::*;
+
+/// What is remembered of one directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct DirectoryState {
+    generation: i64,
+    files: Vec<FileState>,
+}
 
 fn state(generation: i64, names: &[&str]) -> DirectoryState {
     let file = |name: &&str| FileState {
@@ -14,12 +21,40 @@ fn state(generation: i64, names: &[&str]) -> DirectoryState {
     DirectoryState { generation, files: names.iter().map(file).collect() }
 }
 
+fn numbered(count: u32) -> Vec<String> {
+    (0..count).map(|n| format!("{n:07}")).collect()
+}
+
+fn large_state(generation: i64, count: u32) -> DirectoryState {
+    state(generation, &numbered(count).iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+fn remembered_of(index: &Index, root: &str, directory: &str) -> Option<DirectoryState> {
+    let mut reader = index.read_state(root, directory.as_bytes()).unwrap()?;
+    let mut files = Vec::new();
+    while let Some(file) = reader.next_file(index).unwrap() {
+        files.push(file);
+    }
+    (!reader.is_damaged()).then_some(DirectoryState { generation: reader.generation, files })
+}
+
 fn remembered(index: &Index, directory: &str) -> Option<DirectoryState> {
-    index.directory_state("root", directory.as_bytes()).unwrap()
+    remembered_of(index, "root", directory)
+}
+
+fn stage_of(index: &Index, root: &str, directory: &str, state: &DirectoryState) {
+    let mut writer = StateWriter::new(root, directory.as_bytes());
+    state.files.iter().for_each(|file| writer.push(index, file).unwrap());
+    writer.finish(index, state.generation).unwrap();
 }
 
 fn stage(index: &Index, directory: &str, state: &DirectoryState) {
-    index.stage_state("root", directory.as_bytes(), state).unwrap();
+    stage_of(index, "root", directory, state);
+}
+
+fn count(index: &Index, table: &str) -> i64 {
+    let sql = format!("SELECT count(*) FROM {table}");
+    index.read("counting", |c| Ok(c.query_row(&sql, [], |row| row.get(0))?)).unwrap()
 }
 
 fn with_tree() -> Index {
@@ -47,7 +82,7 @@ fn staged_state_counts_after_commit() {
     assert_eq!(remembered(&index, "d"), None);
     index.commit_state("root").unwrap();
     assert_eq!(remembered(&index, "d"), Some(old));
-    assert_eq!(index.directory_state("other", b"d").unwrap(), None);
+    assert_eq!(remembered_of(&index, "other", "d"), None);
     stage(&index, "d", &new);
     index.commit_state("root").unwrap();
     assert_eq!(remembered(&index, "d"), Some(new));
@@ -68,56 +103,74 @@ fn discarded_state_never_counts_whether_written_yet_or_not() {
     for n in 0..300 {
         stage(&index, &format!("x{n}"), &state(2, &["f"]));
     }
-    index.stage_removed("root", b"a").unwrap();
-    index.stage_state("other", b"d", &state(5, &[])).unwrap();
+    // So long that its first parts are written before it is staged.
+    stage(&index, "a", &large_state(2, 100_000));
+    let begun = StateWriter::new("root", b"b");
+    stage_of(&index, "other", "d", &state(5, &[]));
+    drop(begun);
     index.discard_staged("root").unwrap();
     index.commit_state("root").unwrap();
     index.commit_state("other").unwrap();
     assert_eq!(remembered(&index, "x0"), None);
     assert_eq!(remembered(&index, "x299"), None);
     assert_eq!(existing(&index).len(), 7);
-    assert_eq!(index.directory_state("other", b"d").unwrap(), Some(state(5, &[])));
+    assert_eq!(remembered_of(&index, "other", "d"), Some(state(5, &[])));
 }
 
 #[test]
-fn removed_directories_go_with_everything_below() {
+fn directories_that_were_not_met_are_dropped() {
     let index = with_tree();
-    index.stage_removed("root", b"a").unwrap();
-    assert_eq!(existing(&index).len(), 7);
+    stage_of(&index, "other", "a", &state(1, &["f"]));
+    index.commit_state("other").unwrap();
+    let mut met = RowSet::default();
+    for directory in ["", "a", "a.x", "b"] {
+        met.insert(index.read_state("root", directory.as_bytes()).unwrap().unwrap().row());
+    }
+    stage(&index, "a", &state(2, &["g"]));
+    stage(&index, "new", &state(2, &["h"]));
+    assert_eq!(index.retain_directories("root", &met).unwrap(), 3);
+    assert_eq!(index.retain_directories("root", &met).unwrap(), 0);
+    assert_eq!(index.retain_directories("nobody", &met).unwrap(), 0);
     index.commit_state("root").unwrap();
-    assert_eq!(existing(&index), ["", "a.x", "a0", "b"]);
-    index.stage_removed("root", b"").unwrap();
-    index.commit_state("root").unwrap();
-    assert!(existing(&index).is_empty());
+    assert_eq!(existing(&index), ["", "a", "a.x", "b"]);
+    assert_eq!(remembered(&index, "a"), Some(state(2, &["g"])));
+    assert_eq!(remembered(&index, "new"), Some(state(2, &["h"])));
+    assert_eq!(remembered_of(&index, "other", "a"), Some(state(1, &["f"])));
+    assert_eq!((count(&index, "directory"), count(&index, "part")), (6, 6));
 }
 
 #[test]
-fn the_last_word_on_a_directory_counts() {
-    let index = with_tree();
-    stage(&index, "a/b", &state(7, &["gone"]));
-    index.stage_removed("root", b"a").unwrap();
-    stage(&index, "a/b/c", &state(8, &["new"]));
+fn a_directory_of_any_size_takes_bounded_memory() {
+    let index = index();
+    let files = large_state(1, 200_000).files;
+    let mut writer = StateWriter::new("root", b"d");
+    for file in &files {
+        writer.push(&index, file).unwrap();
+        assert!(writer.held_bytes() <= 5 << 20, "{} bytes", writer.held_bytes());
+    }
+    assert_eq!(remembered(&index, "d"), None, "it counts no sooner than it is whole");
+    writer.finish(&index, 1).unwrap();
     index.commit_state("root").unwrap();
-    assert_eq!(existing(&index), ["", "a/b/c", "a.x", "a0", "b"]);
-    assert_eq!(remembered(&index, "a/b/c"), Some(state(8, &["new"])));
-    index.commit_state("root").unwrap();
-    assert_eq!(existing(&index).len(), 5, "a removal works once");
+    let mut reader = index.read_state("root", b"d").unwrap().unwrap();
+    for file in &files {
+        assert!(reader.held_files() <= 1024, "{} files", reader.held_files());
+        assert_eq!(reader.peek(&index).unwrap(), Some(file));
+        assert_eq!(reader.next_file(&index).unwrap().as_ref(), Some(file));
+    }
+    assert_eq!(reader.next_file(&index).unwrap(), None);
+    assert!(!reader.is_damaged());
 }
 
 #[test]
 fn large_directories_come_back_whole_and_leave_nothing_behind() {
     let index = index();
-    let names: Vec<String> = (0..5000).map(|n| format!("{n:05}")).collect();
-    let large = state(1, &names.iter().map(String::as_str).collect::<Vec<_>>());
+    let large = large_state(1, 5000);
     stage(&index, "d", &large);
     index.commit_state("root").unwrap();
     assert_eq!(remembered(&index, "d"), Some(large));
     stage(&index, "d", &state(2, &["one"]));
     index.commit_state("root").unwrap();
-    let parts: i64 = index
-        .read("counting", |c| Ok(c.query_row("SELECT count(*) FROM part", [], |row| row.get(0))?))
-        .unwrap();
-    assert_eq!(parts, 1);
+    assert_eq!((count(&index, "directory"), count(&index, "part")), (1, 1));
 }
 
 #[test]
@@ -132,8 +185,7 @@ fn damaged_rows_are_as_good_as_none() {
         "UPDATE directory SET no = 9223372036854775807",
     ] {
         let index = index();
-        let names: Vec<String> = (0..1500).map(|n| format!("{n:05}")).collect();
-        stage(&index, "d", &state(1, &names.iter().map(String::as_str).collect::<Vec<_>>()));
+        stage(&index, "d", &large_state(1, 1500));
         index.commit_state("root").unwrap();
         index.write("damaging", |tx| Ok(tx.execute_batch(damage)?)).unwrap();
         assert_eq!(remembered(&index, "d"), None, "{damage}");

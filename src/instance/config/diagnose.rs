@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("cannot read the configuration {}: {reason}; name another with --config", path.display())]
+    #[error("cannot read the configuration {}: {reason}", path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,

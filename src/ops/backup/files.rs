@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::event::{Event, Observer};
-use crate::index::{DirectoryState, FileState};
+use crate::index::{FileState, Index, IndexError, RowSet, StateReader, StateWriter};
 use crate::ops::browse::display_path;
 use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
 use crate::snapshot::{Extent, Node, NodeReader, try_encode_node};
@@ -23,14 +23,58 @@ struct OpenDirectory {
     node: Node,
     path: Vec<u8>,
     builder: DirectoryBuilder,
-    /// What is remembered of it.
-    previous: DirectoryState,
-    /// Where in `previous.files` the next name is looked for.
-    at: usize,
-    /// What will be remembered.
-    next: Vec<FileState>,
-    /// Whether `next` differs from `previous`.
-    is_changed: bool,
+    /// What is remembered of it, from the next name on.
+    previous: Option<StateReader>,
+    /// How many files of `previous` came first, none left out or changed.
+    same: u64,
+    /// What will be remembered, once that is something else than `previous`.
+    next: Option<StateWriter>,
+    /// Whether anything will.
+    remembers: bool,
+}
+
+impl OpenDirectory {
+    /// What is remembered of the directory is not what it has.
+    fn change(&mut self, root: &str, index: &Index) -> Result<(), IndexError> {
+        if self.next.is_some() || !self.remembers {
+            return Ok(());
+        }
+        let mut next = StateWriter::new(root, &self.path);
+        // Not kept so far: there may be millions, and most often nothing changes.
+        let mut again = match self.same {
+            0 => None,
+            _ => index.read_state(root, &self.path)?,
+        };
+        for _ in 0..self.same {
+            let Some(again) = &mut again else { break };
+            let Some(file) = again.next_file(index)? else { break };
+            next.push(index, &file)?;
+        }
+        self.next = Some(next);
+        Ok(())
+    }
+
+    /// The remembered file of this name. Those before it are gone.
+    fn take(
+        &mut self,
+        name: &[u8],
+        root: &str,
+        index: &Index,
+    ) -> Result<Option<FileState>, IndexError> {
+        let Some(mut previous) = self.previous.take() else { return Ok(None) };
+        let found = loop {
+            match previous.peek(index)? {
+                Some(file) if file.name.as_slice() < name => {
+                    previous.next_file(index)?;
+                    self.change(root, index)?;
+                }
+                Some(file) if file.name == name => break previous.next_file(index)?,
+                _ => break None,
+            }
+        };
+        self.previous = Some(previous);
+        Ok(found)
+    }
 }
 
 /// Stores the entries of one source of files.
@@ -48,6 +92,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     generation: i64,
     /// Whether what is learnt is for later runs, too.
     pub remembers: bool,
+    /// The rows of the directories that were met, among what is remembered of the root.
+    pub met: RowSet,
     stack: Vec<OpenDirectory>,
     /// The root's own node, once it is complete.
     pub result: Option<Node>,
@@ -83,6 +129,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             now,
             generation,
             remembers: true,
+            met: RowSet::default(),
             stack: Vec::new(),
             result: None,
             pending_bytes: 0,
@@ -142,30 +189,40 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     }
 
     /// What is remembered of the directory no longer has the current file.
-    fn forget(&mut self) {
+    fn forget(&mut self) -> Result<(), RepositoryError> {
+        let index = self.session.repository().index();
         if let Some(directory) = self.stack.last_mut() {
-            directory.is_changed = true;
+            directory.change(&self.root, index)?;
         }
+        Ok(())
     }
 
-    fn remember(&mut self, node: &Node, stamp: &FileStamp) {
-        let Some(directory) = self.stack.last_mut() else { return };
-        directory.is_changed = true;
+    fn remember(&mut self, node: &Node, stamp: &FileStamp) -> Result<(), RepositoryError> {
+        self.forget()?;
         if self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS || stamp.links > 1 {
-            return;
+            return Ok(());
         }
         let mut record = Vec::new();
         if try_encode_node(node, &mut record).is_err() {
-            return;
+            return Ok(());
         }
-        directory.next.push(FileState {
+        let state = FileState {
             name: node.name.clone(),
             inode: stamp.inode,
             size: stamp.size,
             mtime: stamp.mtime,
             ctime: stamp.ctime,
             node: record,
-        });
+        };
+        self.remember_state(&state)
+    }
+
+    fn remember_state(&mut self, state: &FileState) -> Result<(), RepositoryError> {
+        let index = self.session.repository().index();
+        match self.stack.last_mut().and_then(|directory| directory.next.as_mut()) {
+            Some(next) => Ok(next.push(index, state)?),
+            None => Ok(()),
+        }
     }
 }
 
@@ -187,45 +244,42 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         self.ingest.check_stop()?;
         self.lacks_attributes = false;
         let index = self.session.repository().index();
-        let previous = index.directory_state(&self.root, path)?;
+        let previous = index.read_state(&self.root, path)?;
+        let is_new = previous.is_none();
+        if let Some(previous) = &previous {
+            self.met.insert(previous.row());
+        }
         self.stack.push(OpenDirectory {
             node,
             path: path.to_vec(),
             builder: DirectoryBuilder::new(),
-            is_changed: previous.is_none(),
-            previous: previous.unwrap_or_default(),
-            at: 0,
-            next: Vec::new(),
+            previous,
+            same: 0,
+            next: (is_new && self.remembers).then(|| StateWriter::new(&self.root, path)),
+            remembers: self.remembers,
         });
         Ok(())
     }
 
     fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, RepositoryError> {
+        let index = self.session.repository().index();
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
-        let files = &directory.previous.files;
-        while files.get(directory.at).is_some_and(|file| file.name.as_slice() < name) {
-            directory.at += 1;
-            directory.is_changed = true;
-        }
-        let Some(file) = files.get(directory.at).filter(|file| file.name == name) else {
-            return Ok(false);
-        };
-        directory.at += 1;
+        let generation = directory.previous.as_ref().map(|previous| previous.generation);
+        let Some(file) = directory.take(name, &self.root, index)? else { return Ok(false) };
         let is_same = (file.inode, file.size, file.mtime, file.ctime)
             == (stamp.inode, stamp.size, stamp.mtime, stamp.ctime);
-        if !is_same || stamp.links > 1 {
-            directory.is_changed = true;
+        let is_current = generation == Some(self.generation);
+        if !is_same || stamp.links > 1 || (!is_current && !self.still_stored(&file.node)?) {
+            self.forget()?;
             return Ok(false);
         }
-        let is_current = directory.previous.generation == self.generation;
-        let file = file.clone();
-        if !is_current && !self.still_stored(&file.node)? {
-            return Ok(false);
+        if !is_current {
+            self.forget()?;
         }
+        self.remember_state(&file)?;
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
-        directory.is_changed |= !is_current;
+        directory.same += u64::from(directory.next.is_none());
         directory.builder.push_encoded(self.ingest, name, &file.node)?;
-        directory.next.push(file);
         self.counts.files += 1;
         self.counts.unchanged_files += 1;
         self.counts.bytes += stamp.size;
@@ -267,11 +321,11 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             let item = display_path(&path);
             self.incomplete.push(format!("{item}: {message}"));
             self.observer.event(&Event::ItemFailed { item, message });
-            self.forget();
+            self.forget()?;
         } else if is_whole {
-            self.remember(&node, stamp);
+            self.remember(&node, stamp)?;
         } else {
-            self.forget();
+            self.forget()?;
         }
         self.tick(0, 1);
         self.push(node)
@@ -286,12 +340,15 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
     fn leave_directory(&mut self) -> Result<(), RepositoryError> {
         let Some(mut directory) = self.stack.pop() else { return Ok(()) };
         self.counts.directories += 1;
+        let index = self.session.repository().index();
+        if let Some(previous) = &mut directory.previous
+            && (previous.peek(index)?.is_some() || previous.is_damaged())
+        {
+            directory.change(&self.root, index)?;
+        }
         directory.node.content = Some(directory.builder.finish(self.ingest)?);
-        let is_changed = directory.is_changed || directory.at < directory.previous.files.len();
-        if is_changed && self.remembers {
-            let state = DirectoryState { generation: self.generation, files: directory.next };
-            let index = self.session.repository().index();
-            index.stage_state(&self.root, &directory.path, &state)?;
+        if let Some(next) = directory.next {
+            next.finish(index, self.generation)?;
         }
         self.push(directory.node)
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::SnapshotId;
-use crate::index::{Index, IndexError, RootLock};
+use crate::index::{Index, IndexError, RootLock, RowSet};
 use crate::ops::browse::display_path;
 use crate::repository::{
     Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
@@ -173,9 +173,9 @@ fn backup_in(
     let start = clock.zoned();
     let history = History::of(repository, &plan.instance)?;
     let index = repository.index();
-    let roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
+    let mut roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
-        gather(session, &mut plan, &roots, ingest, observer, start.timestamp().as_second())
+        gather(session, &mut plan, &mut roots, ingest, observer, start.timestamp().as_second())
     })?;
     let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
     let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
@@ -199,6 +199,9 @@ fn backup_in(
     };
     let commit = session.commit(&snapshot, plan.ingest, stop)?;
     for root in roots.iter().filter(|root| root.lock.is_some()) {
+        if let Some(met) = &root.met {
+            index.retain_directories(&root.name, met).map_err(RepositoryError::from)?;
+        }
         index.commit_state(&root.name).map_err(RepositoryError::from)?;
     }
     Ok(BackupOutcome { commit, snapshot, counts: gathered.counts, stats })
@@ -209,6 +212,8 @@ struct StateRoot {
     name: String,
     /// `None` while another run has it: this one reads what is remembered and adds nothing.
     lock: Option<RootLock>,
+    /// What is remembered of the directories that are still there, if all of them were looked at.
+    met: Option<RowSet>,
 }
 
 impl StateRoot {
@@ -220,7 +225,7 @@ impl StateRoot {
             if lock.is_some() {
                 index.discard_staged(&name)?;
             }
-            Ok(Self { name, lock })
+            Ok(Self { name, lock, met: None })
         };
         plan.files.iter().map(make).collect()
     }
@@ -292,7 +297,7 @@ fn check_places(plan: &BackupPlan) -> Result<(), PlaceTaken> {
 fn gather(
     session: &Session<'_>,
     plan: &mut BackupPlan,
-    roots: &[StateRoot],
+    roots: &mut [StateRoot],
     ingest: &mut Ingest<'_>,
     observer: &Arc<dyn Observer>,
     time: i64,
@@ -335,6 +340,7 @@ fn gather(
         )?;
         visitor.remembers = root.lock.is_some();
         let (record, node) = read_files(input, &mut visitor, observer)?;
+        root.met = record.incomplete.is_empty().then_some(visitor.met);
         if let Some(node) = node {
             found_any = true;
             scaffold.insert(&input.tree_path, node)?;

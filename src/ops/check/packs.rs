@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::event::StopFlag;
+use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, PackId, SegmentId};
 use crate::index::PackRow;
 use crate::pack::{MAX_PACK_LEN, PackClass, SegmentEntry, open_segment, read_directory};
@@ -98,8 +98,8 @@ fn report_unindexed(
     unindexed.sort_unstable();
     let Some(first) = unindexed.first() else { return false };
     let message = format!(
-        "{} packs are in no index object ({} is the first): a run that is at work or died left them, or index objects are lost",
-        unindexed.len(),
+        "in no index object: {} ({} is the first); a run that is at work or died left them, or index objects are lost",
+        counted(unindexed.len(), "pack"),
         ObjectName::Pack(**first)
     );
     let hint = "if no backup is running, `mrs-backup index rebuild --from-packs` makes them usable";
@@ -281,7 +281,8 @@ impl Checker<'_, '_> {
         }
         if let Some(reason) = first {
             let (bad, all) = (look.bad_segments.len(), entries.len());
-            look.reasons.push(format!("{bad} of its {all} segments cannot be opened ({reason})"));
+            let all = counted(all, "segment");
+            look.reasons.push(format!("{bad} of its {all} cannot be opened ({reason})"));
         }
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 use std::rc::Rc;
 
-use crate::event::StopFlag;
+use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, SessionId, SnapshotId};
 use crate::ops::browse::display_path;
 use crate::ops::tree::{Folder, Known, TreeKey, fold, join};
@@ -89,14 +89,14 @@ impl Trouble {
         }
         if let Some(first) = &self.first_missing {
             parts.push(format!(
-                "{} chunks of its files are in no pack, the first of `/{first}`",
-                self.missing
+                "missing from all packs: {} of its files, the first of `/{first}`",
+                counted(self.missing, "chunk")
             ));
         }
         if let Some(first) = &self.first_wrong_length {
             parts.push(format!(
-                "{} chunks of its files have not the length recorded there, the first of {first}",
-                self.wrong_lengths
+                "of another length than recorded: {} of its files, the first of {first}",
+                counted(self.wrong_lengths, "chunk")
             ));
         }
         (!parts.is_empty()).then(|| parts.join("; "))

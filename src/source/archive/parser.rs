@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::event::counted;
+
 use super::ArchiveReport;
 
 /// The longest string or chunk PostgreSQL could write.
@@ -146,18 +148,22 @@ impl Parser {
             State::BlockKind => match self.missing.first() {
                 None => Ok(()),
                 Some(id) => Err(format!(
-                    "it ends after {} bytes and the data of {} entries is missing, first that of entry {id}",
-                    self.offset,
-                    self.missing.len()
+                    "it ends after {} without the data of {}, first that of entry {id}",
+                    counted(self.offset, "byte"),
+                    counted(self.missing.len(), "entry")
                 )),
             },
             State::Magic if self.offset == 0 => Err("it is empty".to_owned()),
             State::Magic | State::Version | State::Sizes | State::Field(..) | State::Text(..) => {
-                Err(format!("it ends after {} bytes, within its table of contents", self.offset))
+                Err(format!(
+                    "it ends after {}, within its table of contents",
+                    counted(self.offset, "byte")
+                ))
             }
             _ => Err(format!(
-                "it ends after {} bytes, within the data of entry {}",
-                self.offset, self.current
+                "it ends after {}, within the data of entry {}",
+                counted(self.offset, "byte"),
+                self.current
             )),
         }
     }

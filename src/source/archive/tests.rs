@@ -139,7 +139,7 @@ fn errors_say_what_is_wrong() {
     fails(b"-- SQL dump", "it does not begin with PGDMP");
     fails(&bytes[..40], "it ends after 40 bytes, within its table of contents");
     fails(&bytes[..bytes.len() - 1], "within the data of entry 7");
-    fails(&bytes[..bytes.len() - 11], "the data of 1 entries is missing, first that of entry 7");
+    fails(&bytes[..bytes.len() - 11], "without the data of 1 entry, first that of entry 7");
     fails(&[&bytes[..], b"x"].concat(), "byte 120 at offset");
     fails(&[&bytes[..], &[1, 0, 7, 0, 0, 0]].concat(), "comes twice or has no entry");
     fails(&[&bytes[..10], &[3]].concat(), "not in the custom format (format 3, not 1)");

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{FileType, Mode, OFlags, RawDir, openat};
+use rustix::fs::{FileType, Mode, OFlags, RawDir, SeekFrom, openat, seek};
 use rustix::io::{Errno, Result};
 
 /// Room for one `getdents64`: a few hundred names.
@@ -41,35 +41,79 @@ pub(super) fn open_file(dir: impl AsFd, name: &CStr) -> Result<OwnedFd> {
     open_quietly(dir, name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)
 }
 
-/// Everything in an open directory, by name. With an error come the names read before it.
-pub(crate) fn list(dir: impl AsFd) -> (Vec<Entry>, Result<()>) {
+/// Some of the names in an open directory.
+#[derive(Debug, Default)]
+pub(crate) struct Listed {
+    /// By name.
+    pub(crate) entries: Vec<Entry>,
+    /// Whether there are names behind these.
+    pub(crate) has_more: bool,
+    /// Room they take, in bytes.
+    pub(crate) bytes: usize,
+}
+
+/// Room an entry takes beside its name: the vector's element, and what an allocation costs.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 24;
+
+/// The first names after `after`, as many as `room` bytes hold, at least one. With an error come the
+/// names read before it.
+///
+/// A directory has no order that could be relied on. Each call reads all of it and keeps the lowest
+/// names, so memory is bounded however many there are, and no list of names is written anywhere. A name
+/// that is there all the time comes in exactly one part.
+pub(crate) fn list(dir: impl AsFd, after: Option<&CStr>, room: usize) -> (Listed, Result<()>) {
+    if after.is_some()
+        && let Err(error) = seek(&dir, SeekFrom::Start(0))
+    {
+        return (Listed::default(), Err(error));
+    }
     let mut buffer = [MaybeUninit::uninit(); LIST_BUFFER];
     let mut reader = RawDir::new(dir, &mut buffer);
-    let mut entries = Vec::new();
+    let mut listed = Listed::default();
+    // Names above it were left out.
+    let mut bound: Option<CString> = None;
     let result = loop {
-        match reader.next() {
+        let entry = match reader.next() {
             None => break Ok(()),
             Some(Err(error)) => break Err(error),
-            Some(Ok(entry)) => {
-                let name = entry.file_name();
-                if name != c"." && name != c".." {
-                    entries.push(Entry { name: name.to_owned(), kind: entry.file_type() });
-                }
-            }
+            Some(Ok(entry)) => entry,
+        };
+        let name = entry.file_name();
+        if name == c"." || name == c".." || after.is_some_and(|after| name <= after) {
+            continue;
+        }
+        if bound.as_deref().is_some_and(|bound| name > bound) {
+            continue;
+        }
+        listed.bytes += name.count_bytes() + ENTRY_BYTES;
+        listed.entries.push(Entry { name: name.to_owned(), kind: entry.file_type() });
+        if listed.bytes > room && listed.entries.len() > 1 {
+            bound = Some(listed.keep_lower_half());
         }
     };
-    entries.sort_unstable_by(|a, b| a.name.as_bytes().cmp(b.name.as_bytes()));
-    (entries, result)
+    listed.has_more = bound.is_some();
+    listed.entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+    // A file system may show a name twice while names come and go.
+    listed.entries.dedup_by(|a, b| a.name == b.name);
+    (listed, result)
+}
+
+impl Listed {
+    /// Keeps the lower names; gives the highest of them.
+    fn keep_lower_half(&mut self) -> CString {
+        let last = (self.entries.len() / 2).saturating_sub(1);
+        let (_, highest, _) = self.entries.select_nth_unstable_by(last, |a, b| a.name.cmp(&b.name));
+        let highest = highest.name.clone();
+        self.entries.truncate(last + 1);
+        self.bytes = self.entries.iter().map(|e| e.name.count_bytes() + ENTRY_BYTES).sum();
+        highest
+    }
 }
 
 /// Whether the directory says of itself that it is a cache.
-pub(super) fn is_cache(dir: impl AsFd, entries: &[Entry]) -> bool {
-    let has_tag = entries
-        .binary_search_by(|entry| entry.name.as_bytes().cmp(CACHE_TAG.to_bytes()))
-        .is_ok_and(|index| {
-            matches!(entries[index].kind, FileType::RegularFile | FileType::Unknown)
-        });
-    has_tag && open_file(dir, CACHE_TAG).is_ok_and(|file| begins_as_tag(&file))
+pub(super) fn is_cache(dir: impl AsFd) -> bool {
+    // `open_file` waits for nobody, should it be a fifo.
+    open_file(dir, CACHE_TAG).is_ok_and(|file| begins_as_tag(&file))
 }
 
 fn begins_as_tag(file: &OwnedFd) -> bool {

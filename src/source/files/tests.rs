@@ -285,6 +285,55 @@ fn depth_costs_no_descriptors() {
 }
 
 #[test]
+fn names_are_listed_in_parts_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..1000).map(|n| format!("{:03}-{n}", n * 7 % 1000)).collect();
+    names.iter().for_each(|name| touch(dir.path().join(name)));
+    let mut sorted = names;
+    sorted.sort();
+    let fd = openat(CWD, dir.path(), OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty()).unwrap();
+    for (room, least_parts) in [(1 << 20, 1), (8000, 7), (1, 1000)] {
+        let (mut shown, mut parts, mut after) = (Vec::new(), 0, None);
+        loop {
+            let (listed, result) = directory::list(&fd, after.as_deref(), room);
+            result.unwrap();
+            assert!(listed.bytes <= room.max(100), "{} bytes of {room}", listed.bytes);
+            parts += 1;
+            after = listed.entries.last().map(|entry| entry.name.clone());
+            let name = |entry: directory::Entry| entry.name.into_string().unwrap();
+            shown.extend(listed.entries.into_iter().map(name));
+            if !listed.has_more {
+                break;
+            }
+        }
+        assert_eq!(shown, sorted, "{room}");
+        assert!((least_parts..=least_parts * 3).contains(&parts), "{parts} parts of {room}");
+        rustix::fs::seek(&fd, rustix::fs::SeekFrom::Start(0)).unwrap();
+    }
+}
+
+#[test]
+fn a_walk_that_lists_in_parts_shows_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut place = dir.path().to_owned();
+    for level in 0..4 {
+        // More than are worth letting go, before and behind the directory that is entered.
+        (0..1200).for_each(|n| touch(place.join(format!("f{level}-{n}"))));
+        (0..1200).for_each(|n| touch(place.join(format!("x{level}-{n}"))));
+        place = place.join(format!("m{level}"));
+        fs::create_dir(&place).unwrap();
+    }
+    let whole = collect(dir.path());
+    assert_eq!(whole.nodes.len(), 4 * 2401 + 1);
+    for room in [150_000, 5000] {
+        let mut parted = Collected::default();
+        walker::walk(dir.path(), &WalkOptions::default(), room, &mut parted).unwrap();
+        assert_eq!(parted.order, whole.order, "{room}");
+        assert!(parted.troubles.is_empty());
+    }
+}
+
+#[test]
 fn a_directory_moved_away_while_deep_in_it_is_told_of() {
     let dir = tempfile::tempdir().unwrap();
     make_deep(dir.path(), "d", 150);

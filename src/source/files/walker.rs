@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use crate::snapshot::{Node, NodeKind};
 
 use super::content::FileContent;
-use super::directory::{CACHE_TAG, Entry, is_cache, list, open_directory, open_file};
+use super::directory::{CACHE_TAG, Entry, Listed, is_cache, list, open_directory, open_file};
 use super::links::Links;
 use super::names::Names;
 use super::stat::{file_type, identity, node, node_kind, stamp, stat_at, stat_open};
@@ -24,6 +24,13 @@ use super::{Excludes, TreeVisitor, Trouble, WalkError, WalkOptions};
 const MAX_OPEN: usize = 100;
 /// Most bytes of names and values of one entry's attributes: they must fit into its node.
 const XATTR_ROOM: usize = 1 << 20;
+/// Room for the names of one directory; one with more is listed in parts, each of which reads all of it.
+/// A million names are about four parts.
+pub(super) const LISTING_BYTES: usize = 24 << 20;
+/// How many times that the names of all directories on the way may take.
+const LISTINGS_HELD: usize = 2;
+/// Not worth letting go.
+const FEW_ENTRIES: usize = 1000;
 /// How often an entry is looked at again that is another one each time.
 const ATTEMPTS: usize = 3;
 
@@ -33,8 +40,21 @@ struct Frame {
     fd: Option<Rc<OwnedFd>>,
     identity: (u64, u64),
     entries: std::vec::IntoIter<Entry>,
+    /// Room the entries take, and the last name of them if there are more behind it.
+    bytes: usize,
+    after: Option<CString>,
     /// Length of the path of the directory it is in.
     parent_len: usize,
+}
+
+impl Frame {
+    /// Goes on with these entries.
+    fn take(&mut self, listed: Listed) {
+        let last = listed.entries.last().filter(|_| listed.has_more);
+        self.after = last.map(|entry| entry.name.clone());
+        self.bytes = listed.bytes;
+        self.entries = listed.entries.into_iter();
+    }
 }
 
 /// What became of an entry.
@@ -49,6 +69,8 @@ enum Outcome {
 struct Walker<'a, V> {
     visitor: &'a mut V,
     options: &'a WalkOptions,
+    /// For the names of one directory, in bytes.
+    room: usize,
     excludes: Excludes,
     names: Names,
     links: Links,
@@ -60,6 +82,7 @@ struct Walker<'a, V> {
 pub(super) fn walk<V: TreeVisitor>(
     root: &Path,
     options: &WalkOptions,
+    room: usize,
     visitor: &mut V,
 ) -> Result<(), WalkError<V::Error>> {
     let named = |error: io::Error| {
@@ -74,6 +97,7 @@ pub(super) fn walk<V: TreeVisitor>(
     let mut walker = Walker {
         visitor,
         options,
+        room,
         excludes,
         names: Names::of_system(),
         links: Links::new(absolute.as_os_str().as_bytes()),
@@ -131,7 +155,9 @@ impl<V: TreeVisitor> Walker<'_, V> {
     fn run(&mut self) -> Result<(), V::Error> {
         while let Some(frame) = self.frames.last_mut() {
             let Some(entry) = frame.entries.next() else {
-                self.leave()?;
+                if !self.list_more()? {
+                    self.leave()?;
+                }
                 continue;
             };
             // `leave` reopened it, or took its entries away: there is always a descriptor.
@@ -139,6 +165,46 @@ impl<V: TreeVisitor> Walker<'_, V> {
             self.entry(&dir, entry)?;
         }
         Ok(())
+    }
+
+    /// Lists the names of the current directory behind those that were shown; `false` if there are none.
+    fn list_more(&mut self) -> Result<bool, V::Error> {
+        let Some(frame) = self.frames.last_mut() else { return Ok(false) };
+        let (Some(after), Some(fd)) = (frame.after.take(), &frame.fd) else { return Ok(false) };
+        let (listed, result) = list(fd, Some(&after), self.room);
+        frame.take(listed);
+        self.tell_unlisted(result)?;
+        Ok(true)
+    }
+
+    fn tell_unlisted(&mut self, result: rustix::io::Result<()>) -> Result<(), V::Error> {
+        match result {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                let reason = format!("cannot be listed: {}", io::Error::from(error));
+                self.trouble(Trouble::Unreadable(reason))
+            }
+        }
+    }
+
+    /// Names of directories further up are let go while those below need the room: they are listed
+    /// again when their turn comes.
+    fn make_room(&mut self) {
+        let mut held: usize = self.frames.iter().map(|frame| frame.bytes).sum();
+        let most = self.room.saturating_mul(LISTINGS_HELD);
+        for at in 0..self.frames.len().saturating_sub(1) {
+            if held <= most {
+                return;
+            }
+            let current = self.frames[at + 1].name.clone();
+            let frame = &mut self.frames[at];
+            if frame.entries.len() > FEW_ENTRIES {
+                held = held.saturating_sub(frame.bytes);
+                frame.after = Some(current);
+                frame.entries = Vec::new().into_iter();
+                frame.bytes = 0;
+            }
+        }
     }
 
     fn entry(&mut self, dir: &Rc<OwnedFd>, entry: Entry) -> Result<(), V::Error> {
@@ -246,28 +312,29 @@ impl<V: TreeVisitor> Walker<'_, V> {
         let device = *self.device.get_or_insert(identity.0);
         let mut node = node(shown, NodeKind::Directory, stat, &self.names);
         self.add_xattrs(&mut node, &Subject::Open(fd.as_fd()))?;
-        let mut entries = Vec::new();
+        let mut listed = Listed::default();
         if self.options.one_file_system && identity.0 != device {
             self.trouble(Trouble::SkippedMount)?;
+        } else if self.options.exclude_caches && is_cache(&fd) {
+            listed.entries.push(Entry { name: CACHE_TAG.to_owned(), kind: FileType::RegularFile });
         } else {
-            let (listed, result) = list(&fd);
-            entries = listed;
-            if let Err(error) = result {
-                let reason = format!("cannot be listed: {}", io::Error::from(error));
-                self.trouble(Trouble::Unreadable(reason))?;
-            }
-            if self.options.exclude_caches && is_cache(&fd, &entries) {
-                entries.retain(|entry| *entry.name == *CACHE_TAG);
-            }
+            let result;
+            (listed, result) = list(&fd, None, self.room);
+            self.tell_unlisted(result)?;
         }
         self.visitor.enter_directory(node, &self.path)?;
-        self.frames.push(Frame {
+        let mut frame = Frame {
             name: name.to_owned(),
             fd: Some(Rc::new(fd)),
             identity,
-            entries: entries.into_iter(),
+            entries: Vec::new().into_iter(),
+            bytes: 0,
+            after: None,
             parent_len: 0,
-        });
+        };
+        frame.take(listed);
+        self.frames.push(frame);
+        self.make_room();
         // The root stays open: from there every other one can be found.
         if let Some(far) = self.frames.len().checked_sub(MAX_OPEN).filter(|far| *far > 0) {
             self.frames[far].fd = None;
@@ -286,11 +353,12 @@ impl<V: TreeVisitor> Walker<'_, V> {
         }
         let above = left.fd.and_then(|fd| open_directory(fd, c"..").ok());
         let fd = above.filter(|fd| is_same(fd, parent.identity)).or_else(|| self.descend());
-        let is_lost = fd.is_none() && parent.entries.len() > 0;
+        let is_lost = fd.is_none() && (parent.entries.len() > 0 || parent.after.is_some());
         if let Some(parent) = self.frames.last_mut() {
             parent.fd = fd.map(Rc::new);
             if parent.fd.is_none() {
                 parent.entries = Vec::new().into_iter();
+                parent.after = None;
             }
         }
         if is_lost {

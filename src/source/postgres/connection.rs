@@ -107,21 +107,3 @@ pub(super) fn conninfo(database: &str) -> String {
     let quoted = database.replace('\\', r"\\").replace('\'', r"\'");
     format!("dbname='{quoted}'")
 }
-
-/// A database's name as a file name: what cannot stand there is written `%XX`. Different names
-/// stay different.
-pub fn path_component(name: &str) -> String {
-    let is_dots = matches!(name, "." | "..");
-    let mut component = String::with_capacity(name.len());
-    for character in name.chars() {
-        let is_odd = matches!(character, '/' | '%') || (is_dots && character == '.');
-        if is_odd || character.is_control() {
-            for byte in character.encode_utf8(&mut [0; 4]).bytes() {
-                let _ = write!(component, "%{byte:02X}");
-            }
-        } else {
-            component.push(character);
-        }
-    }
-    component
-}

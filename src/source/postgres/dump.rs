@@ -2,6 +2,7 @@
 
 use std::io::{self, Cursor, Read};
 
+use crate::event::counted;
 use crate::source::archive::ArchiveWalker;
 use crate::source::process::Process;
 
@@ -24,9 +25,9 @@ impl Read for DumpReader<'_> {
             let key = format!("archive {}", self.database);
             let text = report.note.unwrap_or_else(|| {
                 format!(
-                    "version {}, {} entries, {} with data, all there",
+                    "version {}, {}, {} with data, all there",
                     report.version.unwrap_or_default(),
-                    report.entries,
+                    counted(report.entries, "entry"),
                     report.with_data
                 )
             });

@@ -1,11 +1,12 @@
-//! Writing CBOR into a `Vec` (which cannot fail) and reading maps with integer keys.
+//! CBOR as the format has it: written into a `Vec` (which cannot fail), and maps with integer keys
+//! read so that no length is believed before its items are there.
 
 use minicbor::decode::Error;
 use minicbor::{Decoder, Encoder, encode};
 
 /// Writes CBOR items one after the other.
 #[derive(Debug, Default)]
-pub(super) struct Writer(Vec<u8>);
+pub struct Writer(Vec<u8>);
 
 impl Writer {
     /// The head of an item: major type and argument, in the shortest form.
@@ -31,11 +32,13 @@ impl Writer {
         self
     }
 
-    pub(super) fn uint(&mut self, value: u64) -> &mut Self {
+    /// An unsigned integer.
+    pub fn uint(&mut self, value: u64) -> &mut Self {
         self.head(0, value)
     }
 
-    pub(super) fn int(&mut self, value: i64) -> &mut Self {
+    /// An integer.
+    pub fn int(&mut self, value: i64) -> &mut Self {
         if value < 0 {
             self.head(1, !value.cast_unsigned())
         } else {
@@ -43,29 +46,33 @@ impl Writer {
         }
     }
 
-    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    /// A byte string.
+    pub fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.head(2, value.len() as u64);
         self.0.extend_from_slice(value);
         self
     }
 
-    pub(super) fn text(&mut self, value: &str) -> &mut Self {
+    /// A text.
+    pub fn text(&mut self, value: &str) -> &mut Self {
         self.head(3, value.len() as u64);
         self.0.extend_from_slice(value.as_bytes());
         self
     }
 
-    pub(super) fn array(&mut self, len: usize) -> &mut Self {
+    /// The head of an array of `len` items.
+    pub fn array(&mut self, len: usize) -> &mut Self {
         self.head(4, len as u64)
     }
 
-    pub(super) fn bool(&mut self, value: bool) -> &mut Self {
+    /// A truth value.
+    pub fn bool(&mut self, value: bool) -> &mut Self {
         self.0.push(if value { 0xf5 } else { 0xf4 });
         self
     }
 
     /// An array of what `write` writes for each item.
-    pub(super) fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
+    pub fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
         self.array(items.len());
         for item in items {
             write(self, item);
@@ -73,7 +80,7 @@ impl Writer {
     }
 
     /// A map of text to whatever `write` writes.
-    pub(super) fn text_map<'a, T: 'a>(
+    pub fn text_map<'a, T: 'a>(
         &mut self,
         items: impl ExactSizeIterator<Item = (&'a String, &'a T)>,
         mut write: impl FnMut(&mut Self, &T),
@@ -86,7 +93,7 @@ impl Writer {
     }
 
     /// A map whose fields `write` writes.
-    pub(super) fn map(&mut self, write: impl FnOnce(&mut MapWriter)) -> &mut Self {
+    pub fn map(&mut self, write: impl FnOnce(&mut MapWriter)) -> &mut Self {
         let mut fields = MapWriter::default();
         write(&mut fields);
         self.head(5, fields.count);
@@ -95,12 +102,12 @@ impl Writer {
     }
 
     /// Everything written.
-    pub(super) fn into_bytes(self) -> Vec<u8> {
+    pub fn into_bytes(self) -> Vec<u8> {
         self.0
     }
 
     /// Hands everything written to an encoder of `minicbor`.
-    pub(super) fn give_to<W: encode::Write>(
+    pub fn give_to<W: encode::Write>(
         &self,
         encoder: &mut Encoder<W>,
     ) -> Result<(), encode::Error<W::Error>> {
@@ -110,45 +117,47 @@ impl Writer {
 
 /// Writes the fields of a map and counts them, for the count comes first.
 #[derive(Debug, Default)]
-pub(super) struct MapWriter {
+pub struct MapWriter {
     items: Writer,
     count: u64,
 }
 
 impl MapWriter {
     /// Writes `key`; the caller writes one value after it.
-    pub(super) fn key(&mut self, key: u64) -> &mut Writer {
+    pub fn key(&mut self, key: u64) -> &mut Writer {
         self.count += 1;
         self.items.uint(key)
     }
 }
 
 /// Reads a map with integer keys. `field` reads the value of the key it is given, or passes over it
-/// with `skip`. A key that comes twice is refused: readers could take different values.
-pub(super) fn read_map<'b>(
+/// with `skip`; a key that none of our maps has (negative, 64 or more) is passed over here. A key that
+/// comes twice is refused: readers could take different values.
+pub fn read_map<'b, E: From<Error>>(
     d: &mut Decoder<'b>,
-    mut field: impl FnMut(i64, &mut Decoder<'b>) -> Result<(), Error>,
-) -> Result<(), Error> {
+    mut field: impl FnMut(u8, &mut Decoder<'b>) -> Result<(), E>,
+) -> Result<(), E> {
     let mut left = d.map()?;
     let mut seen = 0_u64;
     while next(d, &mut left)? {
-        let key = d.i64()?;
-        if let 0..=63 = key {
-            if seen & (1 << key) != 0 {
-                return Err(Error::message("a key of a map comes twice"));
-            }
-            seen |= 1 << key;
+        let Some(key) = u8::try_from(d.int()?).ok().filter(|key| *key < 64) else {
+            d.skip()?;
+            continue;
+        };
+        if seen & (1 << key) != 0 {
+            return Err(Error::message("a key of a map comes twice").into());
         }
+        seen |= 1 << key;
         field(key, d)?;
     }
     Ok(())
 }
 
 /// Reads an array, item by item: nothing is reserved for a length nobody has checked.
-pub(super) fn read_list<'b, T>(
+pub fn read_list<'b, T, E: From<Error>>(
     d: &mut Decoder<'b>,
-    mut item: impl FnMut(&mut Decoder<'b>) -> Result<T, Error>,
-) -> Result<Vec<T>, Error> {
+    mut item: impl FnMut(&mut Decoder<'b>) -> Result<T, E>,
+) -> Result<Vec<T>, E> {
     let mut left = d.array()?;
     let mut items = Vec::new();
     while next(d, &mut left)? {
@@ -158,7 +167,7 @@ pub(super) fn read_list<'b, T>(
 }
 
 /// Reads a map with text keys.
-pub(super) fn read_text_map<'b, T, M: FromIterator<(String, T)>>(
+pub fn read_text_map<'b, T, M: FromIterator<(String, T)>>(
     d: &mut Decoder<'b>,
     mut value: impl FnMut(&mut Decoder<'b>) -> Result<T, Error>,
 ) -> Result<M, Error> {
@@ -186,15 +195,44 @@ fn next(d: &mut Decoder<'_>, left: &mut Option<u64>) -> Result<bool, Error> {
     }
 }
 
-pub(super) fn text(d: &mut Decoder<'_>) -> Result<String, Error> {
+/// A text.
+pub fn text(d: &mut Decoder<'_>) -> Result<String, Error> {
     d.str().map(str::to_owned)
 }
 
-pub(super) fn bytes(d: &mut Decoder<'_>) -> Result<Vec<u8>, Error> {
+/// A byte string.
+pub fn bytes(d: &mut Decoder<'_>) -> Result<Vec<u8>, Error> {
     d.bytes().map(<[u8]>::to_vec)
 }
 
 /// The value of a key that must be there.
-pub(super) fn required<T>(value: Option<T>, what: &'static str) -> Result<T, Error> {
+pub fn required<T>(value: Option<T>, what: &'static str) -> Result<T, Error> {
     value.ok_or_else(|| Error::message(format!("{what} is missing")))
 }
+
+/// Makes a type with `write(&self, &mut Writer)` and `read(&mut Decoder)` one that `minicbor` knows.
+macro_rules! codec {
+    ($name:ident) => {
+        impl minicbor::Encode<()> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                e: &mut minicbor::Encoder<W>,
+                (): &mut (),
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                let mut writer = $crate::cbor::Writer::default();
+                self.write(&mut writer);
+                writer.give_to(e)
+            }
+        }
+
+        impl minicbor::Decode<'_, ()> for $name {
+            fn decode(
+                d: &mut minicbor::Decoder<'_>,
+                (): &mut (),
+            ) -> Result<Self, minicbor::decode::Error> {
+                Self::read(d)
+            }
+        }
+    };
+}
+pub(crate) use codec;

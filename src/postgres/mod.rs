@@ -1,0 +1,22 @@
+//! PostgreSQL servers: how they are reached, and where their databases are in a snapshot. What reads
+//! from one is in `source`, what restores into one in `target`.
+//!
+//! [`Server::find`] settles once where the server is and how to get there; [`Server::connect`]
+//! opens sessions, [`Server::command`] prepares PostgreSQL's own programs.
+
+mod client;
+mod container;
+mod error;
+mod layout;
+mod parameters;
+mod quote;
+mod server;
+mod tls;
+
+pub use client::{Client, CopyIn, CopyOut, Rows};
+pub use container::{ContainerSettings, ContainerWay};
+pub use error::ServerError;
+pub use layout::{GLOBALS_PATH, archive_path, database_path, path_component, table_path};
+pub use parameters::Environment;
+pub use quote::{conninfo, identifier, literal, qualified};
+pub use server::{Server, ServerSettings};
