@@ -25,6 +25,7 @@ const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
 
 /// Options of a database's restore.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[command(next_help_heading = "Databases")]
 pub struct Args {
     /// Restore this database (without NAME: the only one of the snapshot) into the server it came from,
@@ -120,7 +121,8 @@ pub fn run(
     }
     if plan.replaces.is_some() {
         let (target, sessions) = (clean(&plan.target), plan.sessions);
-        let needs = format!("database {target} is to be replaced, and {sessions} sessions in it ended");
+        let needs =
+            format!("database {target} is to be replaced, and {sessions} sessions in it ended");
         ask::assent(context, &needs, LOOK_FIRST)?;
     }
     let outcome = apply(repository, snapshot, &plan, &cluster, &context.observer)?;
@@ -133,9 +135,9 @@ pub fn run(
         outcome.objects
     ))?;
     if let Some(kept) = &outcome.kept {
-        let until = plan.options.keep;
+        let until = duration_text(plan.options.keep);
         context.out.note(&format!(
-            "what it was before is kept as {} for {until:#}; back to it: mrs-backup undo --database {target}",
+            "what it was before is kept as {} for {until}; back to it: mrs-backup undo --database {target}",
             clean(kept)
         ))?;
     }
@@ -197,10 +199,10 @@ fn show(
     match plan.replaces {
         None => out.note("  there is no database of this name yet")?,
         Some(bytes) => out.note(&format!(
-            "  REPLACES the database that is there ({}, {} sessions), which is kept for {:#}",
+            "  REPLACES the database that is there ({}, {} sessions), which is kept for {}",
             human_bytes(bytes),
             plan.sessions,
-            plan.options.keep
+            duration_text(plan.options.keep)
         ))?,
     }
     let list = |names: &[String]| clean(&names.join(", "));
@@ -210,7 +212,9 @@ fn show(
     }
     if !plan.missing_tablespaces.is_empty() {
         let names = list(&plan.missing_tablespaces);
-        out.note(&format!("  tablespaces that are not there, everything into the default: {names}"))?;
+        out.note(&format!(
+            "  tablespaces that are not there, everything into the default: {names}"
+        ))?;
     }
     if !plan.leftovers.is_empty() {
         let names = list(&plan.leftovers);
@@ -234,14 +238,25 @@ fn show(
     out.flush()
 }
 
+/// `7d`, `36h`, ...: as the configuration has it.
+pub fn duration_text(duration: SignedDuration) -> String {
+    let hours = duration.as_hours();
+    match hours % 24 == 0 && duration == SignedDuration::from_hours(hours) && hours > 0 {
+        true => format!("{}d", hours / 24),
+        false => format!("{duration:#}"),
+    }
+}
+
 /// What became of a database that was put aside, for people.
 pub fn told(marker: &Marker, zone: &TimeZone) -> String {
-    let time = |at: jiff::Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let time =
+        |at: jiff::Timestamp| at.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S").to_string();
     let short: String = marker.snapshot.chars().take(8).collect();
     let why = match marker.reason {
         Reason::Restore => format!("replaced by snapshot {}", clean(&short)),
         Reason::Undo => format!("restored from snapshot {}, taken back", clean(&short)),
     };
-    let until = marker.until.map_or_else(String::new, |until| format!(", kept until {}", time(until)));
+    let until =
+        marker.until.map_or_else(String::new, |until| format!(", kept until {}", time(until)));
     format!("{} on {}{until}", why, time(marker.time))
 }

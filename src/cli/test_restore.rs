@@ -8,7 +8,6 @@ use crate::clock::SystemClock;
 use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
 use crate::id::to_hex;
-use crate::ops::restore_database::RestoreDatabaseError;
 use crate::ops::test_restore::{Proof, ProofOptions, chosen, prove, receipt};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::major;
@@ -114,7 +113,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         Some(error) => {
             context.out.complain(
                 &format!("snapshot {} did NOT restore: {}", id.short(), clean(&error.to_string())),
-                hint(error),
+                super::database_error::restore_hint(error).as_deref(),
             );
             Ok(Done::with(Exit::ProofFailed, fields))
         }
@@ -140,15 +139,6 @@ fn programs(settings: &Settings, wanted: u32) -> Result<Programs, CliError> {
 fn start(context: &Context, base: &Path, programs: Programs) -> Result<ScratchServer, CliError> {
     let name = to_hex(&random_bytes::<6>(&SystemRandom));
     Ok(ScratchServer::start(base, &name, programs, &SystemClock, &context.stop)?)
-}
-
-fn hint(error: &RestoreDatabaseError) -> Option<&'static str> {
-    use crate::target::postgres::DatabaseError as E;
-    match error.database_error()? {
-        E::Read { .. } => Some("mrs-backup check --read-data"),
-        E::Assertion { .. } => Some("look into a restored copy: mrs-backup restore SNAPSHOT --database NAME --as COPY"),
-        _ => None,
-    }
 }
 
 fn report(context: &Context, proof: &Proof, instance: &str) -> Result<(), CliError> {

@@ -9,7 +9,7 @@ use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Marked, Marker, kept};
 
 use super::context::{Context, zone};
-use super::restore_database::{cluster, lock_instance, restore_config, told};
+use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
 use super::{CliError, Done, ask};
 
 /// What to do where nobody can be asked.
@@ -84,7 +84,11 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let aside = undo(&cluster, &plan, now, keep)?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
-        context.out.note(&format!("the restored one is kept as {} for {keep:#}", clean(aside)))?;
+        context.out.note(&format!(
+            "the restored one is kept as {} for {}",
+            clean(aside),
+            duration_text(keep)
+        ))?;
     }
     Ok(Done::ok(json!({ "database": plan.database, "kept": aside })))
 }
@@ -107,7 +111,7 @@ fn drop_some(
     }
     if all.is_empty() || args.dry_run {
         context.out.note("nothing was changed")?;
-        return Ok(Done::ok(json!({ "dropped": [] as [Value; 0] })));
+        return Ok(Done::ok(json!({ "dropped": Vec::<Value>::new() })));
     }
     let needs = format!("{} databases are to be dropped, and cannot be had back", all.len());
     ask::assent(context, &needs, LOOK_FIRST)?;

@@ -9,5 +9,5 @@ mod standard_dump;
 
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
-pub use server::database_server;
 pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};
+pub use server::database_server;

@@ -10,9 +10,9 @@ use crate::postgres::{Client, GLOBALS_PATH, Server, identifier};
 use crate::repository::{Fetcher, Repository, RepositoryError};
 use crate::snapshot::{DatabaseManifest, ReceiptRecord, Snapshot};
 use crate::target::postgres::{
-    Cluster, DatabaseError, Thoroughness, Toc, check_assertions, check_heap_and_indexes, check_objects,
-    compare_rows, compare_schema, create_database, drop_database, globals_roles, missing_roles,
-    roles_of,
+    Cluster, DatabaseError, Thoroughness, Toc, check_assertions, check_heap_and_indexes,
+    check_objects, compare_rows, compare_schema, create_database, drop_database, globals_roles,
+    missing_roles, roles_of,
 };
 
 use super::restore_database::{Contents, Filling, RestoreDatabaseError, choose, fill};
@@ -175,7 +175,9 @@ impl Work<'_> {
         compare_rows(cluster, name, &manifest.encoding, &tables, workers, observer)?;
         let schema = match compare_schema(cluster, name, &toc)? {
             Thoroughness::Definitions => "definitions are the same",
-            Thoroughness::Names => "names are the same (another version writes definitions differently)",
+            Thoroughness::Names => {
+                "names are the same (another version writes definitions differently)"
+            }
         };
         step("check", None);
         let amcheck = check_heap_and_indexes(cluster, name)?;
@@ -204,7 +206,8 @@ impl Work<'_> {
         let globals = Contents::small_file(fetcher, self.snapshot, path, GLOBALS_LIMIT);
         let known = globals_roles(&String::from_utf8_lossy(&globals.unwrap_or_default()));
         for role in missing_roles(session, &roles_of(toc))? {
-            let is_superuser = known.iter().any(|(name, is_superuser)| *name == role && *is_superuser);
+            let is_superuser =
+                known.iter().any(|(name, is_superuser)| *name == role && *is_superuser);
             let attribute = if is_superuser { "SUPERUSER" } else { "NOSUPERUSER" };
             let sql = format!("CREATE ROLE {} NOLOGIN {attribute}", identifier(&role));
             session.run(&format!("make role {role}"), &sql)?;

@@ -111,8 +111,11 @@ fn server_owner() -> Result<Option<Owner>, ScratchError> {
         return Ok(None);
     }
     let path = PathBuf::from("/etc/passwd");
-    let text = fs::read_to_string(&path)
-        .map_err(|error| ScratchError::Io { doing: "read", path, error })?;
+    let text = fs::read_to_string(&path).map_err(|error| ScratchError::Io {
+        doing: "read",
+        path,
+        error,
+    })?;
     let owner = |name: &str| {
         text.lines().find_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();

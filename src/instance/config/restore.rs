@@ -92,8 +92,7 @@ pub(super) fn resolve(
         }
     }
     let path = |own: Option<PlainPath>, default: &Option<PlainPath>| {
-        own.or_else(|| default.clone())
-            .map(|path| Setting::new(home.join(path.0), Origin::File))
+        own.or_else(|| default.clone()).map(|path| Setting::new(home.join(path.0), Origin::File))
     };
     let assertions = own.assertions.or_else(|| defaults.assertions.clone()).map(|all| {
         let lines = |lines: Vec<Line>| lines.into_iter().map(|line| line.0).collect();

@@ -3,6 +3,7 @@
 mod apply;
 mod contents;
 mod plan;
+mod table;
 mod undo;
 
 use jiff::SignedDuration;
@@ -16,6 +17,7 @@ use crate::target::postgres::{DatabaseError, Marked, Toc};
 pub use apply::{DatabaseOutcome, Filling, apply, fill};
 pub use contents::Contents;
 pub use plan::{choose, plan};
+pub use table::{TablePlan, apply_table, plan_table};
 pub use undo::{UndoPlan, drop_kept, plan_undo, undo};
 
 /// Choices of a database's restore.

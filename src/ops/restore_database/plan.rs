@@ -36,7 +36,8 @@ pub fn choose<'s>(
             return Err(RestoreDatabaseError::Choice(reason));
         }
         (Some(name), all) => all.iter().find(|found| found.name == name).ok_or_else(|| {
-            let reason = format!("snapshot {} has no database `{name}` but {}", id.short(), names());
+            let reason =
+                format!("snapshot {} has no database `{name}` but {}", id.short(), names());
             RestoreDatabaseError::Choice(reason)
         })?,
     };
@@ -175,22 +176,14 @@ fn check_cluster(
     let query = "SELECT system_identifier FROM pg_catalog.pg_control_system()";
     let here = session.value("ask for the system identifier", query).unwrap_or_default();
     let is_same = !here.is_empty() && here == manifest.system_identifier;
+    let (database, server) = (target.to_owned(), cluster.place());
     if is_same && !options.is_named {
-        return Err(DatabaseError::WrongCluster(format!(
-            "this is the cluster the snapshot was taken from ({}), and its database `{target}` would be \
-             replaced; name it: --database {target}",
-            cluster.place()
-        )));
+        return Err(DatabaseError::NotNamed { database, server });
     }
     if !is_same && !options.other_cluster {
-        let unknown = |id: &str| if id.is_empty() { "unknown".to_owned() } else { id.to_owned() };
-        return Err(DatabaseError::WrongCluster(format!(
-            "the snapshot was taken from another cluster (system identifier {}, here {}; {}), and there is a \
-             database `{target}` here that is not the one that was saved",
-            unknown(&manifest.system_identifier),
-            unknown(&here),
-            cluster.place()
-        )));
+        let known = |id: &str| if id.is_empty() { "unknown" } else { id }.to_owned();
+        let (here, source_id) = (known(&here), known(&manifest.system_identifier));
+        return Err(DatabaseError::OtherCluster { database, server, here, source_id });
     }
     Ok(())
 }

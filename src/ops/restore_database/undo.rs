@@ -81,11 +81,11 @@ pub fn undo(
 /// Drops databases that were put aside: those that `is_over` says. Gives them.
 pub fn drop_kept(
     cluster: &Cluster,
-    is_over: impl Fn(&Marker) -> bool,
+    is_over: impl Fn(&Marked) -> bool,
 ) -> Result<Vec<Marked>, DatabaseError> {
     let mut session = cluster.maintenance("")?;
     let mut dropped = Vec::new();
-    for found in kept(&mut session)?.into_iter().filter(|found| is_over(&found.marker)) {
+    for found in kept(&mut session)?.into_iter().filter(|found| is_over(found)) {
         drop_database(&mut session, &found.name)?;
         dropped.push(found);
     }

@@ -121,9 +121,12 @@ mod tests {
 
     #[test]
     fn versions_have_majors() {
-        for (text, wanted) in
-            [("15.18 (Debian 15.18-0)", Some(15)), ("18beta1", Some(18)), ("9.6.2", Some(9)), ("x", None)]
-        {
+        for (text, wanted) in [
+            ("15.18 (Debian 15.18-0)", Some(15)),
+            ("18beta1", Some(18)),
+            ("9.6.2", Some(9)),
+            ("x", None),
+        ] {
             assert_eq!(major(text), wanted, "{text}");
         }
     }

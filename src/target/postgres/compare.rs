@@ -33,8 +33,7 @@ pub fn compare_rows(
 ) -> Result<(), DatabaseError> {
     let next = AtomicUsize::new(0);
     let failure: Mutex<Option<DatabaseError>> = Mutex::new(None);
-    let has_failed =
-        || failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
+    let has_failed = || failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
     let work = || -> Result<(), DatabaseError> {
         let mut session = cluster.session(database)?;
         prepare_copy(&mut session, encoding)?;
@@ -73,7 +72,8 @@ fn copy(
     let doing = format!("copy table {name}");
     let place = qualified(&table.schema, &table.name);
     session.run(&doing, "BEGIN READ ONLY")?;
-    let mut rows = session.copy_out(&doing, &format!("COPY {place}{} TO STDOUT", column_list(table)))?;
+    let mut rows =
+        session.copy_out(&doing, &format!("COPY {place}{} TO STDOUT", column_list(table)))?;
     let (mut hasher, mut bytes) = (blake3::Hasher::new(), 0);
     let mut buffer = vec![0; PIECE];
     loop {

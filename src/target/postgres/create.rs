@@ -97,11 +97,8 @@ pub fn create_database(
     }
     session.run(&doing, &statement)?;
     if !entry.owner.is_empty() {
-        let sql = format!(
-            "ALTER DATABASE {} OWNER TO {}",
-            identifier(name),
-            identifier(&entry.owner)
-        );
+        let sql =
+            format!("ALTER DATABASE {} OWNER TO {}", identifier(name), identifier(&entry.owner));
         session.run(&doing, &sql)?;
     }
     Ok(())
@@ -118,7 +115,8 @@ fn renamed(entry: &TocEntry, name: &str) -> String {
 pub fn apply_properties(session: &mut Client, toc: &Toc, name: &str) -> Result<(), DatabaseError> {
     let doing = format!("set the properties of database {name}");
     let properties = toc.of_kind("DATABASE PROPERTIES");
-    let about = ["COMMENT", "SECURITY LABEL", "ACL"].into_iter().flat_map(|kind| toc.of_database(kind));
+    let about =
+        ["COMMENT", "SECURITY LABEL", "ACL"].into_iter().flat_map(|kind| toc.of_database(kind));
     for entry in about.chain(properties) {
         session.run(&doing, &renamed(entry, name))?;
     }

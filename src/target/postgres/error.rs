@@ -98,9 +98,31 @@ pub enum DatabaseError {
         /// Why not.
         reason: String,
     },
-    /// It is the wrong cluster.
-    #[error("{0}")]
-    WrongCluster(String),
+    /// A database of the cluster it was saved from would be replaced, and nobody named it.
+    #[error(
+        "database `{database}` of the cluster the snapshot was taken from ({server}) would be replaced, and it was not named"
+    )]
+    NotNamed {
+        /// Database.
+        database: String,
+        /// Where.
+        server: String,
+    },
+    /// It is another cluster than the snapshot's.
+    #[error(
+        "this is not the cluster the snapshot was taken from (system identifier {here}, not {source_id}; {server}), and \
+         its database `{database}` would be replaced"
+    )]
+    OtherCluster {
+        /// Database.
+        database: String,
+        /// Where.
+        server: String,
+        /// Identifier of this one.
+        here: String,
+        /// Identifier of the snapshot's.
+        source_id: String,
+    },
     /// Nothing to swap back, or no such database.
     #[error("{0}")]
     NotThere(String),

@@ -55,7 +55,11 @@ pub fn check_objects(session: &mut Client, toc: &Toc) -> Result<u64, DatabaseErr
         for row in rows {
             let [Some(schema), Some(tag), Some(state)] = row.as_slice() else { continue };
             let name = (schema.clone(), tag.clone());
-            if state == "t" { valid.insert(name) } else { invalid.insert(name) };
+            if state == "t" {
+                valid.insert(name)
+            } else {
+                invalid.insert(name)
+            };
         }
         for entry in toc.entries.iter().filter(|entry| kinds.contains(&entry.kind.as_str())) {
             count += 1;
@@ -112,7 +116,9 @@ pub fn check_assertions(
                 Some("t") => {}
                 Some("f") => return Err(fails("it is false".to_owned())),
                 None => return Err(fails("it is null".to_owned())),
-                Some(_) => return Err(fails("it gives something else than true or false".to_owned())),
+                Some(_) => {
+                    return Err(fails("it gives something else than true or false".to_owned()));
+                }
             },
             rows => {
                 return Err(fails(format!(

@@ -18,8 +18,7 @@ use super::error::DatabaseError;
 const PIECE: usize = 256 << 10;
 
 /// Gives the rows of a table, as COPY wrote them.
-pub type OpenTable<'a> =
-    dyn Fn(&TableManifest) -> Result<Box<dyn Read + 'a>, String> + Sync + 'a;
+pub type OpenTable<'a> = dyn Fn(&TableManifest) -> Result<Box<dyn Read + 'a>, String> + Sync + 'a;
 
 /// A table as people write it.
 pub fn table_name(table: &TableManifest) -> String {

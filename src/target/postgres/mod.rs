@@ -4,6 +4,7 @@
 //! one transaction. Nothing here touches the live database before that.
 
 mod archive;
+mod beside;
 mod cluster;
 mod compare;
 mod create;
@@ -16,6 +17,7 @@ mod swap;
 mod toc;
 
 pub use archive::{ArchiveRestore, check_program, major};
+pub use beside::{Beside, Difference, Live};
 pub use cluster::{Cluster, Input};
 pub use compare::{Thoroughness, check_heap_and_indexes, compare_rows, compare_schema};
 pub use create::{
@@ -28,6 +30,7 @@ pub use load::{Found, Load, OpenTable, Rows, column_list, prepare_copy, table_na
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
 pub use swap::{
-    Marked, Marker, Reason, Swap, drop_database, half_made, kept, mark_half_made, new_name, old_name,
+    Marked, Marker, Reason, Swap, drop_database, half_made, kept, mark_half_made, new_name,
+    old_name,
 };
 pub use toc::{Toc, TocEntry, TocError};

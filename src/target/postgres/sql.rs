@@ -220,12 +220,19 @@ mod tests {
             rename("ALTER ROLE r IN DATABASE \"a\" SET x TO E'\\' database a', '$1';"),
             "ALTER ROLE r IN DATABASE \"new\"\"x\" SET x TO E'\\' database a', '$1';"
         );
-        assert_eq!(rename("-- DATABASE a\nDO $x$ DATABASE a $x$"), "-- DATABASE a\nDO $x$ DATABASE a $x$");
+        assert_eq!(
+            rename("-- DATABASE a\nDO $x$ DATABASE a $x$"),
+            "-- DATABASE a\nDO $x$ DATABASE a $x$"
+        );
         assert_eq!(rename("ALTER DATABASE ab SET y TO 'z'"), "ALTER DATABASE ab SET y TO 'z'");
-        assert_eq!(rename_database("GRANT ALL ON DATABASE database TO database;", "database", "n"),
-            "GRANT ALL ON DATABASE \"n\" TO database;");
-        assert_eq!(rename_database("ALTER DATABASE \"\"\"q\" SET a TO b", "\"q", "n"),
-            "ALTER DATABASE \"n\" SET a TO b");
+        assert_eq!(
+            rename_database("GRANT ALL ON DATABASE database TO database;", "database", "n"),
+            "GRANT ALL ON DATABASE \"n\" TO database;"
+        );
+        assert_eq!(
+            rename_database("ALTER DATABASE \"\"\"q\" SET a TO b", "\"q", "n"),
+            "ALTER DATABASE \"n\" SET a TO b"
+        );
         for broken in ["DATABASE \"a", "'x", "E'\\", "$x$ y", "\"", "$", "é", "DATABASE"] {
             rename(broken);
         }
@@ -237,11 +244,13 @@ mod tests {
                    TO r1, \"Role \"\"Two\"\"\" WITH GRANT OPTION;\nSET SESSION AUTHORIZATION boss;\n\
                    GRANT USAGE ON SCHEMA s TO r3;\nRESET SESSION AUTHORIZATION;";
         assert_eq!(roles_in(acl), set(&["r1", "Role \"Two\"", "boss", "r3"]));
-        let defaults = "ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA s REVOKE ALL ON TABLES FROM b;";
+        let defaults =
+            "ALTER DEFAULT PRIVILEGES FOR ROLE a IN SCHEMA s REVOKE ALL ON TABLES FROM b;";
         assert_eq!(roles_in(defaults), set(&["a", "b"]));
         let policy = "CREATE POLICY p ON u FOR SELECT TO r1, r2 USING ((d IS DISTINCT FROM x));";
         assert_eq!(roles_in(policy), set(&["r1", "r2"]));
-        let settings = "ALTER DATABASE a SET search_path TO 'x';\nALTER ROLE r IN DATABASE a SET b TO 'y';";
+        let settings =
+            "ALTER DATABASE a SET search_path TO 'x';\nALTER ROLE r IN DATABASE a SET b TO 'y';";
         assert_eq!(roles_in(settings), set(&["r"]));
     }
 

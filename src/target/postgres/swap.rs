@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::postgres::{Client, identifier, literal};
 
-use super::error::DatabaseError;
 use super::cluster::Cluster;
 use super::create::exists;
+use super::error::DatabaseError;
 
 /// Setting of a database that is being restored.
 const HALF_MADE: &str = "mrs_backup.restore";

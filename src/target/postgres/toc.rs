@@ -139,7 +139,8 @@ impl<R: Read> Reader<R> {
     fn int(&mut self) -> Result<i64, TocError> {
         let size = self.int_size;
         let bytes = self.take(1 + size)?;
-        let value = bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let value =
+            bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         match (bytes[0], i64::try_from(value)) {
             (0, Ok(value)) => Ok(value),
             (1, Ok(value)) => Ok(-value),
@@ -203,7 +204,8 @@ mod tests {
         bytes.extend(if minor >= 15 { vec![0] } else { int(0) });
         bytes.extend(int(0).repeat(7));
         bytes.extend([text("mrs"), text("15.18"), text("15.18 (Debian)"), int(1)].concat());
-        bytes.extend([int(7), int(0), text("0"), text("0"), text("mrs"), text("DATABASE")].concat());
+        bytes
+            .extend([int(7), int(0), text("0"), text("0"), text("mrs"), text("DATABASE")].concat());
         bytes.extend([int(2), text("CREATE DATABASE mrs;\n"), text(""), int(-1)].concat());
         bytes.extend([int(-1), text("")].concat());
         if minor >= 14 {

@@ -50,7 +50,8 @@ pub fn find_programs(chosen: &[PathBuf], wanted: u32) -> Result<Programs, Scratc
         let names = entries.flatten().filter(|entry| {
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+            name.strip_prefix(prefix)
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         });
         candidates.extend(names.map(|entry| entry.path().join(below)));
     }

@@ -20,7 +20,8 @@ const LIMIT: Duration = Duration::from_secs(10);
 
 /// Destroys the servers below `base` whose makers are dead; gives their directories.
 pub fn destroy_dead(base: &Path) -> Result<Vec<PathBuf>, ScratchError> {
-    let failed = |doing, path: &Path, error| ScratchError::Io { doing, path: path.to_owned(), error };
+    let failed =
+        |doing, path: &Path, error| ScratchError::Io { doing, path: path.to_owned(), error };
     let entries = match fs::read_dir(base) {
         Ok(entries) => entries,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
