@@ -1,8 +1,8 @@
 //! The writing pipeline: claim → segment → seal → pack → put → index.
 //!
-//! The producing thread cuts, hashes and claims; sealers on all cores compress and seal; one thread
+//! The producing threads (one, or one more for each [`Ingest::fork`]) cut, hash and claim; sealers on all cores compress and seal; one thread
 //! fills packs; uploaders put them and record them. All channels are bounded, so memory is
-//! their sum: [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
+//! their sum: each [`Ingest`] holds at most three shared segments, each channel and worker a few segments,
 //! each uploader one pack. The first thread that fails stops the others, and its error is the one reported.
 //! What was uploaded until then is indexed all the same, so that the next run finds it.
 
@@ -174,6 +174,29 @@ impl<'a> Ingest<'a> {
             stats: IngestStats::default(),
             scratch: Vec::new(),
         }
+    }
+
+    /// Another producer for the same pipeline, to be used by another thread and then absorbed.
+    pub fn fork(&self) -> Self {
+        let mut fork = Self::new(
+            self.repository,
+            self.dedup,
+            self.segments.clone(),
+            self.used_buffers.clone(),
+            self.failure,
+            self.stop,
+        );
+        fork.gear = Arc::clone(&self.gear);
+        fork
+    }
+
+    /// Sends what `fork` still holds and adds its counts.
+    pub fn absorb(&mut self, mut fork: Self) -> Result<(), RepositoryError> {
+        self.stats.new_chunks += fork.stats.new_chunks;
+        self.stats.new_bytes += fork.stats.new_bytes;
+        self.stats.known_chunks += fork.stats.known_chunks;
+        self.stats.known_bytes += fork.stats.known_bytes;
+        fork.finish()
     }
 
     /// The keyed hash of `bytes`.

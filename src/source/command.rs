@@ -13,7 +13,7 @@ use crate::snapshot::SourceRecord;
 
 use super::error::{SourceError, StreamError};
 use super::process::{Process, wait_readable};
-use super::{OpenStream, StreamSource};
+use super::{OpenStream, StreamSink, StreamSource};
 
 /// How far a stream came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,14 +54,9 @@ impl CommandSource {
         check_name(name)?;
         Ok(Self { name: name.to_owned(), argv, stop, progress: Progress::Waiting })
     }
-}
 
-impl StreamSource for CommandSource {
-    fn paths(&self) -> Vec<Vec<u8>> {
-        vec![self.name.clone().into_bytes()]
-    }
-
-    fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
+    /// Its stream, once.
+    pub fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if self.progress != Progress::Waiting {
             return Ok(None);
         }
@@ -84,6 +79,19 @@ impl StreamSource for CommandSource {
         self.progress = Progress::Open;
         let reader = Marking { inner: process, progress: &mut self.progress };
         Ok(Some(OpenStream { path: self.name.clone().into_bytes(), reader: Box::new(reader) }))
+    }
+}
+
+impl StreamSource for CommandSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        vec![self.name.clone().into_bytes()]
+    }
+
+    fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError> {
+        if let Some(mut stream) = self.next_stream()? {
+            sink.store(&stream.path, stream.reader.as_mut());
+        }
+        Ok(())
     }
 
     fn record(&self) -> SourceRecord {
@@ -110,14 +118,9 @@ impl StdinSource {
         check_name(name)?;
         Ok(Self { name: name.to_owned(), stop, progress: Progress::Waiting })
     }
-}
 
-impl StreamSource for StdinSource {
-    fn paths(&self) -> Vec<Vec<u8>> {
-        vec![self.name.clone().into_bytes()]
-    }
-
-    fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
+    /// Its stream, once.
+    pub fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if self.progress != Progress::Waiting {
             return Ok(None);
         }
@@ -125,6 +128,19 @@ impl StreamSource for StdinSource {
         let inner = StoppableStdin { stop: Arc::clone(&self.stop) };
         let reader = Marking { inner, progress: &mut self.progress };
         Ok(Some(OpenStream { path: self.name.clone().into_bytes(), reader: Box::new(reader) }))
+    }
+}
+
+impl StreamSource for StdinSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        vec![self.name.clone().into_bytes()]
+    }
+
+    fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError> {
+        if let Some(mut stream) = self.next_stream()? {
+            sink.store(&stream.path, stream.reader.as_mut());
+        }
+        Ok(())
     }
 
     fn record(&self) -> SourceRecord {

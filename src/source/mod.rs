@@ -13,15 +13,15 @@ pub use error::{SourceError, StreamError};
 
 use crate::snapshot::{DatabaseManifest, SourceRecord};
 
-/// Gives streams one after another (a command's output, a database's dump).
+/// Gives streams (a command's output, a database's tables).
 pub trait StreamSource: Send {
-    /// The next stream, or `None` at the end.
+    /// Gives every stream to `sink`, one after the other or several at once from threads of its own, and
+    /// stops when the sink refuses one.
     ///
-    /// When the stream's reader reaches the end it first verifies that the stream is whole (exit
+    /// When a stream's reader reaches the end it first verifies that the stream is whole (exit
     /// status, archive trailer) and returns an error (a [`StreamError`] inside) instead of `Ok(0)`
-    /// when it is not: completeness is part of reading. A reader dropped before its end stops what
-    /// feeds it and leaves the source incomplete.
-    fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError>;
+    /// when it is not: completeness is part of reading.
+    fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError>;
 
     /// Where its streams will appear in the snapshot's tree, as far as that is known beforehand.
     fn paths(&self) -> Vec<Vec<u8>> {
@@ -37,9 +37,30 @@ pub trait StreamSource: Send {
     }
 }
 
+/// Takes streams, from several threads at once.
+pub trait StreamSink: Sync {
+    /// Takes all of `reader` as the file at `path` of the snapshot's tree. A reading error is the
+    /// sink's to report.
+    fn store(&self, path: &[u8], reader: &mut dyn Read) -> StreamEnd;
+
+    /// Tells people something that does not make the source incomplete.
+    fn warn(&self, item: &str, message: &str);
+}
+
+/// How taking a stream went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// To its verified end.
+    Whole,
+    /// Reading failed, and the sink has told so.
+    Broken,
+    /// The sink takes no more streams.
+    Refused,
+}
+
 /// A stream being read.
 pub struct OpenStream<'a> {
-    /// Path in the snapshot's tree (`postgres/mrs.dump`).
+    /// Path in the snapshot's tree (`dump/data.sql`).
     pub path: Vec<u8>,
     /// Its bytes.
     pub reader: Box<dyn Read + Send + 'a>,

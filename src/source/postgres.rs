@@ -23,7 +23,7 @@ use crate::snapshot::{DatabaseManifest, DatabaseProperties, SourceRecord};
 use super::archive::ArchiveWalker;
 use super::error::{SourceError, StreamError};
 use super::process::{CaptureError, Process, capture};
-use super::{OpenStream, StreamSource};
+use super::{OpenStream, StreamEnd, StreamSink, StreamSource};
 use connection::{Connection, conninfo};
 use dump::{DumpReader, GlobalsReader};
 use probe::Versions;
@@ -281,15 +281,9 @@ impl PostgresSource {
         };
         Ok(OpenStream { path: GLOBALS_PATH.as_bytes().to_vec(), reader: Box::new(reader) })
     }
-}
 
-impl StreamSource for PostgresSource {
-    fn paths(&self) -> Vec<Vec<u8>> {
-        let dumps = self.databases.iter().map(|database| archive_path(database));
-        dumps.chain(self.globals.then(|| GLOBALS_PATH.to_owned())).map(String::into_bytes).collect()
-    }
-
-    fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
+    /// The next stream, or `None` at the end.
+    pub fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
         if !self.is_probed {
             self.manifests.clear();
             self.probe()?;
@@ -304,6 +298,22 @@ impl StreamSource for PostgresSource {
             }
             None => Ok(None),
         }
+    }
+}
+
+impl StreamSource for PostgresSource {
+    fn paths(&self) -> Vec<Vec<u8>> {
+        let dumps = self.databases.iter().map(|database| archive_path(database));
+        dumps.chain(self.globals.then(|| GLOBALS_PATH.to_owned())).map(String::into_bytes).collect()
+    }
+
+    fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError> {
+        while let Some(mut stream) = self.next_stream()? {
+            if sink.store(&stream.path, stream.reader.as_mut()) == StreamEnd::Refused {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn record(&self) -> SourceRecord {

@@ -6,6 +6,7 @@
 
 mod content;
 mod files;
+mod streams;
 mod tree;
 
 use std::collections::BTreeMap;
@@ -20,12 +21,13 @@ use crate::ops::browse::display_path;
 use crate::repository::{
     Commit, Ingest, IngestOptions, IngestStats, Repository, RepositoryError, Session,
 };
-use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, SourceRecord, StreamRef};
+use crate::snapshot::{DatabaseManifest, Node, Snapshot, SourceRecord, StreamRef};
+use crate::source::StreamSource;
 use crate::source::files::{WalkError, WalkOptions, walk};
-use crate::source::{SourceError, StreamSource};
 
 use content::ContentStore;
 use files::FileVisitor;
+use streams::store_all;
 pub use tree::PlaceTaken;
 use tree::Scaffold;
 
@@ -309,11 +311,8 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
-        let mut reader =
-            StreamReader { ingest, content: &mut content, observer, counts: &mut counts, time };
-        let incomplete = reader.read_all(source.as_mut(), &mut scaffold)?;
-        // A stop is asked for by a person, not a fault of the source.
-        ingest.check_stop()?;
+        let incomplete =
+            store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, observer, time)?;
         if is_alone && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }
@@ -383,67 +382,4 @@ fn read_files(
         details: BTreeMap::new(),
     };
     Ok((record, visitor.result.take()))
-}
-
-/// Reads the streams of one source.
-struct StreamReader<'v, 'i> {
-    ingest: &'v mut Ingest<'i>,
-    content: &'v mut ContentStore,
-    observer: &'v Arc<dyn Observer>,
-    counts: &'v mut BackupCounts,
-    time: i64,
-}
-
-impl StreamReader<'_, '_> {
-    /// Stores every stream; gives the reasons why the source is not complete.
-    fn read_all(
-        &mut self,
-        source: &mut dyn StreamSource,
-        scaffold: &mut Scaffold,
-    ) -> Result<Vec<String>, BackupError> {
-        let mut incomplete = Vec::new();
-        loop {
-            self.ingest.check_stop()?;
-            let mut stream = match source.next_stream() {
-                Ok(Some(stream)) => stream,
-                Ok(None) => return Ok(incomplete),
-                Err(error) => {
-                    self.report_failed(&error, &mut incomplete);
-                    return Ok(incomplete);
-                }
-            };
-            let item = display_path(&stream.path);
-            self.observer.event(&Event::Working { item: item.clone() });
-            let observer = self.observer;
-            let mut bytes_read = 0;
-            let mut progress = |bytes: u64| {
-                bytes_read += bytes;
-                observer.event(&Event::Progress { bytes, items: 0 });
-            };
-            let stored = self.content.store(self.ingest, stream.reader.as_mut(), &mut progress)?;
-            self.counts.files += 1;
-            self.counts.bytes += bytes_read;
-            let mut node = Node::new("", NodeKind::File);
-            node.mode = 0o600;
-            node.mtime = self.time;
-            node.content = Some(stored.content);
-            if let Some(error) = stored.read_error {
-                // A stop is asked for by a person, not a fault of the source.
-                self.ingest.check_stop()?;
-                node.is_torn = true;
-                let message = error.to_string();
-                incomplete.push(format!("{item}: {message}"));
-                self.observer.event(&Event::ItemFailed { item, message });
-            } else {
-                self.observer.event(&Event::Progress { bytes: 0, items: 1 });
-            }
-            scaffold.insert(&stream.path, node)?;
-        }
-    }
-
-    fn report_failed(&self, error: &SourceError, incomplete: &mut Vec<String>) {
-        let message = error.to_string();
-        incomplete.push(message.clone());
-        self.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
-    }
 }

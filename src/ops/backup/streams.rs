@@ -1,0 +1,130 @@
+//! Stores the streams of sources, several at once: each one being stored has a producer of its own into
+//! the same pipeline.
+
+use std::io::Read;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use crate::event::{Event, Observer};
+use crate::ops::browse::display_path;
+use crate::repository::Ingest;
+use crate::snapshot::{Node, NodeKind};
+use crate::source::{StreamEnd, StreamSink, StreamSource};
+
+use super::content::ContentStore;
+use super::tree::Scaffold;
+use super::{BackupCounts, BackupError};
+
+/// Takes the streams of one source.
+pub(super) struct StreamStore<'s, 'i> {
+    ingest: &'s Ingest<'i>,
+    observer: &'s Arc<dyn Observer>,
+    /// Given to the streams' nodes, seconds since 1970.
+    time: i64,
+    state: Mutex<State<'s, 'i>>,
+}
+
+struct State<'s, 'i> {
+    scaffold: &'s mut Scaffold,
+    counts: &'s mut BackupCounts,
+    /// Producers nobody uses now.
+    idle: Vec<(Ingest<'i>, ContentStore)>,
+    /// Why the source is not complete.
+    incomplete: Vec<String>,
+    /// Why there will be no snapshot.
+    failed: Option<BackupError>,
+}
+
+/// Stores every stream of `source`; gives the reasons why it is not complete.
+pub(super) fn store_all(
+    source: &mut dyn StreamSource,
+    ingest: &mut Ingest<'_>,
+    scaffold: &mut Scaffold,
+    counts: &mut BackupCounts,
+    observer: &Arc<dyn Observer>,
+    time: i64,
+) -> Result<Vec<String>, BackupError> {
+    ingest.check_stop()?;
+    let state = State { scaffold, counts, idle: Vec::new(), incomplete: Vec::new(), failed: None };
+    let store = StreamStore { ingest, observer, time, state: Mutex::new(state) };
+    let outcome = source.read_all(&store);
+    let state = store.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let (mut incomplete, failed) = (state.incomplete, state.failed);
+    let producers: Vec<Ingest<'_>> = state.idle.into_iter().map(|(ingest, _)| ingest).collect();
+    for producer in producers {
+        ingest.absorb(producer)?;
+    }
+    if let Some(error) = failed {
+        return Err(error);
+    }
+    // A stop is asked for by a person, not a fault of the source.
+    ingest.check_stop()?;
+    if let Err(error) = outcome {
+        let message = error.to_string();
+        incomplete.push(message.clone());
+        observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
+    }
+    Ok(incomplete)
+}
+
+impl<'s, 'i> StreamStore<'s, 'i> {
+    fn lock(&self) -> MutexGuard<'_, State<'s, 'i>> {
+        self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn try_store(&self, path: &[u8], reader: &mut dyn Read) -> Result<StreamEnd, BackupError> {
+        self.ingest.check_stop()?;
+        let item = display_path(path);
+        self.observer.event(&Event::Working { item: item.clone() });
+        let idle = self.lock().idle.pop();
+        let (mut ingest, mut content) = idle.unwrap_or_else(|| {
+            let ingest = self.ingest.fork();
+            let content = ContentStore::new(&ingest);
+            (ingest, content)
+        });
+        let mut bytes_read = 0;
+        let mut progress = |bytes: u64| {
+            bytes_read += bytes;
+            self.observer.event(&Event::Progress { bytes, items: 0 });
+        };
+        let stored = content.store(&mut ingest, reader, &mut progress);
+        let mut state = self.lock();
+        state.idle.push((ingest, content));
+        let stored = stored?;
+        state.counts.files += 1;
+        state.counts.bytes += bytes_read;
+        let mut node = Node::new("", NodeKind::File);
+        node.mode = 0o600;
+        node.mtime = self.time;
+        node.content = Some(stored.content);
+        node.is_torn = stored.read_error.is_some();
+        state.scaffold.insert(path, node)?;
+        let Some(error) = stored.read_error else {
+            self.observer.event(&Event::Progress { bytes: 0, items: 1 });
+            return Ok(StreamEnd::Whole);
+        };
+        // A stop is asked for by a person, not a fault of the source.
+        self.ingest.check_stop()?;
+        let message = error.to_string();
+        state.incomplete.push(format!("{item}: {message}"));
+        self.observer.event(&Event::ItemFailed { item, message });
+        Ok(StreamEnd::Broken)
+    }
+}
+
+impl StreamSink for StreamStore<'_, '_> {
+    fn store(&self, path: &[u8], reader: &mut dyn Read) -> StreamEnd {
+        match self.try_store(path, reader) {
+            Ok(end) => end,
+            Err(error) => {
+                self.lock().failed.get_or_insert(error);
+                StreamEnd::Refused
+            }
+        }
+    }
+
+    fn warn(&self, item: &str, message: &str) {
+        let (item, message) = (item.to_owned(), message.to_owned());
+        self.lock().counts.warnings += 1;
+        self.observer.event(&Event::Warning { item, message });
+    }
+}
