@@ -82,10 +82,10 @@ pub enum CliError {
     Restore(#[from] RestoreError),
     /// No restore of a database.
     #[error(transparent)]
-    RestoreDatabase(#[from] RestoreDatabaseError),
+    RestoreDatabase(Box<RestoreDatabaseError>),
     /// A database.
     #[error(transparent)]
-    Database(#[from] DatabaseError),
+    Database(Box<DatabaseError>),
     /// No throw-away server.
     #[error(transparent)]
     Scratch(#[from] ScratchError),
@@ -112,6 +112,18 @@ pub enum CliError {
         /// What the system says.
         reason: String,
     },
+}
+
+impl From<RestoreDatabaseError> for CliError {
+    fn from(error: RestoreDatabaseError) -> Self {
+        Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DatabaseError> for CliError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl From<StoreError> for CliError {

@@ -113,11 +113,16 @@ pub fn prove(
     proof.duration = clock.elapsed().saturating_sub(begin);
     match result {
         Ok(()) => Ok(proof),
-        Err(
-            error @ (RestoreDatabaseError::Database(DatabaseError::Interrupted)
-            | RestoreDatabaseError::Repository(RepositoryError::Interrupted)),
-        ) => Err(error),
+        Err(error) if is_stop(&error) => Err(error),
         Err(error) => Ok(Proof { failure: Some(error), ..proof }),
+    }
+}
+
+fn is_stop(error: &RestoreDatabaseError) -> bool {
+    match error {
+        RestoreDatabaseError::Database(error) => matches!(**error, DatabaseError::Interrupted),
+        RestoreDatabaseError::Repository(error) => matches!(error, RepositoryError::Interrupted),
+        _ => false,
     }
 }
 

@@ -209,6 +209,7 @@ fn clean_up(
 ) -> RestoreDatabaseError {
     let database = plan.target.clone();
     let cluster = cluster.unstoppable();
+    let error = Box::new(error);
     let dropped = cluster.maintenance(&plan.target).and_then(|mut session| {
         drop_database(&mut session, name)?;
         drop_roles(&mut session, &plan.missing_roles);

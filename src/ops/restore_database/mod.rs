@@ -91,7 +91,7 @@ pub enum RestoreDatabaseError {
     Browse(#[from] BrowseError),
     /// The server, or what was saved.
     #[error(transparent)]
-    Database(#[from] DatabaseError),
+    Database(Box<DatabaseError>),
     /// No single database is meant.
     #[error("{0}")]
     Choice(String),
@@ -111,7 +111,7 @@ pub enum RestoreDatabaseError {
         /// Database.
         database: String,
         /// Why.
-        error: DatabaseError,
+        error: Box<DatabaseError>,
     },
     /// It failed, and what is half made is still there.
     #[error(
@@ -121,7 +121,7 @@ pub enum RestoreDatabaseError {
         /// Database.
         database: String,
         /// Why.
-        error: DatabaseError,
+        error: Box<DatabaseError>,
         /// What is left.
         left: String,
         /// Why it could not be dropped.
@@ -129,14 +129,8 @@ pub enum RestoreDatabaseError {
     },
 }
 
-impl RestoreDatabaseError {
-    /// The error of the server or of what was saved, if that is what it is.
-    pub const fn database_error(&self) -> Option<&DatabaseError> {
-        match self {
-            Self::Database(error) | Self::Untouched { error, .. } | Self::Left { error, .. } => {
-                Some(error)
-            }
-            _ => None,
-        }
+impl From<DatabaseError> for RestoreDatabaseError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
     }
 }
