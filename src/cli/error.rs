@@ -39,6 +39,14 @@ pub enum CliError {
         /// What to do.
         hint: Option<String>,
     },
+    /// Something looks so odd that nothing was removed.
+    #[error("{message}")]
+    Objected {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
     /// Reading or writing failed.
     #[error("cannot {doing}: {reason}")]
     Io {
@@ -184,7 +192,9 @@ impl CliError {
             | Self::Key(_)
             | Self::Location(_)
             | Self::Exclude(_) => Exit::Usage,
-            Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => Exit::Failed,
+            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => {
+                Exit::Failed
+            }
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Repository(error) => repository_exit(error),

@@ -16,6 +16,7 @@ use super::{CliError, database_error};
 pub fn of(error: &CliError) -> Option<String> {
     let text = match error {
         CliError::Usage { hint, .. } => return hint.clone(),
+        CliError::Objected { hint, .. } => return Some(hint.clone()),
         CliError::Repository(error) => return repository(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),

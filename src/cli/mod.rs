@@ -16,6 +16,7 @@ mod dump;
 mod error;
 mod exit;
 mod find;
+mod forget;
 mod format;
 mod hint;
 mod index;
@@ -25,6 +26,7 @@ mod ls;
 mod man;
 mod output;
 mod password;
+mod pin;
 mod restore;
 mod restore_database;
 mod restore_table;
@@ -85,6 +87,9 @@ enum Command {
     Restore(Box<restore::Args>),
     Undo(undo::Args),
     TestRestore(test_restore::Args),
+    Forget(forget::Args),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Check(check::Args),
     Index(index::Args),
     Key(key::Args),
@@ -179,6 +184,9 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Restore(_)
         | Command::Undo(_)
         | Command::TestRestore(_)
+        | Command::Forget(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
         | Command::Check(_)
         | Command::Index(_)
         | Command::Key(_) => false,
@@ -202,6 +210,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Restore(args) => restore::run(context, *args),
         Command::Undo(args) => undo::run(context, args),
         Command::TestRestore(args) => test_restore::run(context, args),
+        Command::Forget(args) => forget::run(context, args),
+        Command::Pin(args) => pin::pin(context, args),
+        Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),

@@ -152,7 +152,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         counted(outcome.files, "file"),
         human_bytes(outcome.bytes),
         outcome.kept,
-        outcome.failed.len()
+        outcome.failed_count
     ))?;
     let exit = if outcome.failed.is_empty() { Exit::Ok } else { Exit::Incomplete };
     let failed: Vec<Value> = outcome
@@ -168,6 +168,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         "bytes": outcome.bytes,
         "verified_bytes": outcome.verified_bytes,
         "failed": failed,
+        "failed_count": outcome.failed_count,
     });
     Ok(Done::with(exit, fields))
 }

@@ -16,6 +16,7 @@ mod pack_head;
 pub mod rebuild;
 pub mod restore;
 pub mod restore_database;
+pub mod retention;
 pub mod stats;
 pub mod test_restore;
 mod tree;

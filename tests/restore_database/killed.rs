@@ -69,7 +69,8 @@ fn asked_to_stop_it_leaves_nothing_behind() {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
         assert_eq!(child.wait().unwrap().code(), Some(130), "{step}");
         assert_eq!(site.databases(), ["app"], "{step}");
-        let query = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mrs-backup%'";
+        let query =
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mrs-backup%'";
         assert_eq!(site.server.psql("postgres", query), "0", "{step}");
     }
 }
@@ -79,7 +80,8 @@ fn two_restores_of_a_database_do_not_meet() {
     let site = Site::new();
     site.backup();
     // From another machine there is no lock of the instance: the server has to say it.
-    let query = "SELECT pg_advisory_lock(hashtext('mrs-backup restore'), hashtext('app')), pg_sleep(60)";
+    let query =
+        "SELECT pg_advisory_lock(hashtext('mrs-backup restore'), hashtext('app')), pg_sleep(60)";
     let mut other = site.server.command("psql");
     let mut other = other.args(["-Xqc", query, "postgres"]).spawn().unwrap();
     let held = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";

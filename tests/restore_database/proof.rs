@@ -12,8 +12,10 @@ fn scratch_entries(site: &Site) -> Vec<String> {
 
 #[test]
 fn a_proof_restores_compares_and_leaves_a_receipt_and_nothing_else() {
-    let site = Site::new().with("assertions = { app = [\"SELECT count(*) = 3000 FROM public.bill\"] }");
-    site.server.psql("postgres", "CREATE ROLE boss SUPERUSER LOGIN; ALTER DATABASE app OWNER TO boss");
+    let site =
+        Site::new().with("assertions = { app = [\"SELECT count(*) = 3000 FROM public.bill\"] }");
+    site.server
+        .psql("postgres", "CREATE ROLE boss SUPERUSER LOGIN; ALTER DATABASE app OWNER TO boss");
     site.backup();
     let ran = site.ok(&["snapshots"]);
     assert!(ran.stdout.contains("no restore was proven yet: mrs-backup test-restore"), "{ran:?}");
@@ -33,7 +35,8 @@ fn a_proof_restores_compares_and_leaves_a_receipt_and_nothing_else() {
 
 #[test]
 fn what_does_not_hold_is_no_proof() {
-    let site = Site::new().with("assertions = { app = [\"SELECT count(*) = 1 FROM public.bill\"] }");
+    let site =
+        Site::new().with("assertions = { app = [\"SELECT count(*) = 1 FROM public.bill\"] }");
     site.backup();
     let ran = site.run(&["test-restore", "--json"]);
     ran.fails(21, "did NOT restore: the assertion `SELECT count(*) = 1");

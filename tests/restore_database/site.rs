@@ -210,7 +210,8 @@ pub fn contents(server: &TestServer, database: &str) -> String {
     let name = database.replace('\\', "\\\\").replace('\'', "\\'");
     command.args(["--create", "--dbname"]).arg(format!("dbname='{name}'"));
     let dump = crate::support::postgres::run(&mut command);
-    let is_kept = |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
+    let is_kept =
+        |line: &&str| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict");
     dump.lines().filter(is_kept).collect::<Vec<_>>().join("\n")
 }
 

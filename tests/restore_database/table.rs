@@ -24,12 +24,18 @@ fn a_table_comes_back_beside_the_live_one_and_is_compared() {
     site.sql("COMMENT ON TABLE mrs_restore.bill IS 'mine now'");
     site.run(&[&args[..], &["--yes"]].concat()).fails(1, "table `mrs_restore.bill` is in the way");
     // Without a key rows are the same or not; a column that is gone is named.
-    site.sql("UPDATE public.log SET line = 'x' WHERE line IS NULL; ALTER TABLE public.log ADD more int");
-    let args = ["restore", "latest", "--database", "app", "--table", "public.log", "--yes", "--json"];
+    site.sql(
+        "UPDATE public.log SET line = 'x' WHERE line IS NULL; ALTER TABLE public.log ADD more int",
+    );
+    let args =
+        ["restore", "latest", "--database", "app", "--table", "public.log", "--yes", "--json"];
     let summary = site.ok(&args).summary();
     let difference = &summary["difference"];
     assert_eq!((&difference["same"], &difference["only_live"]), (&2.into(), &1.into()));
-    assert_eq!((&difference["changed"], &difference["columns"][0]), (&serde_json::Value::Null, &"more".into()));
+    assert_eq!(
+        (&difference["changed"], &difference["columns"][0]),
+        (&serde_json::Value::Null, &"more".into())
+    );
     // A table that is gone is just restored.
     site.sql("DROP TABLE public.log");
     let ran = site.ok(&[&args[..7], &["--schema", "back", "--json"]].concat());

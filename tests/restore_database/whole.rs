@@ -13,7 +13,9 @@ fn a_restored_database_is_what_was_saved_and_undo_brings_back_what_was_there() {
         site.sql("COMMENT ON DATABASE app IS 'on database app it''s'");
         site.sql("ALTER DATABASE app SET statement_timeout = '1h'");
         site.sql("ALTER ROLE reader IN DATABASE app SET work_mem = '5MB'");
-        site.sql("REVOKE CONNECT ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO reader");
+        site.sql(
+            "REVOKE CONNECT ON DATABASE app FROM PUBLIC; GRANT CONNECT ON DATABASE app TO reader",
+        );
         let saved = site.contents("app");
         site.backup();
         site.sql("DELETE FROM public.bill; DROP TABLE public.log; CREATE TABLE newer ()");
@@ -53,7 +55,8 @@ fn nothing_is_changed_without_assent() {
     let ran = site.run(&["restore", "latest", "--database", "--yes"]);
     ran.fails(2, "was not named");
     assert!(ran.stderr.contains("hint: name it: --database app"), "{ran:?}");
-    site.run(&["restore", "latest", "--database", "nope", "--yes"]).fails(2, "has no database `nope`");
+    site.run(&["restore", "latest", "--database", "nope", "--yes"])
+        .fails(2, "has no database `nope`");
     assert_eq!(site.databases(), ["app"]);
     assert_same(&site.contents("app"), &before);
 }
@@ -78,7 +81,8 @@ fn beside_the_live_one_under_another_name() {
 #[test]
 fn roles_that_are_missing_are_made_without_the_right_to_log_in() {
     let site = Site::new();
-    site.server.psql("postgres", "CREATE ROLE owner LOGIN SUPERUSER; CREATE ROLE \"Grant \"\"ee\"\"\"");
+    site.server
+        .psql("postgres", "CREATE ROLE owner LOGIN SUPERUSER; CREATE ROLE \"Grant \"\"ee\"\"\"");
     site.sql("ALTER TABLE public.bill OWNER TO owner; GRANT SELECT ON public.log TO \"Grant \"\"ee\"\"\"");
     site.sql("ALTER DATABASE app OWNER TO owner");
     let saved = site.contents("app");
@@ -127,7 +131,10 @@ fn a_database_of_another_cluster_is_not_replaced_by_mistake() {
     let ran = site.restore(&[]);
     ran.fails(2, "this is not the cluster the snapshot was taken from");
     assert!(ran.stderr.contains("--other-cluster"), "{ran:?}");
-    assert_eq!((site.databases(), site.sql("SELECT * FROM precious")), (vec!["app".to_owned()], "1".to_owned()));
+    assert_eq!(
+        (site.databases(), site.sql("SELECT * FROM precious")),
+        (vec!["app".to_owned()], "1".to_owned())
+    );
     let ran = site.restore(&["--other-cluster"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(site.sql("SELECT count(*) FROM public.bill"), "3000");

@@ -9,8 +9,11 @@ use serde::Deserialize;
 
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
+use super::night::{CheckFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile};
 use super::restore::RestoreFile;
-use super::value::{AbsolutePath, InstanceName, Level, Line, PlainPath, RepositoryText, Zone};
+use super::value::{
+    AbsolutePath, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText, Size, Zone,
+};
 
 /// Which version of the file we understand.
 const VERSION: i64 = 1;
@@ -25,6 +28,9 @@ pub(super) struct ConfigFile {
     version: i64,
     /// Where the program keeps what it knows between runs.
     pub state_dir: Option<AbsolutePath>,
+    /// How the scheduler works.
+    #[serde(default)]
+    pub scheduler: SchedulerFile,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,
@@ -67,6 +73,17 @@ macro_rules! instance_keys {
             pub postgres: Option<PostgresFile>,
             /// How databases are restored and restores are proven.
             pub restore: Option<RestoreFile>,
+            /// Which snapshots stay.
+            #[schemars(with = "Option<RetentionKeys>")]
+            pub retention: Option<RetentionFile>,
+            /// When jobs run.
+            pub schedule: Option<ScheduleFile>,
+            /// What is looked at every night.
+            pub check: Option<CheckFile>,
+            /// How long to wait for somebody else who works on the instance (`15m`).
+            pub lock_wait: Option<DurationText>,
+            /// Make no snapshot while less than this is free at the repository (`1GiB`).
+            pub min_free: Option<Size>,
         }
     };
 }
