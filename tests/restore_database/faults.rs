@@ -1,9 +1,10 @@
 //! What goes wrong leaves the live database as it was, and says what it was.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
-use std::process::Command;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::site::{Site, assert_same, files};
@@ -24,6 +25,18 @@ fn a_database_that_is_in_the_way_is_left_alone() {
     assert_eq!(site.databases().len(), 2);
 }
 
+/// A shell whose `psql` leads to the server.
+fn shell(site: &Site, script: &str) -> Command {
+    let mut command = Command::new("bash");
+    for (name, value) in site.server.command("psql").get_envs() {
+        if let Some(value) = value {
+            command.env(name, value);
+        }
+    }
+    command.args(["-c", script]).stdout(Stdio::null()).process_group(0);
+    command
+}
+
 #[test]
 fn sessions_in_the_live_database_are_ended_and_come_back_to_the_new_one() {
     let site = Site::new();
@@ -32,27 +45,10 @@ fn sessions_in_the_live_database_are_ended_and_come_back_to_the_new_one() {
     // One that works, one that holds a transaction open, and one that comes back at once, again and again.
     let mut sleeping = site.server.command("psql");
     let mut sleeping = sleeping.args(["-Xqc", "SELECT pg_sleep(60)", "app"]).spawn().unwrap();
-    let mut idle = site.server.command("bash");
     let script = "exec 3> >(exec psql -Xq app); echo 'BEGIN; SELECT 1;' >&3; sleep 60";
-    let mut idle = {
-        let mut command = Command::new("bash");
-        for (name, value) in idle.get_envs() {
-            if let Some(value) = value {
-                command.env(name, value);
-            }
-        }
-        idle = command;
-        idle.args(["-c", script]).spawn().unwrap()
-    };
-    let mut eager = Command::new("bash");
-    let mut environment = site.server.command("psql");
-    for (name, value) in environment.args(["-V"]).get_envs() {
-        if let Some(value) = value {
-            eager.env(name, value);
-        }
-    }
-    let script = "while :; do psql -XAtqc 'SELECT count(*) FROM public.bill' app 2>/dev/null; done";
-    let mut eager = eager.args(["-c", script]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let mut idle = shell(&site, script).spawn().unwrap();
+    let script = "while :; do psql -XAtqc 'SELECT count(*) FROM public.bill' app; done 2>/dev/null";
+    let mut eager = shell(&site, script).spawn().unwrap();
     let busy = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'app'";
     let deadline = Instant::now() + Duration::from_secs(20);
     while site.server.psql("postgres", busy).parse::<u32>().unwrap() < 2 {
@@ -62,10 +58,12 @@ fn sessions_in_the_live_database_are_ended_and_come_back_to_the_new_one() {
     let ran = site.restore(&[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(site.sql("SELECT count(*) FROM public.bill"), "3000");
-    for child in [&mut sleeping, &mut idle, &mut eager] {
-        let _ = child.kill();
-        let _ = child.wait();
+    for child in [&mut idle, &mut eager] {
+        let group = rustix::process::Pid::from_child(child);
+        rustix::process::kill_process_group(group, rustix::process::Signal::KILL).unwrap();
+        child.wait().unwrap();
     }
+    assert!(!sleeping.wait().unwrap().success(), "its session was ended");
 }
 
 #[test]
@@ -154,9 +152,11 @@ fn a_server_without_room_refuses_and_one_that_gets_full_keeps_the_live_database(
             let stat = rustix::fs::statvfs(&disk.0).unwrap();
             stat.f_bavail * stat.f_frsize
         };
+        // Others write meanwhile: what fits is written, piece by piece.
         let fill = |left: u64| {
-            let size = usize::try_from(free() - left).unwrap();
-            fs::write(&filler, vec![0; size]).unwrap();
+            let mut file = fs::File::create(&filler).unwrap();
+            let piece = vec![0; 256 << 10];
+            while free() > left && file.write_all(&piece).is_ok() {}
         };
         // Known beforehand: nothing is begun.
         fill(20 << 20);

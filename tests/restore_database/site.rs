@@ -81,7 +81,9 @@ impl Site {
         // Near the root: the path of a socket must be short. And the server's user has to get through.
         let dir = tempfile::Builder::new().prefix("mrs-rd-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(dir.path().join("password"), "secret").unwrap();
+        let password = dir.path().join("password");
+        fs::write(&password, "secret").unwrap();
+        fs::set_permissions(password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
         let site = Self { server, dir, extra: String::new() };
         site.configure();

@@ -32,7 +32,6 @@ fn a_restored_database_is_what_was_saved_and_undo_brings_back_what_was_there() {
         // Back, and forth again.
         site.ok(&["undo", "--yes"]);
         assert_same(&site.contents("app"), &newer);
-        std::thread::sleep(std::time::Duration::from_millis(1100));
         site.ok(&["undo", "--database", "app", "--yes"]);
         assert_same(&site.contents("app"), &saved);
         site.ok(&["undo", "--drop", "--yes"]);

@@ -5,7 +5,6 @@ use std::io::{self, Read};
 use std::sync::Arc;
 
 use crate::event::{Event, Observer};
-use crate::id::SnapshotId;
 use crate::postgres::{Client, literal};
 use crate::repository::{Fetcher, Repository};
 use crate::snapshot::Snapshot;
@@ -136,7 +135,7 @@ pub fn apply(
             check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
             cluster.check_stop()?;
             observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
-            let swap = swap_of(repository, plan.id, plan, &name);
+            let swap = swap_of(repository, &mut session, plan, &name)?;
             swap.run(cluster)?;
             Ok(DatabaseOutcome { rows, objects, kept: swap.aside })
         });
@@ -184,20 +183,29 @@ fn prepare(
     mark_half_made(session, name, &marker)
 }
 
-fn swap_of(repository: &Repository, id: SnapshotId, plan: &DatabasePlan, name: &str) -> Swap {
+fn swap_of(
+    repository: &Repository,
+    session: &mut Client,
+    plan: &DatabasePlan,
+    name: &str,
+) -> Result<Swap, DatabaseError> {
     let now = repository.environment().clock.now();
-    Swap {
+    let aside = match plan.replaces {
+        Some(_) => Some(old_name(session, &plan.target, now)?),
+        None => None,
+    };
+    Ok(Swap {
         live: plan.target.clone(),
         incoming: name.to_owned(),
-        aside: plan.replaces.map(|_| old_name(&plan.target, now)),
+        aside,
         marker: Marker {
             of: plan.target.clone(),
-            snapshot: id.to_string(),
+            snapshot: plan.id.to_string(),
             time: now,
             until: now.checked_add(plan.options.keep).ok(),
             reason: Reason::Restore,
         },
-    }
+    })
 }
 
 /// Drops what is half made; says what became of it.

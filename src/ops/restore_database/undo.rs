@@ -62,10 +62,17 @@ pub fn undo(
     now: Timestamp,
     keep: SignedDuration,
 ) -> Result<Option<String>, DatabaseError> {
+    let aside = match plan.live {
+        Some(_) => {
+            let mut session = cluster.maintenance(&plan.database)?;
+            Some(old_name(&mut session, &plan.database, now)?)
+        }
+        None => None,
+    };
     let swap = Swap {
         live: plan.database.clone(),
         incoming: plan.incoming.name.clone(),
-        aside: plan.live.map(|_| old_name(&plan.database, now)),
+        aside,
         marker: Marker {
             of: plan.database.clone(),
             snapshot: plan.incoming.marker.snapshot.clone(),

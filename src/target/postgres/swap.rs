@@ -77,9 +77,25 @@ pub fn new_name(database: &str) -> String {
     beside(database, "__new")
 }
 
-/// What `database` is called once it is put aside, at `time`.
-pub fn old_name(database: &str, time: Timestamp) -> String {
-    beside(database, &time.strftime("__old_%Y%m%dT%H%M%SZ").to_string())
+/// What `database` is called once it is put aside, at `time`: a name that is free.
+pub fn old_name(
+    session: &mut Client,
+    database: &str,
+    time: Timestamp,
+) -> Result<String, DatabaseError> {
+    let mut name = numbered_name(database, time, 1);
+    let mut number = 2;
+    while exists(session, &name)? {
+        name = numbered_name(database, time, number);
+        number += 1;
+    }
+    Ok(name)
+}
+
+fn numbered_name(database: &str, time: Timestamp, number: u32) -> String {
+    let suffix = time.strftime("__old_%Y%m%dT%H%M%SZ").to_string();
+    let number = if number == 1 { String::new() } else { format!("_{number}") };
+    beside(database, &format!("{suffix}{number}"))
 }
 
 fn rename(from: &str, to: &str) -> String {
@@ -249,9 +265,10 @@ mod tests {
     fn names_beside_stay_within_the_limit() {
         let time: Timestamp = "2026-11-25T03:04:05Z".parse().unwrap();
         assert_eq!(new_name("mrs"), "mrs__new");
-        assert_eq!(old_name("mrs", time), "mrs__old_20261125T030405Z");
+        assert_eq!(numbered_name("mrs", time, 1), "mrs__old_20261125T030405Z");
+        assert_eq!(numbered_name("mrs", time, 2), "mrs__old_20261125T030405Z_2");
         let long = "é".repeat(31);
-        for name in [new_name(&long), old_name(&long, time)] {
+        for name in [new_name(&long), numbered_name(&long, time, 10)] {
             assert!(name.len() <= LONGEST_NAME && name.starts_with("éé"), "{name}");
         }
     }
