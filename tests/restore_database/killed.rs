@@ -14,14 +14,17 @@ fn until(site: &Site, step: &str) -> std::process::Child {
     let args = ["restore", "latest", "--database", "app", "--yes", "--json"];
     let mut child = site.spawn(&args);
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    for line in lines {
+    let is_there = |line: std::io::Result<String>| {
         let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
         assert_ne!(line["type"], "error", "{line}");
-        if line["type"] == "progress" && line["step"] == step {
-            return child;
-        }
+        line["type"] == "progress" && line["step"] == step
+    };
+    let has_come = lines.into_iter().any(is_there);
+    if !has_come {
+        let _ = child.wait();
     }
-    panic!("the restore ended without the step {step}");
+    assert!(has_come, "the restore ended without the step {step}");
+    child
 }
 
 #[test]

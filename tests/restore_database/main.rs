@@ -8,5 +8,4 @@ mod faults;
 mod killed;
 mod proof;
 mod site;
-mod table;
 mod whole;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Read};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::event::{Event, Observer};
 use crate::postgres::{Client, literal};
@@ -10,14 +11,19 @@ use crate::repository::{Fetcher, Repository};
 use crate::snapshot::Snapshot;
 use crate::target::postgres::{
     ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, Toc, apply_properties,
-    check_assertions, check_objects, create_database, create_roles, drop_database, drop_roles,
-    mark_half_made, new_name, old_name,
+    check_assertions, check_objects, create_database, create_roles, drop_database, drop_half_made,
+    drop_roles, mark_half_made, new_name, old_name,
 };
 
 use super::{Contents, DatabasePlan, RestoreDatabaseError};
 
 /// Bytes of opened segments kept while rows are read.
 const CONTENT_CACHE: usize = 48 << 20;
+
+/// How often it is tried to drop what is half made.
+const DROP_TRIES: u32 = 6;
+/// How long to wait before it is tried again.
+const DROP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a restore of a database did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -218,11 +224,21 @@ fn clean_up(
     let database = plan.target.clone();
     let cluster = cluster.unstoppable();
     let error = Box::new(error);
-    let dropped = cluster.maintenance(&plan.target).and_then(|mut session| {
-        drop_database(&mut session, name)?;
+    let drop_it = || {
+        let mut session = cluster.maintenance(&plan.target)?;
+        drop_half_made(&cluster, &mut session, name)?;
         drop_roles(&mut session, &plan.missing_roles);
-        Ok(())
-    });
+        Ok::<(), DatabaseError>(())
+    };
+    // A server that has just fallen over, of a full disk for example, comes back in a moment.
+    let mut dropped = drop_it();
+    for _ in 1..DROP_TRIES {
+        if dropped.is_ok() {
+            break;
+        }
+        std::thread::sleep(DROP_INTERVAL);
+        dropped = drop_it();
+    }
     match dropped {
         Ok(()) => RestoreDatabaseError::Untouched { database, error },
         Err(reason) => RestoreDatabaseError::Left {

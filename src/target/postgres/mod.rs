@@ -30,7 +30,7 @@ pub use load::{Found, Load, OpenTable, Rows, column_list, prepare_copy, table_na
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
 pub use swap::{
-    Marked, Marker, Reason, Swap, drop_database, half_made, kept, mark_half_made, new_name,
-    old_name,
+    Marked, Marker, Reason, Swap, drop_database, drop_half_made, half_made, kept, mark_half_made,
+    new_name, old_name,
 };
 pub use toc::{Toc, TocEntry, TocError};

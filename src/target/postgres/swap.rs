@@ -240,6 +240,34 @@ impl Swap {
     }
 }
 
+/// Drops a database that is half made, its large tables first.
+///
+/// To drop a database PostgreSQL makes a checkpoint, and a checkpoint that finds the disk full (perhaps just
+/// what ended the restore) ends the whole server. To drop a table needs none, and gives its room back.
+pub fn drop_half_made(
+    cluster: &Cluster,
+    session: &mut Client,
+    name: &str,
+) -> Result<(), DatabaseError> {
+    let query = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname), c.relkind \
+                 FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
+                 WHERE c.relkind IN ('r', 'm') AND c.oid >= 16384 \
+                 AND pg_catalog.pg_total_relation_size(c.oid) > 1048576 \
+                 ORDER BY pg_catalog.pg_total_relation_size(c.oid) DESC LIMIT 1000";
+    let doing = format!("empty database {name}");
+    // Only a precaution: what cannot be done here does not keep the database from being dropped.
+    if let Ok(mut inside) = cluster.session(name)
+        && let Ok(large) = inside.rows(&doing, query)
+    {
+        for row in large {
+            let [Some(table), Some(kind)] = row.as_slice() else { continue };
+            let noun = if kind == "m" { "MATERIALIZED VIEW" } else { "TABLE" };
+            let _ = inside.run(&doing, &format!("DROP {noun} IF EXISTS {table} CASCADE"));
+        }
+    }
+    drop_database(session, name)
+}
+
 /// Drops a database, with whoever is in it.
 pub fn drop_database(session: &mut Client, name: &str) -> Result<(), DatabaseError> {
     let doing = format!("drop database {name}");
