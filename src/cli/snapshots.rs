@@ -35,12 +35,17 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let mut selector = context.selector(&settings, &args.filter);
     // A list is for finding out what there is: without a name, of every instance.
     selector.instance.clone_from(&context.global.instance);
-    let snapshots = selector.filter(context.snapshots(&repository)?);
+    let all = context.snapshots(&repository)?;
+    let all_count = all.len();
+    let snapshots = selector.filter(all);
     for selected in &snapshots {
         context.out.record("snapshot", &describe(selected))?;
     }
-    if snapshots.is_empty() {
+    if all_count == 0 {
         context.out.note("there are no snapshots")?;
+    } else if snapshots.is_empty() {
+        let all = counted(all_count, "snapshot");
+        context.out.note(&format!("none of {all} has the instance, host and tags asked for"))?;
     } else {
         let zone = zone(&settings);
         let rows = snapshots
