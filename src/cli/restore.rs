@@ -9,7 +9,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::event::counted;
-use crate::ops::restore::{Overwrite, RestoreOptions, RestorePlan, apply, plan};
+use crate::ops::restore::{Overwrite, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan};
 use crate::report::{clean, human_bytes};
 
 use super::args::{Filter, SNAPSHOT_HELP};
@@ -143,6 +143,15 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         ask::assent(context, &format!("{target} is not empty"), LOOK_FIRST)?;
     }
     let outcome = apply(&repository, &plan, &context.stop, &context.observer)?;
+    report(context, &plan, &target, &outcome)
+}
+
+fn report(
+    context: &Context,
+    plan: &RestorePlan,
+    target: &str,
+    outcome: &RestoreOutcome,
+) -> Result<Done, CliError> {
     let verified = match plan.options.verify {
         true => format!(", {} read back and equal", human_bytes(outcome.verified_bytes)),
         false => String::new(),
