@@ -252,6 +252,7 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::Envelope(_)
         | E::SessionExpired
         | E::ChunksLost { .. }
+        | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
     }
 }

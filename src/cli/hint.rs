@@ -90,6 +90,7 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
             "mrs-backup check --read-data"
         }
+        E::Unprunable { .. } => "mrs-backup check, then mrs-backup repair --help",
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",

@@ -27,6 +27,7 @@ mod man;
 mod output;
 mod password;
 mod pin;
+mod prune;
 mod restore;
 mod restore_database;
 mod restore_table;
@@ -91,6 +92,7 @@ enum Command {
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Check(check::Args),
+    Prune(prune::Args),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -188,6 +190,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Pin(_)
         | Command::Unpin(_)
         | Command::Check(_)
+        | Command::Prune(_)
         | Command::Index(_)
         | Command::Key(_) => false,
     }
@@ -214,6 +217,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Pin(args) => pin::pin(context, args),
         Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
+        Command::Prune(args) => prune::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),

@@ -13,6 +13,7 @@ pub mod dump;
 mod find;
 pub mod forget;
 mod pack_head;
+pub mod prune;
 pub mod rebuild;
 pub mod restore;
 pub mod restore_database;
