@@ -267,3 +267,17 @@ fn a_killed_night_blocks_nobody() {
     assert_eq!(entry(&place, "run")["exit_code"], 0);
     ok(&place, &["check", "--read-data"]);
 }
+
+#[test]
+fn a_test_restore_is_a_job_like_others() {
+    // Nothing of this instance can be proven to restore into a server: it has no database.
+    let line = a_minute_ago();
+    let place = configured(&format!("schedule = {{ test_restore = \"{line}\" }}"));
+    ok(&place, &["run", "mrs"]);
+    let ran = run(&place, &["run", "--due", "--json"]);
+    assert_ne!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(steps(&ran).len(), 1, "of the last summary, after that of the child: {ran:?}");
+    assert!(entry(&place, "test-restore")["exit_code"].as_u64().unwrap() > 0);
+    let ran = run(&place, &["run", "--only", "test-restore"]);
+    assert!(ran.stderr.contains("error: "), "the child says why: {ran:?}");
+}
