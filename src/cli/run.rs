@@ -174,13 +174,16 @@ impl Work {
     }
 }
 
+/// The next job and its time.
+type Next = (Timestamp, Job);
+
 /// The jobs of an instance that are due, and when the next one is.
 fn due_jobs(
     ledger: &Ledger,
     instance: &Instance,
     only: Option<Job>,
     now: Timestamp,
-) -> Result<(Vec<Job>, Option<(Timestamp, Job)>), CliError> {
+) -> Result<(Vec<Job>, Option<Next>), CliError> {
     let (mut due, mut next) = (Vec::new(), None);
     for (job, line) in &instance.schedule.value.jobs {
         if only.is_some_and(|only| only != *job) {
@@ -244,7 +247,7 @@ fn run_one(
 fn not_due(
     context: &Context,
     instance: &Instance,
-    next: Option<(Timestamp, Job)>,
+    next: Option<Next>,
 ) -> Result<Done, CliError> {
     let zone = &instance.timezone.value;
     let text = next.map_or_else(String::new, |(time, job)| {
