@@ -15,13 +15,18 @@ use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
 use crate::ops::restore::RestoreError;
+use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
+use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
 use crate::store::{StoreError, UnknownScheme};
+use crate::target::postgres::DatabaseError;
+use crate::target::scratch::ScratchError;
 
+use super::database_error;
 use super::exit::Exit;
 
 /// Why a command did not do what it was asked.
@@ -43,6 +48,12 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// Another scheduler is at work.
+    #[error("another scheduler runs already{0}")]
+    SchedulerRuns(String),
+    /// The ledger of jobs cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Reading or writing failed.
     #[error("cannot {doing}: {reason}")]
     Io {
@@ -84,6 +95,15 @@ pub enum CliError {
     /// No restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// No restore of a database.
+    #[error(transparent)]
+    RestoreDatabase(Box<RestoreDatabaseError>),
+    /// A database.
+    #[error(transparent)]
+    Database(Box<DatabaseError>),
+    /// No throw-away server.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// No single snapshot is meant.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -107,6 +127,18 @@ pub enum CliError {
         /// What the system says.
         reason: String,
     },
+}
+
+impl From<RestoreDatabaseError> for CliError {
+    fn from(error: RestoreDatabaseError) -> Self {
+        Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DatabaseError> for CliError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl From<StoreError> for CliError {
@@ -167,12 +199,15 @@ impl CliError {
             | Self::Key(_)
             | Self::Location(_)
             | Self::Exclude(_) => Exit::Usage,
-            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => {
-                Exit::Failed
-            }
+            Self::Objected { .. }
+            | Self::Ledger(_)
+            | Self::Io { .. }
+            | Self::Mount(_)
+            | Self::StateDir { .. } => Exit::Failed,
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Repository(error) => repository_exit(error),
+            Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
@@ -187,6 +222,9 @@ impl CliError {
             },
             Self::Dump(DumpError::NotAFile { .. }) => Exit::Usage,
             Self::Source(error) => source_exit(error),
+            Self::RestoreDatabase(error) => database_error::restore_exit(error),
+            Self::Database(error) => database_error::database_exit(error),
+            Self::Scratch(error) => database_error::scratch_exit(error),
         }
     }
 
@@ -196,7 +234,7 @@ impl CliError {
     }
 }
 
-fn repository_exit(error: &RepositoryError) -> Exit {
+pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
     use RepositoryError as E;
     match error {
         E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
@@ -252,7 +290,8 @@ fn run_exit(error: &RunError) -> Exit {
         RunError::Backup(error) => backup_exit(error),
         RunError::Exclude(_) | RunError::Key(_) => Exit::Usage,
         RunError::Source(error) => source_exit(error),
-        RunError::NothingThere { .. } => Exit::Failed,
+        RunError::Server(error) => database_error::server_exit(error),
+        RunError::NoRoom { .. } | RunError::NothingThere { .. } => Exit::Failed,
     }
 }
 
@@ -266,7 +305,7 @@ fn restore_exit(error: &RestoreError) -> Exit {
     }
 }
 
-fn browse_exit(error: &BrowseError) -> Exit {
+pub(super) fn browse_exit(error: &BrowseError) -> Exit {
     match error {
         BrowseError::Repository(error) => repository_exit(error),
         BrowseError::Pattern { .. } => Exit::Usage,

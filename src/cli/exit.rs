@@ -17,13 +17,15 @@ pub enum Exit {
     Locked,
     /// The password or key file opens nothing.
     WrongPassword,
+    /// A snapshot's databases do not restore.
+    ProofFailed,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -31,6 +33,7 @@ impl Exit {
         Self::NoRepository,
         Self::Locked,
         Self::WrongPassword,
+        Self::ProofFailed,
         Self::Interrupted,
     ];
 
@@ -44,6 +47,7 @@ impl Exit {
             Self::NoRepository => 10,
             Self::Locked => 11,
             Self::WrongPassword => 12,
+            Self::ProofFailed => 21,
             Self::Interrupted => 130,
         }
     }
@@ -58,21 +62,36 @@ impl Exit {
             | Self::Usage
             | Self::NoRepository
             | Self::Locked
-            | Self::WrongPassword => "failed",
+            | Self::WrongPassword
+            | Self::ProofFailed => "failed",
         }
     }
 
-    /// The one that stands for both: what failed counts more than what is incomplete, and two
-    /// different failures are just a failure.
+    /// The one of this number.
+    pub fn of(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+
+    /// How bad it is, from the best. What was asked for and not done is worse than what was done with
+    /// something missing; that somebody wanted it to stop is told whatever else happened.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Incomplete => 1,
+            Self::Locked => 2,
+            Self::ProofFailed => 3,
+            Self::WrongPassword => 4,
+            Self::NoRepository => 5,
+            Self::Usage => 6,
+            Self::Failed => 7,
+            Self::Interrupted => 8,
+        }
+    }
+
+    /// The worse one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (one, two) if one == two => one,
-            (Self::Interrupted, _) | (_, Self::Interrupted) => Self::Interrupted,
-            (Self::Ok, other) | (other, Self::Ok) => other,
-            (Self::Incomplete, other) | (other, Self::Incomplete) => other,
-            _ => Self::Failed,
-        }
+        if self.rank() >= other.rank() { self } else { other }
     }
 }
 
@@ -85,7 +104,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 21, 130]);
     }
 
     #[test]
@@ -93,11 +112,13 @@ mod tests {
         for one in Exit::ALL {
             assert_eq!(one.and(one), one);
             assert_eq!(one.and(Exit::Ok), one);
+            assert_eq!(Exit::of(one.code()), Some(one));
             for two in Exit::ALL {
                 assert_eq!(one.and(two), two.and(one));
             }
         }
         assert_eq!(Exit::Incomplete.and(Exit::Locked), Exit::Locked);
-        assert_eq!(Exit::NoRepository.and(Exit::Locked), Exit::Failed);
+        assert_eq!(Exit::NoRepository.and(Exit::Locked), Exit::NoRepository);
+        assert_eq!(Exit::Failed.and(Exit::Interrupted), Exit::Interrupted);
     }
 }

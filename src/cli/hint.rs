@@ -10,7 +10,7 @@ use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::CliError;
+use super::{CliError, database_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
@@ -20,6 +20,9 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Repository(error) => return repository(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
+        CliError::Run(RunError::NoRoom { .. }) => {
+            "free some room there (mrs-backup forget, then mrs-backup prune), or lower `min_free` in the configuration"
+        }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error) | CliError::Dump(DumpError::Browse(error)) => return browse(error),
@@ -31,11 +34,15 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
+        CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
+        CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
+        CliError::Database(error) => return database_error::database_hint(error),
+        CliError::Scratch(error) => return database_error::scratch_hint(error),
         CliError::Location(_) => "name a directory: --repo /path/to/repository",
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
-        CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Ledger(_) | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
@@ -58,7 +65,7 @@ pub fn of(error: &CliError) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn repository(error: &RepositoryError) -> Option<String> {
+pub(super) fn repository(error: &RepositoryError) -> Option<String> {
     use RepositoryError as E;
     let text = match error {
         E::NoRepository { .. } => {
@@ -123,7 +130,7 @@ fn lock(error: &LockError) -> Option<String> {
     }
 }
 
-fn browse(error: &BrowseError) -> Option<String> {
+pub(super) fn browse(error: &BrowseError) -> Option<String> {
     match error {
         BrowseError::Repository(error) => repository(error),
         BrowseError::NotFound { .. } | BrowseError::NotADirectory { .. } => {

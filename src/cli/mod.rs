@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod config;
 mod context;
+mod database_error;
 mod diff;
 mod dump;
 mod error;
@@ -28,11 +29,17 @@ mod password;
 mod pin;
 mod prune;
 mod restore;
+mod restore_database;
+mod restore_table;
 mod run;
+mod schedule;
 mod settings;
 mod signals;
 mod snapshots;
 mod stats;
+mod test_restore;
+mod undo;
+mod units;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -52,7 +59,7 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 130 interrupted.
+12 wrong password; 21 a test restore failed; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -73,6 +80,8 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Run(run::Args),
+    Schedule(schedule::Args),
+    Units(units::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -80,7 +89,9 @@ enum Command {
     Diff(diff::Args),
     Dump(dump::Args),
     Stats(stats::Args),
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
+    Undo(undo::Args),
+    TestRestore(test_restore::Args),
     Forget(forget::Args),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
@@ -175,8 +186,12 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
+        | Command::Schedule(_)
+        | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Undo(_)
+        | Command::TestRestore(_)
         | Command::Forget(_)
         | Command::Pin(_)
         | Command::Unpin(_)
@@ -194,6 +209,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
+        Command::Schedule(args) => schedule::run(context, args),
+        Command::Units(args) => units::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),
@@ -201,7 +218,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Diff(args) => diff::run(context, args),
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
-        Command::Restore(args) => restore::run(context, args),
+        Command::Restore(args) => restore::run(context, *args),
+        Command::Undo(args) => undo::run(context, args),
+        Command::TestRestore(args) => test_restore::run(context, args),
         Command::Forget(args) => forget::run(context, args),
         Command::Pin(args) => pin::pin(context, args),
         Command::Unpin(args) => pin::unpin(context, args),

@@ -3,8 +3,8 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::night::{show_retention, show_schedule, show_size};
-use super::{Config, Instance, Origin, PostgresConfig, Setting};
+use super::night::{show_retention, show_schedule, show_size, show_unused};
+use super::{Config, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -89,6 +89,14 @@ impl Instance {
             let percent = f64::from(share.value) / 100.0;
             lines.put("check.read_data_subset", format!("\"{percent}%\""), share.origin);
         }
+        let percent = f64::from(self.check_scheduled_subset.value) / 100.0;
+        let key = "check.scheduled_read_data_subset";
+        lines.put(key, format!("\"{percent}%\""), self.check_scheduled_subset.origin);
+        let unused = show_unused(self.prune_max_unused.value);
+        lines.put("prune.max_unused", unused, self.prune_max_unused.origin);
+        if let Some(size) = &self.prune_max_repack {
+            lines.put("prune.max_repack_size", format!("{:?}", show_size(size.value)), size.origin);
+        }
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
         lines.put(
@@ -99,8 +107,27 @@ impl Instance {
         if let Some(postgres) = &self.postgres {
             let prefix = format!("{prefix}postgres.");
             postgres.show(&mut Lines { prefix, lines: &mut shown });
+            let prefix = format!("instance.{}.restore.", self.name);
+            self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl RestoreConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        lines.text("keep_replaced", &self.keep_replaced);
+        lines.plain("jobs", &self.jobs);
+        for (database, assertions) in &self.assertions.value {
+            let value = Setting::new(assertions.clone(), self.assertions.origin);
+            lines.list(&format!("assertions.{database}"), &value);
+        }
+        if let Some(directory) = &self.scratch_directory {
+            lines.path("scratch_directory", directory);
+        }
+        if let Some(directory) = &self.scratch_bin_dir {
+            lines.path("scratch_bin_dir", directory);
+        }
     }
 }
 
