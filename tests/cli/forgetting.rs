@@ -207,32 +207,3 @@ fn the_policy_and_the_days_of_the_configuration_hold() {
     let ran = run(&["forget"]);
     ran.fails(2, "config.toml:7:13: this keeps nothing", "config schema");
 }
-
-#[test]
-fn an_append_only_copy_keeps_everything() {
-    let place = Place::ready();
-    let all = nights(&place, 3);
-    // A directory whose entries cannot be removed, as with `chattr +a`.
-    let set = |flag: &str| {
-        let mut command = std::process::Command::new("chattr");
-        let run = command.arg("-R").arg(flag).arg(place.path("repo")).output();
-        run.expect("chattr is there (apt-get install e2fsprogs)")
-    };
-    let output = set("+a");
-    let rules = ["forget", "--keep-last", "1", "--apply"];
-    if !output.status.success() {
-        // Without the attribute (another file system, another user) there is nothing to be seen.
-        let _ = set("-a");
-        let ran = place.ok(&rules);
-        assert!(!ran.stdout.contains("append-only"), "{ran:?}");
-        return;
-    }
-    let ran = place.run(&rules);
-    let _ = set("-a");
-    assert_eq!(ran.code, Some(0), "{ran:?}");
-    assert!(
-        ran.stdout.contains("append-only") && ran.stdout.contains("nothing is dropped"),
-        "{ran:?}"
-    );
-    assert_eq!(ids(&place), all);
-}
