@@ -31,6 +31,10 @@ pub(super) struct Packs {
     pub missing: Vec<PackRow>,
     /// Whether packs lie there that no index object names.
     pub has_unindexed: bool,
+    /// Damaged ones that are there.
+    pub damaged: HashSet<PackId>,
+    /// Read whole, and good.
+    pub proven: HashSet<PackId>,
 }
 
 /// One pack to look at.
@@ -59,9 +63,20 @@ pub(super) fn check_packs(
     let total = jobs.iter().filter(|job| job.is_whole).map(|job| job.size).sum();
     let step = Step::begin(findings.observer, "packs", Some(total));
     findings.count(|counts| counts.packs += jobs.len() as u64);
-    let checker =
-        Checker { repository, findings, step: &step, stop, bad: Mutex::new(&mut packs.bad) };
+    let checker = Checker {
+        repository,
+        findings,
+        step: &step,
+        stop,
+        bad: Mutex::new(&mut packs.bad),
+        judged: Mutex::default(),
+    };
     checker.run(&jobs)?;
+    let judged = checker.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (id, is_good) in judged {
+        let set = if is_good { &mut packs.proven } else { &mut packs.damaged };
+        set.insert(id);
+    }
     Ok(packs)
 }
 
@@ -142,6 +157,8 @@ struct Checker<'a, 'o> {
     step: &'a Step<'o>,
     stop: &'a StopFlag,
     bad: Mutex<&'a mut BadPlaces>,
+    /// Packs read whole, and whether they are as they were written.
+    judged: Mutex<Vec<(PackId, bool)>>,
 }
 
 impl Checker<'_, '_> {
@@ -193,7 +210,9 @@ impl Checker<'_, '_> {
             let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
             bad.0.insert(job.id, Bad::Segments(look.bad_segments));
         }
-        if !look.reasons.is_empty() {
+        let is_whole = look.reasons.is_empty();
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).push((job.id, is_whole));
+        if !is_whole {
             self.findings.error(&name, look.reasons.join("; "), DAMAGED);
         } else if look.differs_from_index {
             let message = "the index says something else than its directory";
