@@ -29,6 +29,7 @@ mod suspects;
 mod tests;
 
 pub use dedup::{Claim, Dedup};
+pub(crate) use find::MAX_CHAIN;
 pub use object::{IndexObject, IndexedPack};
 pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;
