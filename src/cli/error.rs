@@ -15,13 +15,17 @@ use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
 use crate::ops::restore::RestoreError;
+use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
 use crate::store::{StoreError, UnknownScheme};
+use crate::target::postgres::DatabaseError;
+use crate::target::scratch::ScratchError;
 
+use super::database_error;
 use super::exit::Exit;
 
 /// Why a command did not do what it was asked.
@@ -84,6 +88,15 @@ pub enum CliError {
     /// No restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// No restore of a database.
+    #[error(transparent)]
+    RestoreDatabase(Box<RestoreDatabaseError>),
+    /// A database.
+    #[error(transparent)]
+    Database(Box<DatabaseError>),
+    /// No throw-away server.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// No single snapshot is meant.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -107,6 +120,18 @@ pub enum CliError {
         /// What the system says.
         reason: String,
     },
+}
+
+impl From<RestoreDatabaseError> for CliError {
+    fn from(error: RestoreDatabaseError) -> Self {
+        Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DatabaseError> for CliError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl From<StoreError> for CliError {
@@ -187,6 +212,9 @@ impl CliError {
             },
             Self::Dump(DumpError::NotAFile { .. }) => Exit::Usage,
             Self::Source(error) => source_exit(error),
+            Self::RestoreDatabase(error) => database_error::restore_exit(error),
+            Self::Database(error) => database_error::database_exit(error),
+            Self::Scratch(error) => database_error::scratch_exit(error),
         }
     }
 
@@ -196,7 +224,7 @@ impl CliError {
     }
 }
 
-fn repository_exit(error: &RepositoryError) -> Exit {
+pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
     use RepositoryError as E;
     match error {
         E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
@@ -251,6 +279,7 @@ fn run_exit(error: &RunError) -> Exit {
         RunError::Backup(error) => backup_exit(error),
         RunError::Exclude(_) | RunError::Key(_) => Exit::Usage,
         RunError::Source(error) => source_exit(error),
+        RunError::Server(error) => database_error::server_exit(error),
         RunError::NothingThere { .. } => Exit::Failed,
     }
 }
@@ -265,7 +294,7 @@ fn restore_exit(error: &RestoreError) -> Exit {
     }
 }
 
-fn browse_exit(error: &BrowseError) -> Exit {
+pub(super) fn browse_exit(error: &BrowseError) -> Exit {
     match error {
         BrowseError::Repository(error) => repository_exit(error),
         BrowseError::Pattern { .. } => Exit::Usage,

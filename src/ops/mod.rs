@@ -16,8 +16,10 @@ mod pack_head;
 pub mod prune;
 pub mod rebuild;
 pub mod restore;
+pub mod restore_database;
 pub mod retention;
 pub mod stats;
+pub mod test_restore;
 mod tree;
 
 #[cfg(test)]

@@ -199,6 +199,19 @@ impl Server {
         place
     }
 
+    /// The socket, if that is the way.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        match &self.way {
+            Way::Socket(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
+            Way::Network { .. } | Way::Exec => None,
+        }
+    }
+
+    /// Whether PostgreSQL's programs run on this host, not in the container.
+    pub const fn runs_programs_here(&self) -> bool {
+        matches!(self.programs, Programs::Host(_))
+    }
+
     /// The role we connect as.
     pub fn user(&self) -> &str {
         &self.user

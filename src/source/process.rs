@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -47,10 +47,21 @@ const REPOSITORY_SECRETS: [&str; 2] = ["MRS_BACKUP_PASSWORD", "RESTIC_PASSWORD"]
 impl Process {
     /// Starts `command` (arguments and environment set) as `program` is to be called in errors.
     pub fn start(
+        command: Command,
+        program: String,
+        way_out: &str,
+        stop: Arc<StopFlag>,
+    ) -> Result<Self, SourceError> {
+        Self::start_fed(command, program, way_out, stop, Stdio::null())
+    }
+
+    /// The same for a program that reads.
+    pub fn start_fed(
         mut command: Command,
         program: String,
         way_out: &str,
         stop: Arc<StopFlag>,
+        input: Stdio,
     ) -> Result<Self, SourceError> {
         if stop.is_stopped() {
             return Err(SourceError::Stopped { program });
@@ -59,7 +70,7 @@ impl Process {
         for name in REPOSITORY_SECRETS {
             command.env_remove(name);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().map_err(|error| SourceError::Start {
             program: program.clone(),
             reason: error.to_string(),
@@ -77,6 +88,11 @@ impl Process {
             is_reaped: false,
             end: None,
         })
+    }
+
+    /// What the program reads, if that is a pipe. It ends when it is dropped.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Ends the program if it takes longer.

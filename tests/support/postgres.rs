@@ -68,14 +68,30 @@ impl TestServer {
     /// Starts a server of the installation in `bin_dir`. Everybody may enter by the socket; by TCP
     /// (127.0.0.1) a password is asked for.
     pub fn start_from(bin_dir: &Path) -> Self {
+        Self::start_at(bin_dir, None)
+    }
+
+    /// The same with its databases on a disk of their own; its log of changes stays elsewhere, so that a
+    /// full disk is an error of a statement, not the end of the server.
+    pub fn start_on(bin_dir: &Path, disk: &Path) -> Self {
+        Self::start_at(bin_dir, Some(disk))
+    }
+
+    fn start_at(bin_dir: &Path, disk: Option<&Path>) -> Self {
         // Not in TMPDIR: the path of a socket must be short.
         let directory = tempfile::Builder::new().prefix("mrs-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         if let Some((uid, gid)) = server_user() {
             chown(directory.path(), Some(uid), Some(gid)).unwrap();
         }
-        let data = directory.path().join("data");
+        let data = disk.unwrap_or(directory.path()).join("data");
         let mut initdb = as_server_user(Command::new(bin_dir.join("initdb")));
+        if let Some(disk) = disk {
+            if let Some((uid, gid)) = server_user() {
+                chown(disk, Some(uid), Some(gid)).unwrap();
+            }
+            initdb.arg("--waldir").arg(directory.path().join("wal"));
+        }
         initdb.args([
             "--no-sync",
             "-U",
