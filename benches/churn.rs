@@ -18,13 +18,15 @@ use mrs_backup::clock::SystemClock;
 use mrs_backup::crypto::slot::Credential;
 use mrs_backup::crypto::{Secret, SystemRandom};
 use mrs_backup::event::{Silent, StopFlag};
-use mrs_backup::ops::browse::TreeWalk;
 use mrs_backup::ops::backup::{BackupPlan, FilesInput, backup};
+use mrs_backup::ops::browse::TreeWalk;
 use mrs_backup::ops::forget::{ForgetNote, forget_snapshots};
 use mrs_backup::ops::prune::{PruneOptions, PruneSummary, Pruned, prune};
 use mrs_backup::ops::restore::{self, RestoreOptions};
 use mrs_backup::pack::PackClass;
-use mrs_backup::repository::{Environment, Fetcher, IngestOptions, InitOptions, Repository, RepositoryError};
+use mrs_backup::repository::{
+    Environment, Fetcher, IngestOptions, InitOptions, Repository, RepositoryError,
+};
 use mrs_backup::snapshot::NodeKind;
 use mrs_backup::source::files::WalkOptions;
 use mrs_backup::store::{MemoryStore, ObjectKind, ObjectName, Recording, Store, Verb, list_all};
@@ -188,7 +190,9 @@ fn tell(what: &str, repository: &Repository, store: &Recording) -> Outcome<()> {
     let (reads, bytes) = restore_reads(repository, store)?;
     println!("{what}: packs {stored} bytes; restore of the newest: {reads} reads, {bytes} bytes");
     let (classes, little, all) = shares(repository)?;
-    println!("    segments used up to 25, 50, 75, 100%: {classes:?}; of {all} bytes {little} lie in the first");
+    println!(
+        "    segments used up to 25, 50, 75, 100%: {classes:?}; of {all} bytes {little} lie in the first"
+    );
     Ok(())
 }
 
@@ -237,7 +241,8 @@ fn month(policy: &Policy, count: u64, nights: u64, percent: usize) -> Outcome<()
     match policy {
         Policy::All => tell(&format!("night {nights}, all snapshots kept"), &month, &store)?,
         Policy::Week => {
-            let what = format!("night {nights}, seven kept, pruned nightly ({repacked} bytes moved)");
+            let what =
+                format!("night {nights}, seven kept, pruned nightly ({repacked} bytes moved)");
             tell(&what, &month, &store)?;
         }
     }
