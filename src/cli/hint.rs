@@ -20,6 +20,9 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Repository(error) => return repository(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
+        CliError::Run(RunError::NoRoom { .. }) => {
+            "free some room there (mrs-backup forget, then mrs-backup prune), or lower `min_free` in the configuration"
+        }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error) | CliError::Dump(DumpError::Browse(error)) => return browse(error),
@@ -31,6 +34,7 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
+        CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
@@ -38,7 +42,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
-        CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Ledger(_) | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
@@ -87,9 +91,10 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::NoKeySlot { .. } => {
             "put the objects of `keys/` back from any copy of this repository: they never change"
         }
-        E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
-            "mrs-backup check --read-data"
-        }
+        E::Damaged { .. }
+        | E::UnreadableChunk { .. }
+        | E::UnreadableSegment { .. }
+        | E::DamagedTree { .. } => "mrs-backup check --read-data",
         E::Unprunable { .. } => "mrs-backup check, then mrs-backup repair --help",
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {

@@ -28,6 +28,7 @@ mod store;
 mod tests;
 
 pub use dedup::{Claim, Dedup};
+pub(crate) use find::MAX_CHAIN;
 pub use object::{IndexObject, IndexedPack};
 pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;

@@ -11,12 +11,12 @@ use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, PackId, SegmentId};
 use crate::index::PackRow;
 use crate::pack::{MAX_PACK_LEN, PackClass, SegmentEntry, open_segment, read_directory};
-use crate::repository::{Refresh, Repository, RepositoryError, is_rightly_named};
+use crate::repository::{Fetcher, Refresh, Repository, RepositoryError, is_rightly_named};
 use crate::store::{ByteRange, ObjectName, StoreErrorKind};
 
 use super::affected::Needs;
 use super::report::{Findings, Severity, Step};
-use super::{Bad, BadPlaces, ReadData};
+use super::{Bad, BadPlaces, CACHE, ReadData};
 use crate::ops::pack_head::read_head;
 
 const DAMAGED: &str = "leave the repository as it is and copy this pack back from another copy, if there is one; `affected` lists the paths that need it, all others can be restored";
@@ -59,8 +59,9 @@ pub(super) fn check_packs(
     let total = jobs.iter().filter(|job| job.is_whole).map(|job| job.size).sum();
     let step = Step::begin(findings.observer, "packs", Some(total));
     findings.count(|counts| counts.packs += jobs.len() as u64);
+    let bases = Fetcher::new(repository, CACHE);
     let checker =
-        Checker { repository, findings, step: &step, stop, bad: Mutex::new(&mut packs.bad) };
+        Checker { repository, bases, findings, step: &step, stop, bad: Mutex::new(&mut packs.bad) };
     checker.run(&jobs)?;
     Ok(packs)
 }
@@ -138,6 +139,8 @@ fn plan(read_data: ReadData, refresh: &Refresh, mut rows: HashMap<PackId, PackRo
 /// What the threads share.
 struct Checker<'a, 'o> {
     repository: &'a Repository,
+    /// Reads what deltas were compressed against.
+    bases: Fetcher<'a>,
     findings: &'a Findings<'o>,
     step: &'a Step<'o>,
     stop: &'a StopFlag,
@@ -271,7 +274,10 @@ impl Checker<'_, '_> {
         let mut first = None;
         for entry in entries {
             let opened = sealed(entry).and_then(|sealed| {
-                open_segment(self.repository.keyring(), class, entry, &sealed)
+                let base = entry.base.map(|base| self.bases.segment_by_id(&base)).transpose();
+                let base = base.map_err(|error| format!("it is a delta: {error}"))?;
+                let base = base.as_deref().map(Vec::as_slice);
+                open_segment(self.repository.keyring(), class, entry, &sealed, base)
                     .map_err(|error| error.to_string())
             });
             if let Err(reason) = opened {
@@ -349,24 +355,42 @@ pub(super) fn report_missing(
     Ok(())
 }
 
-/// Chunks of packs with bad places that have no good place left.
+/// Chunks of packs with bad places that have no good place left, and those of deltas on them.
 pub(super) fn lost_chunks(
     repository: &Repository,
     bad: &BadPlaces,
 ) -> Result<HashSet<ChunkId>, RepositoryError> {
     let index = repository.index();
     let mut lost = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut look = |segment: &SegmentEntry| -> Result<(), RepositoryError> {
+        for chunk in &segment.chunks {
+            if !lost.contains(&chunk.id) && bad.is_lost(index, &chunk.id)? {
+                lost.insert(chunk.id);
+            }
+        }
+        Ok(())
+    };
     for (pack, which) in &bad.0 {
         for segment in index.segments_of(pack)? {
             if matches!(which, Bad::Segments(segments) if !segments.contains(&segment.id)) {
                 continue;
             }
-            for chunk in &segment.chunks {
-                if !lost.contains(&chunk.id) && bad.is_lost(index, &chunk.id)? {
-                    lost.insert(chunk.id);
-                }
+            look(&segment)?;
+            seen.insert(segment.id);
+        }
+    }
+    // And what hangs on them, in packs that are whole.
+    let mut bases = seen.clone();
+    while !bases.is_empty() {
+        let mut next = HashSet::new();
+        for (_, delta) in index.deltas_on(&bases)? {
+            if seen.insert(delta.id) {
+                look(&delta)?;
+                next.insert(delta.id);
             }
         }
+        bases = next;
     }
     Ok(lost)
 }
