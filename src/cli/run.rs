@@ -244,11 +244,7 @@ fn run_one(
     result
 }
 
-fn not_due(
-    context: &Context,
-    instance: &Instance,
-    next: Option<Next>,
-) -> Result<Done, CliError> {
+fn not_due(context: &Context, instance: &Instance, next: Option<Next>) -> Result<Done, CliError> {
     let zone = &instance.timezone.value;
     let text = next.map_or_else(String::new, |(time, job)| {
         let nanos = i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);

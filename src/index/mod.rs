@@ -24,6 +24,7 @@ mod state;
 mod state_codec;
 mod state_stream;
 mod store;
+mod suspects;
 #[cfg(test)]
 mod tests;
 

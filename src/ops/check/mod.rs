@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use crate::event::{Observer, StopFlag};
 use crate::id::{ChunkId, PackId, SegmentId, SnapshotId};
 use crate::index::{Index, IndexError, MAX_CHAIN, Place};
-use crate::repository::{Repository, RepositoryError};
+use crate::repository::{Refresh, Repository, RepositoryError};
 use crate::snapshot::Snapshot;
 use crate::store::ObjectName;
 
@@ -112,6 +112,7 @@ pub fn check(
     let refresh = repository.refresh_for_check()?;
     let covered = objects::check_index(repository, &findings, stop)?;
     let packs = packs::check_packs(repository, options.read_data, &refresh, &findings, stop)?;
+    note_suspects(repository, &packs, &refresh)?;
     let walked = selected(options, &objects, &findings);
     let mut lost =
         trees::check_trees(repository, &walked, &packs.bad, packs.has_unindexed, &findings, stop)?;
@@ -128,6 +129,20 @@ pub fn check(
     packs::report_missing(repository, &packs.missing, &needs, is_partial, &findings)?;
     check_memory(repository, &objects, &findings)?;
     Ok(findings.into_report())
+}
+
+/// Remembers which packs are damaged: the next backup stores what it sees of them again. One that was
+/// read whole and is good, or is gone, is no suspect any more.
+fn note_suspects(
+    repository: &Repository,
+    packs: &packs::Packs,
+    refresh: &Refresh,
+) -> Result<(), RepositoryError> {
+    let index = repository.index();
+    let mut suspects = index.suspects()?;
+    suspects.retain(|id| refresh.packs.contains_key(id) && !packs.proven.contains(id));
+    suspects.extend(&packs.damaged);
+    Ok(index.set_suspects(&suspects)?)
 }
 
 /// The snapshots whose trees are walked.

@@ -31,6 +31,10 @@ pub(super) struct Packs {
     pub missing: Vec<PackRow>,
     /// Whether packs lie there that no index object names.
     pub has_unindexed: bool,
+    /// Damaged ones that are there.
+    pub damaged: HashSet<PackId>,
+    /// Read whole, and good.
+    pub proven: HashSet<PackId>,
 }
 
 /// One pack to look at.
@@ -60,9 +64,21 @@ pub(super) fn check_packs(
     let step = Step::begin(findings.observer, "packs", Some(total));
     findings.count(|counts| counts.packs += jobs.len() as u64);
     let bases = Fetcher::new(repository, CACHE);
-    let checker =
-        Checker { repository, bases, findings, step: &step, stop, bad: Mutex::new(&mut packs.bad) };
+    let checker = Checker {
+        repository,
+        bases,
+        findings,
+        step: &step,
+        stop,
+        bad: Mutex::new(&mut packs.bad),
+        judged: Mutex::default(),
+    };
     checker.run(&jobs)?;
+    let judged = checker.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (id, is_good) in judged {
+        let set = if is_good { &mut packs.proven } else { &mut packs.damaged };
+        set.insert(id);
+    }
     Ok(packs)
 }
 
@@ -145,6 +161,8 @@ struct Checker<'a, 'o> {
     step: &'a Step<'o>,
     stop: &'a StopFlag,
     bad: Mutex<&'a mut BadPlaces>,
+    /// Packs read whole, and whether they are as they were written.
+    judged: Mutex<Vec<(PackId, bool)>>,
 }
 
 impl Checker<'_, '_> {
@@ -196,7 +214,9 @@ impl Checker<'_, '_> {
             let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
             bad.0.insert(job.id, Bad::Segments(look.bad_segments));
         }
-        if !look.reasons.is_empty() {
+        let is_whole = look.reasons.is_empty();
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).push((job.id, is_whole));
+        if !is_whole {
             self.findings.error(&name, look.reasons.join("; "), DAMAGED);
         } else if look.differs_from_index {
             let message = "the index says something else than its directory";

@@ -84,6 +84,11 @@ fn repack(
         }
         Ok::<_, RepositoryError>(done)
     })?;
+    if !damaged.is_empty() {
+        let index = repository.index();
+        damaged.extend(index.suspects()?);
+        index.set_suspects(&damaged)?;
+    }
     stats.repacked_packs = done.len() as u64;
     stats.stored_bytes = ingested.stored_bytes;
     observer.event(&Event::StepFinished { step: "repack" });
