@@ -90,7 +90,7 @@ fn a_night_costs_what_changed_and_every_night_restores() {
     for content in &nights[1..] {
         let outcome = site.night(content, DeltaOptions::default());
         let (stored, all) = (outcome.stats.stored_bytes, outcomes[0].stats.stored_bytes);
-        assert!(stored * 8 < all, "{stored} bytes for a night, {all} for the whole");
+        assert!(stored * 5 < all, "{stored} bytes for a night, {all} for the whole");
         outcomes.push(outcome);
     }
     let depths = depths(&site.segments());

@@ -1,4 +1,4 @@
-//! Finds what a new segment is compressed against (docs/adr/0006).
+//! Finds what a new segment is compressed against (docs/adr/0008).
 //!
 //! The chunk that was at its place in the stream's earlier version is tried first, then those with the
 //! same features. A delta is kept only if it is much smaller than the segment would be by itself.
