@@ -32,6 +32,8 @@ const STDERR_TOLD: usize = 2 << 10;
 pub(crate) struct Process {
     program: String,
     child: Child,
+    /// Kept open for a program that ends with its standard input.
+    lifeline: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     said: Vec<u8>,
@@ -79,6 +81,7 @@ impl Process {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Ok(Self {
             program,
+            lifeline: child.stdin.take(),
             child,
             stdout,
             stderr,
@@ -92,7 +95,7 @@ impl Process {
 
     /// What the program reads, if that is a pipe. It ends when it is dropped.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+        self.lifeline.take()
     }
 
     /// Ends the program if it takes longer.
@@ -209,6 +212,7 @@ impl Process {
         if self.is_reaped {
             return;
         }
+        self.lifeline = None;
         // A child blocked on a full pipe must see it close.
         self.stdout = None;
         if let Some(pid) = self.pid() {
