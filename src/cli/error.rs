@@ -15,6 +15,7 @@ use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
 use crate::ops::restore::RestoreError;
+use crate::postgres::ServerError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
@@ -268,6 +269,10 @@ fn source_exit(error: &SourceError) -> Exit {
         SourceError::Start { .. }
         | SourceError::Database { .. }
         | SourceError::OldProgram { .. } => Exit::Failed,
-        SourceError::Stopped { .. } => Exit::Interrupted,
+        SourceError::Stopped { .. } | SourceError::Server(ServerError::Stopped { .. }) => {
+            Exit::Interrupted
+        }
+        SourceError::Server(ServerError::Settings { .. }) => Exit::Usage,
+        SourceError::Server(_) => Exit::Failed,
     }
 }

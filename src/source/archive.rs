@@ -7,11 +7,15 @@
 //! once, every block must be closed, and nothing may follow.
 
 mod parser;
+mod rows;
 
 use std::io::{self, Read};
 
 use super::error::StreamError;
 use parser::Parser;
+
+pub(crate) use rows::count_lines;
+pub use rows::{ArchivedRows, RowsDigest};
 
 /// What a walk found out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +26,8 @@ pub struct ArchiveReport {
     pub entries: u64,
     /// Entries whose data passed.
     pub with_data: u64,
+    /// The rows of tables that passed.
+    pub tables: Vec<ArchivedRows>,
     /// Why the archive could not be walked; the bytes pass all the same.
     pub note: Option<String>,
 }

@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,8 @@ const STDERR_TOLD: usize = 2 << 10;
 pub(crate) struct Process {
     program: String,
     child: Child,
+    /// Kept open for a program that ends with its standard input.
+    lifeline: Option<ChildStdin>,
     stdout: Option<ChildStdout>,
     stderr: Option<ChildStderr>,
     said: Vec<u8>,
@@ -47,10 +49,21 @@ const REPOSITORY_SECRETS: [&str; 2] = ["MRS_BACKUP_PASSWORD", "RESTIC_PASSWORD"]
 impl Process {
     /// Starts `command` (arguments and environment set) as `program` is to be called in errors.
     pub fn start(
+        command: Command,
+        program: String,
+        way_out: &str,
+        stop: Arc<StopFlag>,
+    ) -> Result<Self, SourceError> {
+        Self::start_with(command, program, way_out, stop, false)
+    }
+
+    /// The same; with `has_lifeline` the program's standard input stays open until it is to end.
+    pub fn start_with(
         mut command: Command,
         program: String,
         way_out: &str,
         stop: Arc<StopFlag>,
+        has_lifeline: bool,
     ) -> Result<Self, SourceError> {
         if stop.is_stopped() {
             return Err(SourceError::Stopped { program });
@@ -59,7 +72,8 @@ impl Process {
         for name in REPOSITORY_SECRETS {
             command.env_remove(name);
         }
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(if has_lifeline { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().map_err(|error| SourceError::Start {
             program: program.clone(),
             reason: error.to_string(),
@@ -68,6 +82,7 @@ impl Process {
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         Ok(Self {
             program,
+            lifeline: child.stdin.take(),
             child,
             stdout,
             stderr,
@@ -193,6 +208,7 @@ impl Process {
         if self.is_reaped {
             return;
         }
+        self.lifeline = None;
         // A child blocked on a full pipe must see it close.
         self.stdout = None;
         if let Some(pid) = self.pid() {

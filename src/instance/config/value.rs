@@ -1,7 +1,9 @@
 //! Values that are checked while they are read, so that an error knows its line.
 
 use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
 
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Error};
@@ -87,6 +89,43 @@ Level(u8) from i64,
 |level| match u8::try_from(level) {
     Ok(level @ 1..=19) => Ok(level),
     _ => Err(format!("{level} is no compression level; choose 1 (fast) to 19 (small)")),
+});
+
+checked!(
+/// A connection string without a password.
+Conninfo(String) from String,
+|text| {
+    crate::postgres::check_conninfo(&text).map_err(|error| error.to_string())?;
+    Ok(text)
+});
+
+checked!(
+/// Sessions at once.
+#[schemars(extend("minimum" = 1, "maximum" = 32))]
+Workers(u8) from i64,
+|count| match u8::try_from(count) {
+    Ok(count @ 1..=32) => Ok(count),
+    _ => Err(format!("{count} workers are not possible; choose 1 to 32")),
+});
+
+checked!(
+/// A share in percent.
+#[schemars(extend("minimum" = 0, "maximum" = 100))]
+Percent(u8) from i64,
+|share| match u8::try_from(share) {
+    Ok(share @ 0..=100) => Ok(share),
+    _ => Err(format!("{share} is no share in percent; choose 0 to 100")),
+});
+
+checked!(
+/// A length of time.
+#[schemars(with = "String")]
+Wait(Duration) from String,
+|text| {
+    let duration = text.parse::<SignedDuration>().ok();
+    duration.and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(|| {
+        format!("`{}` is no length of time; write it like `90s` or `10m`", text.escape_debug())
+    })
 });
 
 /// A time zone by its name.

@@ -102,11 +102,10 @@ impl<'s, 'i> StreamStore<'s, 'i> {
             self.observer.event(&Event::Progress { bytes: 0, items: 1 });
             return Ok(StreamEnd::Whole);
         };
+        drop(state);
         // A stop is asked for by a person, not a fault of the source.
         self.ingest.check_stop()?;
-        let message = error.to_string();
-        state.incomplete.push(format!("{item}: {message}"));
-        self.observer.event(&Event::ItemFailed { item, message });
+        self.fail(&item, &error.to_string());
         Ok(StreamEnd::Broken)
     }
 }
@@ -120,6 +119,16 @@ impl StreamSink for StreamStore<'_, '_> {
                 StreamEnd::Refused
             }
         }
+    }
+
+    fn fail(&self, item: &str, message: &str) {
+        // What fails because somebody asked to stop is no fault of the source.
+        if self.ingest.check_stop().is_err() {
+            return;
+        }
+        let (item, message) = (item.to_owned(), message.to_owned());
+        self.lock().incomplete.push(format!("{item}: {message}"));
+        self.observer.event(&Event::ItemFailed { item, message });
     }
 
     fn warn(&self, item: &str, message: &str) {
