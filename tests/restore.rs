@@ -85,3 +85,69 @@ fn a_missing_directory_on_the_way_to_a_source_is_made() {
     let dump = fs::metadata(target.join("postgres/mrs.dump")).expect("metadata");
     assert_eq!(dump.mode() & 0o7777, 0o600);
 }
+
+/// `data/a` and `data/b/c` are one file, `data/b/d` another with a name before it.
+fn linked(home: &Path) -> Repository {
+    let data = home.join("data");
+    fs::create_dir_all(data.join("b")).expect("directories");
+    fs::write(data.join("a"), support::text(1, 40_000)).expect("a file");
+    fs::hard_link(data.join("a"), data.join("b/c")).expect("a link");
+    fs::hard_link(data.join("a"), data.join("b/d")).expect("a link");
+    fs::write(data.join("b/other"), "other").expect("a file");
+    let long_ago = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000);
+    let directory = fs::File::open(data.join("b")).expect("a directory");
+    directory.set_modified(long_ago).expect("a time");
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(&store, None).expect("a repository");
+    support::backup_of(&repository, &data).expect("a backup");
+    repository
+}
+
+#[test]
+fn a_link_restored_without_its_first_name_is_planned_and_verified_with_its_content() {
+    let home = tempfile::tempdir().expect("a directory");
+    let repository = linked(home.path());
+    let stop = StopFlag::new();
+    let snapshots = repository.snapshots().expect("a listing").snapshots;
+    let (id, snapshot) = snapshots.into_iter().next_back().expect("a snapshot");
+    let options =
+        RestoreOptions { subpath: b"data/b".to_vec(), verify: true, ..RestoreOptions::default() };
+    let target = home.path().join("target");
+    let plan = restore::plan(&repository, id, snapshot, &target, options, &stop).expect("a plan");
+    assert_eq!((plan.files, plan.others, plan.bytes), (2, 1, 40_005));
+    let outcome = restore::apply(&repository, &plan, &stop, &silent()).expect("a restore");
+    assert_eq!(outcome.failed, []);
+    assert_eq!((outcome.files, outcome.bytes, outcome.verified_bytes), (2, 40_005, 40_005));
+    assert_eq!(fs::read(target.join("c")).expect("restored"), support::text(1, 40_000));
+    let inode = |name: &str| fs::metadata(target.join(name)).expect("metadata").ino();
+    assert_eq!(inode("c"), inode("d"));
+}
+
+#[test]
+fn links_made_last_leave_their_directory_its_time() {
+    let home = tempfile::tempdir().expect("a directory");
+    let repository = linked(home.path());
+    let target = home.path().join("target");
+    let outcome = restore_over(&repository, &target, RestoreOptions::default());
+    assert_eq!(outcome.failed, []);
+    assert_eq!(fs::metadata(target.join("data/b")).expect("metadata").mtime(), 1_000_000);
+}
+
+#[test]
+fn directories_on_the_way_to_what_is_chosen_look_as_they_did() {
+    let home = tempfile::tempdir().expect("a directory");
+    let repository = linked(home.path());
+    let target = home.path().join("target");
+    let include = vec!["other".to_owned()];
+    let options = RestoreOptions { include, ..RestoreOptions::default() };
+    let outcome = restore_over(&repository, &target, options.clone());
+    assert_eq!((outcome.failed, outcome.files), (vec![], 1));
+    let found = fs::metadata(target.join("data/b")).expect("metadata");
+    let source = fs::metadata(home.path().join("data/b")).expect("metadata");
+    assert_eq!((found.mtime(), found.mode()), (1_000_000, source.mode()));
+    // One that is there already is none of this restore's business.
+    fs::set_permissions(target.join("data"), fs::Permissions::from_mode(0o711)).expect("a mode");
+    restore_over(&repository, &target, options);
+    let found = fs::metadata(target.join("data")).expect("metadata");
+    assert_eq!(found.mode() & 0o7777, 0o711);
+}

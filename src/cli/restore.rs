@@ -133,7 +133,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         counted(outcome.files, "file"),
         human_bytes(outcome.bytes),
         outcome.kept,
-        outcome.failed.len()
+        outcome.failed_count
     ))?;
     let exit = if outcome.failed.is_empty() { Exit::Ok } else { Exit::Incomplete };
     let failed: Vec<Value> = outcome
@@ -149,6 +149,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         "bytes": outcome.bytes,
         "verified_bytes": outcome.verified_bytes,
         "failed": failed,
+        "failed_count": outcome.failed_count,
     });
     Ok(Done::with(exit, fields))
 }

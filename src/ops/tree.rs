@@ -7,7 +7,7 @@ use std::ops::AddAssign;
 
 use crate::event::StopFlag;
 use crate::repository::{DirectoryReader, Fetcher, RepositoryError};
-use crate::snapshot::{Node, NodeKind, StreamRef};
+use crate::snapshot::{Node, NodeKind, StreamKey, StreamRef};
 
 use super::browse::Located;
 
@@ -78,23 +78,6 @@ impl<'f, 'r> TreeWalk<'f, 'r> {
     }
 }
 
-/// A directory by its content: 16 bytes of a hash, so that millions of them fit into memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct TreeKey([u8; 16]);
-
-impl TreeKey {
-    pub fn of(stream: &StreamRef) -> Self {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&stream.len.to_le_bytes()).update(&[stream.depth]);
-        for chunk in &stream.chunks {
-            hasher.update(chunk.id.as_bytes()).update(&chunk.len.to_le_bytes());
-        }
-        let mut key = [0; 16];
-        hasher.finalize_xof().fill(&mut key);
-        Self(key)
-    }
-}
-
 /// What is added up over a tree.
 pub(super) trait Folder {
     /// The sum.
@@ -116,7 +99,7 @@ pub(super) trait Folder {
 
 /// Sums of directories already seen: 40 bytes or so for each different directory.
 #[derive(Debug)]
-pub(super) struct Known<T>(HashMap<TreeKey, T>);
+pub(super) struct Known<T>(HashMap<StreamKey, T>);
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
@@ -127,12 +110,12 @@ impl<T> Default for Known<T> {
 impl<T: Copy> Known<T> {
     /// The sum of a directory, if it was seen.
     pub fn get(&self, directory: &StreamRef) -> Option<T> {
-        self.0.get(&TreeKey::of(directory)).copied()
+        self.0.get(&directory.key()).copied()
     }
 }
 
 struct Open<'f, 'r, T> {
-    key: TreeKey,
+    key: StreamKey,
     reader: DirectoryReader<'f, 'r>,
     /// Length of the path above it.
     parent_len: usize,
@@ -151,7 +134,7 @@ pub(super) fn fold<F: Folder>(
         return Ok(total);
     }
     let open = |directory: &StreamRef, parent_len| Open {
-        key: TreeKey::of(directory),
+        key: directory.key(),
         reader: DirectoryReader::new(fetcher, directory),
         parent_len,
         total: F::Total::default(),

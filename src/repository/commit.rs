@@ -1,28 +1,21 @@
 //! The commit of a snapshot: stage, revalidate, publish (docs/protocol.md rules 4 and 5).
 
-use std::collections::HashSet;
-
 use sha2::{Digest, Sha256};
 
 use crate::crypto::envelope::{self, SealedKind};
 use crate::event::StopFlag;
-use crate::id::{ChunkId, SnapshotId};
-use crate::pack::PackClass;
-use crate::snapshot::{ChunkRef, NodeKind, Snapshot, StreamRef};
+use crate::id::SnapshotId;
+use crate::snapshot::{Snapshot, StreamRef};
 use crate::store::{ObjectName, StoreErrorKind};
 
 use super::error::RepositoryError;
-use super::fetch::Fetcher;
-use super::ingest::{Grouping, IngestOptions};
+use super::ingest::IngestOptions;
 use super::session::Session;
-use super::stream::{ChunkWalk, read_directory};
 
 /// How often what a prune takes away is stored again before the run gives up.
 const RESCUE_ROUNDS: usize = 5;
-/// Chunks asked for at once.
-const BATCH: usize = 1024;
-/// Bytes of opened segments kept while a snapshot's trees are walked again.
-const WALK_CACHE: usize = 16 << 20;
+/// Chunks found lost before they are stored again.
+const LOST_AT_ONCE: usize = 16_384;
 
 /// A committed snapshot.
 #[derive(Debug, Clone)]
@@ -90,112 +83,17 @@ impl Session<'_> {
             if generation == proven {
                 return Ok(rescued);
             }
-            let lost = self.find_lost(root)?;
-            if lost.is_empty() {
+            let stored_again = self.rescue(root, options, stop, LOST_AT_ONCE)?;
+            if stored_again == 0 {
                 // Only now nothing of the condemned packs is used, and the others may be told so.
                 self.learn_condemned(&seen)?;
                 proven = generation;
                 continue;
             }
-            rescued += u64::try_from(lost.len()).unwrap_or(u64::MAX);
-            self.store_again(&lost, options, stop)?;
+            rescued += stored_again;
         }
         Err(RepositoryError::Internal(
             "packs were condemned again and again while the snapshot was made",
         ))
-    }
-
-    /// The chunks of a snapshot that are in no usable pack.
-    fn find_lost(&self, root: &StreamRef) -> Result<Vec<(PackClass, ChunkRef)>, RepositoryError> {
-        let fetcher = Fetcher::new(self.repository(), WALK_CACHE).in_session(self.id());
-        let mut lost = Vec::new();
-        let mut batch = Vec::new();
-        let mut directories = vec![root.clone()];
-        // Directories share their content: a small tree may unfold to very many paths.
-        let mut seen = HashSet::new();
-        while let Some(directory) = directories.pop() {
-            let ids: Vec<ChunkId> = directory.chunks.iter().map(|chunk| chunk.id).collect();
-            if !seen.insert((directory.depth, ids)) {
-                continue;
-            }
-            self.check_stream(&fetcher, PackClass::Tree, &directory, &mut batch, &mut lost)?;
-            let mut contents = Vec::new();
-            read_directory(&fetcher, &directory, |node| {
-                match (node.kind, node.content) {
-                    (NodeKind::Directory, Some(content)) => directories.push(content),
-                    (_, Some(content)) => contents.push(content),
-                    _ => {}
-                }
-                Ok::<(), RepositoryError>(())
-            })?;
-            for content in contents {
-                self.check_stream(&fetcher, PackClass::Data, &content, &mut batch, &mut lost)?;
-            }
-        }
-        self.check_batch(&mut batch, &mut lost)?;
-        Ok(lost)
-    }
-
-    fn check_stream(
-        &self,
-        fetcher: &Fetcher<'_>,
-        class: PackClass,
-        stream: &StreamRef,
-        batch: &mut Vec<(PackClass, ChunkRef)>,
-        lost: &mut Vec<(PackClass, ChunkRef)>,
-    ) -> Result<(), RepositoryError> {
-        let mut walk = ChunkWalk::new(fetcher, stream);
-        while let Some(chunk) = walk.next_chunk()? {
-            batch.push((class, chunk));
-            if batch.len() >= BATCH {
-                self.check_batch(batch, lost)?;
-            }
-        }
-        batch.extend(walk.take_lists().into_iter().map(|chunk| (PackClass::Tree, chunk)));
-        Ok(())
-    }
-
-    fn check_batch(
-        &self,
-        batch: &mut Vec<(PackClass, ChunkRef)>,
-        lost: &mut Vec<(PackClass, ChunkRef)>,
-    ) -> Result<(), RepositoryError> {
-        let ids: Vec<ChunkId> = batch.iter().map(|(_, chunk)| chunk.id).collect();
-        let usable = self.repository().index.are_usable(&ids, self.id())?;
-        for (chunk, is_usable) in batch.drain(..).zip(usable) {
-            if !is_usable {
-                lost.push(chunk);
-            }
-        }
-        Ok(())
-    }
-
-    /// Stores chunks of condemned packs again, in new packs.
-    fn store_again(
-        &self,
-        lost: &[(PackClass, ChunkRef)],
-        options: IngestOptions,
-        stop: &StopFlag,
-    ) -> Result<(), RepositoryError> {
-        let fetcher = Fetcher::new(self.repository(), WALK_CACHE).in_session(self.id());
-        let ((), _) = self.repository().ingest(self, options, stop, |ingest| {
-            for (class, chunk) in lost {
-                let bytes = fetcher.chunk(chunk).map_err(|error| match error {
-                    // Too late: the pack is gone, and the source cannot be read twice.
-                    RepositoryError::MissingChunk { .. }
-                    | RepositoryError::UnreadableChunk { .. } => {
-                        RepositoryError::ChunksLost { count: lost.len(), example: chunk.id }
-                    }
-                    other => other,
-                })?;
-                let grouping = match class {
-                    PackClass::Tree => Grouping::Shared,
-                    PackClass::Data => Grouping::Alone,
-                };
-                ingest.store_chunk(*class, &bytes, grouping)?;
-            }
-            Ok::<(), RepositoryError>(())
-        })?;
-        Ok(())
     }
 }

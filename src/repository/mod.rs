@@ -13,6 +13,7 @@ mod ingest;
 mod keys;
 mod objects;
 mod open;
+mod rescue;
 mod session;
 mod stream;
 mod sync;

@@ -11,7 +11,7 @@ pub use node::{Device, Extent, Node, NodeError, NodeKind, Xattr};
 pub use node_codec::{NodeReader, check_name, encode_node, try_encode_node};
 pub use record::{CondemnedRecord, ReceiptRecord, SessionRecord};
 pub use select::{SelectError, Selected, Selector};
-pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamRef, decode_list, encode_list};
+pub use stream::{ChunkRef, LIST_RECORD_LEN, StreamKey, StreamRef, decode_list, encode_list};
 
 mod manifest;
 pub use manifest::{

@@ -102,3 +102,21 @@ impl StreamRef {
 }
 
 codec!(StreamRef);
+
+/// A stream by its content: 16 bytes of a hash, so that millions of them fit into memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StreamKey([u8; 16]);
+
+impl StreamRef {
+    /// The same for streams of the same content.
+    pub fn key(&self) -> StreamKey {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&self.len.to_le_bytes()).update(&[self.depth]);
+        for chunk in &self.chunks {
+            hasher.update(chunk.id.as_bytes()).update(&chunk.len.to_le_bytes());
+        }
+        let mut key = [0; 16];
+        hasher.finalize_xof().fill(&mut key);
+        StreamKey(key)
+    }
+}

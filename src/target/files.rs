@@ -33,7 +33,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use remove::Removed;
+pub use remove::{Removed, existing_names};
 pub use writer::{Created, FileWriter};
 
 use metadata::Handle;

@@ -7,9 +7,9 @@ use std::rc::Rc;
 use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, SessionId, SnapshotId};
 use crate::ops::browse::display_path;
-use crate::ops::tree::{Folder, Known, TreeKey, fold, join};
+use crate::ops::tree::{Folder, Known, fold, join};
 use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
-use crate::snapshot::{ChunkRef, Node, Snapshot, StreamRef};
+use crate::snapshot::{ChunkRef, Node, Snapshot, StreamKey, StreamRef};
 use crate::store::ObjectName;
 
 use super::report::{Findings, Step};
@@ -122,7 +122,7 @@ struct TreeCheck<'a, 'o> {
     findings: &'a Findings<'o>,
     batch: Vec<(ChunkRef, Rc<[u8]>)>,
     /// Streams with lists that were walked already.
-    streams: HashSet<TreeKey>,
+    streams: HashSet<StreamKey>,
     lost: Lost,
     trouble: Trouble,
 }
@@ -221,7 +221,7 @@ impl Folder for TreeCheck<'_, '_> {
             return Ok(Seen);
         };
         self.findings.count(|counts| counts.files += 1);
-        if content.depth > 0 && !self.streams.insert(TreeKey::of(content)) {
+        if content.depth > 0 && !self.streams.insert(content.key()) {
             return Ok(Seen);
         }
         let path: Rc<[u8]> = join(path, &node.name).into();

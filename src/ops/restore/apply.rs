@@ -1,9 +1,9 @@
 //! The writing: one thread walks the trees and hands out chunks, several fetch and write them.
 //!
-//! A file appears under its name only when all of it is written. Further names of a hard-linked file
-//! come after all files, and the metadata of directories last, deepest first.
+//! A file appears under its name only when all of it is written. A directory gets its metadata when
+//! everything in it is done, so that only those on the way to what is being written are kept. Further
+//! names of a hard-linked file come after all files; until then they and their directories are kept.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -12,19 +12,32 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::event::{Event, Observer, StopFlag};
-use crate::ops::browse::{TreeWalk, display_path};
-use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
+use crate::ops::browse::display_path;
+use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{ChunkRef, Node, NodeKind};
-use crate::target::files::{Created, FileWriter, FilesTarget, TargetOptions};
+use crate::target::files::{Created, FileWriter, FilesTarget, TargetError, TargetOptions};
 
-use super::plan::{Pending, Start, TREE_CACHE, join};
+use super::links::Links;
+use super::plan::{NamesOf, TREE_CACHE, join};
 use super::select::Selection;
+use super::walk::{Directory, Visitor, walk};
 use super::{RestoreError, RestoreOutcome, RestorePlan, verify};
 
 /// Opened segments of small files kept while they are written.
 const CONTENT_CACHE: usize = 48 << 20;
 /// Chunks handed out ahead of the writers.
 const AHEAD: usize = 64;
+
+/// A directory in which something is still to be done.
+struct OpenDirectory {
+    path: Vec<u8>,
+    /// What it gets in the end; `None` if it is to stay as it is.
+    node: Option<Node>,
+    /// It is there: made, or found. Those that are only on the way may never be.
+    is_made: AtomicBool,
+    /// Is finished after it.
+    parent: Option<Arc<OpenDirectory>>,
+}
 
 /// A file being written by several threads.
 struct OpenFile<'t> {
@@ -35,6 +48,8 @@ struct OpenFile<'t> {
     /// Pieces not yet written, and one while they are still being handed out.
     open_pieces: AtomicUsize,
     has_failed: AtomicBool,
+    /// Where it is in, until it is finished.
+    directory: Mutex<Option<Arc<OpenDirectory>>>,
 }
 
 /// One chunk of a file.
@@ -47,6 +62,7 @@ struct Piece<'t> {
 
 /// What all threads share.
 struct Shared<'a> {
+    target: &'a FilesTarget<'a>,
     fetcher: &'a Fetcher<'a>,
     observer: &'a dyn Observer,
     stop: &'a StopFlag,
@@ -61,8 +77,22 @@ impl Shared<'_> {
 
     fn failed(&self, path: &[u8], message: &str) {
         let item = if path.is_empty() { "/".to_owned() } else { display_path(path) };
-        self.outcome().failed.push((item.clone(), message.to_owned()));
+        self.outcome().add_failed(item.clone(), message.to_owned());
         self.observer.event(&Event::ItemFailed { item, message: message.to_owned() });
+    }
+
+    /// Lets go of a directory; whoever is the last gives it its metadata and lets go of the one above.
+    fn leave(&self, directory: Option<Arc<OpenDirectory>>) {
+        let mut left = directory;
+        while let Some(directory) = left.take().and_then(Arc::into_inner) {
+            if directory.is_made.into_inner()
+                && let Some(node) = directory.node
+                && let Err(error) = self.target.finish_directory(&directory.path, &node)
+            {
+                self.failed(&directory.path, &error.to_string());
+            }
+            left = directory.parent;
+        }
     }
 
     fn write_pieces(&self, pieces: &Receiver<Piece<'_>>) {
@@ -102,7 +132,13 @@ impl Shared<'_> {
             return;
         }
         let writer = file.writer.write().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(writer) = writer else { return };
+        if let Some(writer) = writer {
+            self.finish(file, writer);
+        }
+        self.leave(file.directory.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn finish(&self, file: &OpenFile<'_>, writer: FileWriter<'_>) {
         if file.has_failed.load(Ordering::SeqCst) || self.stop.is_stopped() {
             // Dropped unfinished, it leaves nothing behind.
             return;
@@ -139,6 +175,7 @@ pub fn apply(
     let content = Fetcher::new(repository, CONTENT_CACHE);
     let trees = Fetcher::new(repository, TREE_CACHE);
     let shared = Shared {
+        target: &target,
         fetcher: &content,
         observer: observer.as_ref(),
         stop,
@@ -146,7 +183,7 @@ pub fn apply(
         bytes: AtomicU64::new(0),
     };
     let selection = Selection::new(&plan.options)?;
-    let (further_links, directories) = std::thread::scope(|scope| {
+    let (walked, further_links) = std::thread::scope(|scope| {
         let (pieces, to_write) = bounded(AHEAD);
         let workers = std::thread::available_parallelism().map_or(2, NonZeroUsize::get);
         for _ in 0..workers {
@@ -156,27 +193,26 @@ pub fn apply(
         drop(to_write);
         let mut writer = Writer {
             plan,
-            target: &target,
             trees: &trees,
             shared: &shared,
-            selection: &selection,
+            selection,
             pieces,
+            stack: Vec::new(),
+            links: Links::default(),
             further_links: Vec::new(),
-            first_links: BTreeSet::new(),
-            directories: Vec::new(),
         };
-        writer.run().map(|()| (writer.further_links, writer.directories))
-    })?;
-    for (path, node) in further_links {
-        if let Err(error) = target.make_other(&path, &node) {
-            shared.failed(&path, &error.to_string());
+        (writer.run(), writer.further_links)
+    });
+    for link in further_links {
+        if walked.is_ok()
+            && let Err(error) = target.make_other(&link.path, &link.node)
+        {
+            shared.failed(&link.path, &error.to_string());
         }
+        // Also when it was stopped: what is there is to look as it should.
+        shared.leave(link.directory);
     }
-    for (path, node) in directories.iter().rev() {
-        if let Err(error) = target.finish_directory(path, node) {
-            shared.failed(path, &error.to_string());
-        }
-    }
+    walked?;
     if stop.is_stopped() {
         return Err(RepositoryError::Interrupted.into());
     }
@@ -189,195 +225,149 @@ pub fn apply(
     Ok(outcome)
 }
 
+/// A further name of a hard-linked file.
+struct FurtherLink {
+    path: Vec<u8>,
+    node: Node,
+    directory: Option<Arc<OpenDirectory>>,
+}
+
 /// The thread that walks.
 struct Writer<'w, 'a> {
     plan: &'w RestorePlan,
-    target: &'w FilesTarget<'w>,
     trees: &'w Fetcher<'a>,
     shared: &'w Shared<'a>,
-    selection: &'w Selection,
+    selection: Selection,
     pieces: Sender<Piece<'w>>,
-    further_links: Vec<(Vec<u8>, Node)>,
-    /// The hard link groups whose first name is among what is restored.
-    first_links: BTreeSet<u64>,
-    directories: Vec<(Vec<u8>, Node)>,
+    /// The directories on the way to the current entry.
+    stack: Vec<Arc<OpenDirectory>>,
+    links: Links,
+    further_links: Vec<FurtherLink>,
+}
+
+impl Visitor for Writer<'_, '_> {
+    fn enter(&mut self, directory: &Directory) -> Result<bool, RestoreError> {
+        let path = directory.path.clone();
+        // A directory that exists only in the tree says nothing of one that is there already, and
+        // neither does one that is only on the way to what is wanted.
+        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&path));
+        let is_told = !path.is_empty()
+            && (directory.is_wanted && self.plan.is_of_source(&path)
+                || place.symlink_metadata().is_err());
+        let node = is_told.then(|| directory.node.clone());
+        let is_made = AtomicBool::new(path.is_empty());
+        let parent = self.stack.last().cloned();
+        self.stack.push(Arc::new(OpenDirectory { path, node, is_made, parent }));
+        if directory.is_wanted
+            && let Err(error) = self.make_directories()
+        {
+            self.shared.failed(&directory.path, &error.to_string());
+            self.stack.pop();
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
+        if let Err(error) = self.make_directories() {
+            self.shared.failed(&path, &error.to_string());
+            return Ok(());
+        }
+        self.links.note(&path, &node);
+        if node.is_further_link {
+            let directory = self.stack.last().cloned();
+            self.further_links.push(FurtherLink { path, node, directory });
+            return Ok(());
+        }
+        let directory = self.stack.last().cloned();
+        self.first_name(path, node, directory)
+    }
+
+    fn leave(
+        &mut self,
+        directory: &Directory,
+        damage: Option<RepositoryError>,
+    ) -> Result<(), RestoreError> {
+        match damage {
+            Some(error) => self.shared.failed(&directory.path, &error.to_string()),
+            None if self.plan.deletes_in(directory) => self.remove_extra(directory),
+            None => {}
+        }
+        self.shared.leave(self.stack.pop());
+        Ok(())
+    }
 }
 
 impl<'w> Writer<'w, '_> {
     fn run(&mut self) -> Result<(), RestoreError> {
-        match Start::of(self.trees, &self.plan.snapshot, &self.plan.options)? {
-            Start::Entry(node) => self.entry(Vec::new(), *node)?,
-            Start::Directory(first) => {
-                let mut pending = vec![first];
-                while let Some(directory) = pending.pop() {
-                    if self.shared.stop.is_stopped() {
-                        return Ok(());
-                    }
-                    self.directory(&directory, &mut pending)?;
-                }
-            }
+        let (plan, trees, stop) = (self.plan, self.trees, self.shared.stop);
+        let walked = walk(trees, &plan.snapshot, &plan.options, stop, self);
+        while let Some(directory) = self.stack.pop() {
+            self.shared.leave(Some(directory));
         }
-        self.links_without_first()
+        walked?;
+        let links = std::mem::take(&mut self.links);
+        links.without_first(trees, &plan.snapshot.root, stop, |path, node| {
+            let at = self.further_links.iter().position(|link| link.path == path);
+            match at.map(|at| self.further_links.remove(at)) {
+                Some(link) => self.first_name(path, node, link.directory),
+                None => Ok(()),
+            }
+        })
     }
 
-    /// Hard links whose first name, which has the content, is not selected: the first of them that
-    /// is gets it, and the others become links to that.
-    fn links_without_first(&mut self) -> Result<(), RestoreError> {
-        let groups = self.further_links.iter().filter_map(|(_, node)| node.hard_link);
-        let mut missing: BTreeSet<u64> =
-            groups.filter(|group| !self.first_links.contains(group)).collect();
-        let mut walk = TreeWalk::new(self.trees, b"", &self.plan.snapshot.root);
-        while !missing.is_empty() && !self.shared.stop.is_stopped() {
-            let found = match walk.next_entry() {
-                Ok(Some(found)) => found,
-                Ok(None) => break,
-                // The links that are still without content are told when they are made.
-                Err(error) if error.is_damage() => break,
-                Err(error) => return Err(error.into()),
-            };
-            walk.enter(&found);
-            let Some(group) = found.node.hard_link.filter(|_| !found.node.is_further_link) else {
-                continue;
-            };
-            let is_of_group = |(_, node): &(_, Node)| node.hard_link == Some(group);
-            if missing.remove(&group)
-                && let Some(at) = self.further_links.iter().position(is_of_group)
-            {
-                let (path, link) = self.further_links.remove(at);
-                self.entry(path, Node { name: link.name, ..found.node })?;
-            }
+    /// Makes the directories on the way that are not there yet.
+    fn make_directories(&self) -> Result<(), TargetError> {
+        let is_made = |directory: &Arc<OpenDirectory>| directory.is_made.load(Ordering::SeqCst);
+        let first = self.stack.iter().rposition(is_made).map_or(0, |made| made + 1);
+        for directory in &self.stack[first..] {
+            self.shared.target.make_directory(&directory.path)?;
+            directory.is_made.store(true, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    fn directory(
-        &mut self,
-        directory: &Pending,
-        pending: &mut Vec<Pending>,
-    ) -> Result<(), RestoreError> {
-        let first_child = pending.len();
-        let mut names = BTreeSet::new();
-        let deletes = self.plan.options.delete
-            && directory.is_wanted
-            && self.plan.is_of_source(&directory.path);
-        let trees = self.trees;
-        let read = read_directory(trees, &directory.content, |node| {
-            if deletes {
-                names.insert(node.name.clone());
-            }
-            self.node(directory, node, pending)
+    fn remove_extra(&self, directory: &Directory) {
+        let mut known = NamesOf::new(self.trees, &directory.content);
+        let removed = self.shared.target.remove_extra(&directory.path, |name, is_directory| {
+            // What the exclude patterns leave out of the restore is not removed from the target either.
+            known.has(name)
+                || self.selection.is_excluded(&join(&directory.path, name), is_directory)
         });
-        // So that the first name is taken from the stack first, in the order of the backup.
-        pending[first_child..].reverse();
-        match read {
-            Ok(()) => {}
-            Err(RestoreError::Repository(error)) if error.is_damage() => {
-                self.shared.failed(&directory.path, &error.to_string());
-                return Ok(());
-            }
-            Err(error) => return Err(error),
-        }
-        if deletes {
-            self.keep_excluded(&directory.path, &mut names);
-            match self.target.remove_extra(&directory.path, &names) {
-                Ok(removed) => {
-                    for (path, reason) in &removed.failed {
-                        self.shared.failed(path, reason);
-                    }
+        match removed {
+            Ok(removed) => {
+                for (path, reason) in &removed.failed {
+                    self.shared.failed(path, reason);
                 }
-                Err(error) => self.shared.failed(&directory.path, &error.to_string()),
             }
+            Err(error) => self.shared.failed(&directory.path, &error.to_string()),
         }
-        Ok(())
     }
 
-    fn node(
-        &mut self,
-        directory: &Pending,
-        mut node: Node,
-        pending: &mut Vec<Pending>,
+    /// Makes anything but a directory or a further name.
+    fn first_name(
+        &self,
+        path: Vec<u8>,
+        node: Node,
+        directory: Option<Arc<OpenDirectory>>,
     ) -> Result<(), RestoreError> {
-        let path = join(&directory.path, &node.name);
-        let is_directory = node.kind == NodeKind::Directory;
-        if self.selection.is_excluded(&path, is_directory) {
-            return Ok(());
-        }
-        let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
-        if is_directory && let Some(content) = node.content.take() {
-            if is_wanted {
-                self.make_parents(&directory.path, directory.is_wanted)?;
-                // A directory that exists only in the tree says nothing of one that is there already.
-                let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&path));
-                let is_told = self.plan.is_of_source(&path) || place.symlink_metadata().is_err();
-                match self.target.make_directory(&path) {
-                    Ok(()) if is_told => self.directories.push((path.clone(), node)),
-                    Ok(()) => {}
-                    Err(error) => {
-                        self.shared.failed(&path, &error.to_string());
-                        return Ok(());
-                    }
+        let made = match node.kind {
+            NodeKind::File => self.shared.target.create_file(&path, &node),
+            _ => match self.shared.target.make_other(&path, &node) {
+                Ok(()) => {
+                    self.shared.leave(directory);
+                    return Ok(());
                 }
-            }
-            pending.push(Pending { path, content, is_wanted });
-            return Ok(());
+                Err(error) => Err(error),
+            },
+        };
+        match made {
+            Ok(Created::Write(writer)) => return self.hand_out(path, node, writer, directory),
+            Ok(Created::KeepExisting) => self.shared.outcome().kept += 1,
+            Err(error) => self.shared.failed(&path, &error.to_string()),
         }
-        if is_wanted {
-            self.make_parents(&directory.path, directory.is_wanted)?;
-            self.entry(path, node)?;
-        }
+        self.shared.leave(directory);
         Ok(())
-    }
-
-    /// Directories that are not wanted themselves, but hold something that is.
-    fn make_parents(&self, directory: &[u8], is_wanted: bool) -> Result<(), RestoreError> {
-        if is_wanted || directory.is_empty() {
-            return Ok(());
-        }
-        for (at, byte) in directory.iter().enumerate() {
-            if *byte == b'/' {
-                self.target.make_directory(&directory[..at])?;
-            }
-        }
-        Ok(self.target.make_directory(directory)?)
-    }
-
-    /// What the exclude patterns leave out of the restore is not removed from the target either.
-    fn keep_excluded(&self, directory: &[u8], names: &mut BTreeSet<Vec<u8>>) {
-        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(directory));
-        let Ok(entries) = std::fs::read_dir(place) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name().as_bytes().to_vec();
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if self.selection.is_excluded(&join(directory, &name), is_directory) {
-                names.insert(name);
-            }
-        }
-    }
-
-    fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
-        let path = if path.is_empty() { node.name.clone() } else { path };
-        if node.is_further_link {
-            self.further_links.push((path, node));
-            return Ok(());
-        }
-        self.first_links.extend(node.hard_link);
-        if node.kind != NodeKind::File {
-            if let Err(error) = self.target.make_other(&path, &node) {
-                self.shared.failed(&path, &error.to_string());
-            }
-            return Ok(());
-        }
-        match self.target.create_file(&path, &node) {
-            Ok(Created::KeepExisting) => {
-                self.shared.outcome().kept += 1;
-                Ok(())
-            }
-            Ok(Created::Write(writer)) => self.hand_out(path, node, writer),
-            Err(error) => {
-                self.shared.failed(&path, &error.to_string());
-                Ok(())
-            }
-        }
     }
 
     fn hand_out(
@@ -385,6 +375,7 @@ impl<'w> Writer<'w, '_> {
         path: Vec<u8>,
         node: Node,
         writer: FileWriter<'w>,
+        directory: Option<Arc<OpenDirectory>>,
     ) -> Result<(), RestoreError> {
         let content = node.content.clone().unwrap_or_default();
         let file = Arc::new(OpenFile {
@@ -393,6 +384,7 @@ impl<'w> Writer<'w, '_> {
             writer: RwLock::new(Some(writer)),
             open_pieces: AtomicUsize::new(1),
             has_failed: AtomicBool::new(false),
+            directory: Mutex::new(directory),
         });
         let mut walk = ChunkWalk::new(self.trees, &content);
         let mut offset = 0;

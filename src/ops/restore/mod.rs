@@ -1,9 +1,11 @@
 //! Restore: a snapshot's tree back into a directory. The plan first, then the writing.
 
 mod apply;
+mod links;
 mod plan;
 mod select;
 mod verify;
+mod walk;
 
 use std::path::PathBuf;
 
@@ -80,6 +82,13 @@ impl RestorePlan {
     }
 }
 
+impl RestorePlan {
+    /// Whether what the snapshot does not have is removed from this directory.
+    fn deletes_in(&self, directory: &walk::Directory) -> bool {
+        self.options.delete && directory.is_wanted && self.is_of_source(&directory.path)
+    }
+}
+
 /// A path of the tree without slashes around it.
 fn trimmed(path: &[u8]) -> Vec<u8> {
     let mut path = path;
@@ -103,8 +112,22 @@ pub struct RestoreOutcome {
     pub bytes: u64,
     /// Bytes read back and found equal.
     pub verified_bytes: u64,
-    /// What could not be restored: path and reason.
+    /// What could not be restored: path and reason (the first thousand).
     pub failed: Vec<(String, String)>,
+    /// How many there are in all.
+    pub failed_count: u64,
+}
+
+/// How many failures are named in the outcome; all of them are told as they come.
+const NAMED_FAILURES: usize = 1000;
+
+impl RestoreOutcome {
+    fn add_failed(&mut self, item: String, reason: String) {
+        self.failed_count += 1;
+        if self.failed.len() < NAMED_FAILURES {
+            self.failed.push((item, reason));
+        }
+    }
 }
 
 /// Why a restore did not happen or stopped.

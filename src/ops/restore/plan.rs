@@ -7,53 +7,19 @@ use std::path::{Path, PathBuf};
 
 use crate::event::StopFlag;
 use crate::id::SnapshotId;
-use crate::ops::browse;
-use crate::repository::{Fetcher, Repository, RepositoryError, read_directory};
+use crate::repository::{DirectoryReader, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{Node, NodeKind, Snapshot, StreamRef};
+use crate::target::files::existing_names;
 
+use super::links::Links;
 use super::select::Selection;
+use super::walk::{Directory, Visitor, walk};
 use super::{Overwrite, RestoreError, RestoreOptions, RestorePlan};
 
 /// Opened segments kept while directories are read.
 pub(super) const TREE_CACHE: usize = 16 << 20;
 /// How many entries that would be removed are named.
 const NAMED_REMOVALS: usize = 1000;
-
-/// A directory of the snapshot that is to be restored, with its path below the target.
-pub(super) struct Pending {
-    pub path: Vec<u8>,
-    pub content: StreamRef,
-    /// Whether everything in it is wanted (else its entries must fit an include pattern).
-    pub is_wanted: bool,
-}
-
-/// Where a restore begins: a directory whose entries go into the target, or one other entry.
-pub(super) enum Start {
-    Directory(Pending),
-    Entry(Box<Node>),
-}
-
-impl Start {
-    pub fn of(
-        fetcher: &Fetcher<'_>,
-        snapshot: &Snapshot,
-        options: &RestoreOptions,
-    ) -> Result<Self, RestoreError> {
-        let not_found = |error: browse::BrowseError| match error {
-            browse::BrowseError::Repository(error) => RestoreError::Repository(error),
-            _ => RestoreError::NotFound(browse::display_path(&options.subpath)),
-        };
-        let node = browse::resolve(fetcher, snapshot, &options.subpath).map_err(not_found)?;
-        Ok(match (node.kind, &node.content) {
-            (NodeKind::Directory, Some(content)) => Self::Directory(Pending {
-                path: Vec::new(),
-                content: content.clone(),
-                is_wanted: options.include.is_empty(),
-            }),
-            _ => Self::Entry(Box::new(node)),
-        })
-    }
-}
 
 /// Joins a directory's path below the target and a name in it.
 pub(super) fn join(directory: &[u8], name: &[u8]) -> Vec<u8> {
@@ -75,17 +41,18 @@ pub fn plan(
     stop: &StopFlag,
 ) -> Result<RestorePlan, RestoreError> {
     let fetcher = Fetcher::new(repository, TREE_CACHE);
-    let selection = Selection::new(&options)?;
-    let start = Start::of(&fetcher, &snapshot, &options)?;
     let mut planner = Planner {
-        selection,
+        fetcher: &fetcher,
+        selection: Selection::new(&options)?,
         target_exists: fs::symlink_metadata(target).is_ok(),
         freed: 0,
+        links: Links::default(),
+        is_empty: true,
         plan: RestorePlan {
             id,
-            snapshot,
+            snapshot: snapshot.clone(),
             target: target.to_owned(),
-            options,
+            options: options.clone(),
             files: 0,
             directories: 0,
             others: 0,
@@ -97,10 +64,15 @@ pub fn plan(
             free_bytes: free_bytes(target),
         },
     };
-    match start {
-        Start::Entry(node) => planner.entry(&[], &node),
-        Start::Directory(first) => planner.directories(&fetcher, first, stop)?,
-    }
+    walk(&fetcher, &snapshot, &options, stop, &mut planner)?;
+    let links = std::mem::take(&mut planner.links);
+    links.without_first(&fetcher, &snapshot.root, stop, |path, node| {
+        if node.kind == NodeKind::File {
+            planner.plan.others -= 1;
+            planner.file(&path, &node);
+        }
+        Ok::<(), RestoreError>(())
+    })?;
     let plan = planner.plan;
     let needed = plan.bytes.saturating_sub(planner.freed);
     match plan.free_bytes {
@@ -111,80 +83,60 @@ pub fn plan(
     }
 }
 
-struct Planner {
+struct Planner<'p> {
+    fetcher: &'p Fetcher<'p>,
     selection: Selection,
     target_exists: bool,
     /// Bytes of files that will be replaced.
     freed: u64,
+    links: Links,
+    /// Nothing was seen yet.
+    is_empty: bool,
     plan: RestorePlan,
 }
 
-impl Planner {
-    fn directories(
-        &mut self,
-        fetcher: &Fetcher<'_>,
-        first: Pending,
-        stop: &StopFlag,
-    ) -> Result<(), RestoreError> {
-        let mut pending = vec![first];
-        while let Some(directory) = pending.pop() {
-            if stop.is_stopped() {
-                return Err(RepositoryError::Interrupted.into());
-            }
-            let mut names = Vec::new();
-            let wants_names = self.plan.options.delete
-                && directory.is_wanted
-                && self.plan.is_of_source(&directory.path);
-            let mut is_empty = true;
-            let read = read_directory(fetcher, &directory.content, |node| {
-                is_empty = false;
-                if wants_names {
-                    names.push(node.name.clone());
-                }
-                self.node(&directory, node, &mut pending);
-                Ok::<(), RestoreError>(())
-            });
-            let is_whole = match read {
-                Ok(()) => true,
-                // One directory that is damaged does not keep the others from being restored. The
-                // restore will tell of it. Without anything of the first there are no others.
-                Err(RestoreError::Repository(error))
-                    if error.is_damage() && !(is_empty && directory.path.is_empty()) =>
-                {
-                    false
-                }
-                Err(error) => return Err(error),
-            };
-            if wants_names && is_whole {
-                self.removals(&directory.path, &names);
-            }
+impl Visitor for Planner<'_> {
+    fn enter(&mut self, directory: &Directory) -> Result<bool, RestoreError> {
+        if !directory.path.is_empty() {
+            self.is_empty = false;
+            self.plan.directories += u64::from(directory.is_wanted);
+        }
+        Ok(true)
+    }
+
+    fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
+        self.is_empty = false;
+        self.links.note(&path, &node);
+        if node.kind == NodeKind::File && !node.is_further_link {
+            self.file(&path, &node);
+        } else {
+            self.plan.others += 1;
         }
         Ok(())
     }
 
-    fn node(&mut self, directory: &Pending, mut node: Node, pending: &mut Vec<Pending>) {
-        let path = join(&directory.path, &node.name);
-        let is_directory = node.kind == NodeKind::Directory;
-        if self.selection.is_excluded(&path, is_directory) {
-            return;
-        }
-        let is_wanted = self.selection.is_wanted(&path, is_directory, directory.is_wanted);
-        if is_directory && let Some(content) = node.content.take() {
-            self.plan.directories += u64::from(is_wanted);
-            pending.push(Pending { path, content, is_wanted });
-        } else if is_wanted {
-            self.entry(&directory.path, &node);
+    fn leave(
+        &mut self,
+        directory: &Directory,
+        damage: Option<RepositoryError>,
+    ) -> Result<(), RestoreError> {
+        match damage {
+            // Without anything of the first directory there are no others. Of those that are
+            // damaged the restore will tell.
+            Some(error) if directory.path.is_empty() && self.is_empty => Err(error.into()),
+            Some(_) => Ok(()),
+            None if self.plan.deletes_in(directory) => {
+                self.removals(&directory.path, &directory.content);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
+}
 
-    fn entry(&mut self, directory: &[u8], node: &Node) {
-        let path = join(directory, &node.name);
-        let existing = self.existing(&path);
-        if node.kind != NodeKind::File || node.is_further_link {
-            self.plan.others += 1;
-            return;
-        }
-        match existing {
+impl Planner<'_> {
+    fn file(&mut self, path: &[u8], node: &Node) {
+        match self.existing(path) {
             Some(found) if keeps(self.plan.options.overwrite, &found, node) => {
                 self.plan.kept += 1;
                 return;
@@ -207,23 +159,51 @@ impl Planner {
         fs::symlink_metadata(path).ok()
     }
 
-    fn removals(&mut self, directory: &[u8], names: &[Vec<u8>]) {
-        let path = self.plan.target.join(std::ffi::OsStr::from_bytes(directory));
-        let Ok(entries) = fs::read_dir(&path) else { return };
-        for entry in entries.flatten() {
-            let name = entry.file_name();
-            let relative = join(directory, name.as_bytes());
-            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if names.binary_search_by(|known| known.as_slice().cmp(name.as_bytes())).is_ok()
-                || self.selection.is_excluded(&relative, is_directory)
-            {
-                continue;
+    fn removals(&mut self, directory: &[u8], content: &StreamRef) {
+        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(directory));
+        let mut known = NamesOf::new(self.fetcher, content);
+        let (selection, plan) = (&self.selection, &mut self.plan);
+        // What cannot be listed now will be told when it is removed.
+        let _ = existing_names(&place, directory.is_empty(), |name, is_directory| {
+            if known.has(name) || selection.is_excluded(&join(directory, name), is_directory) {
+                return;
             }
-            self.plan.removed_count += 1;
-            if self.plan.removed.len() < NAMED_REMOVALS {
-                self.plan.removed.push(entry.path());
+            plan.removed_count += 1;
+            if plan.removed.len() < NAMED_REMOVALS {
+                plan.removed.push(place.join(std::ffi::OsStr::from_bytes(name)));
             }
+        });
+    }
+}
+
+/// The names of one of the snapshot's directories, asked for in ascending order.
+pub(super) struct NamesOf<'f, 'r> {
+    nodes: DirectoryReader<'f, 'r>,
+    next: Option<Vec<u8>>,
+    is_damaged: bool,
+}
+
+impl<'f, 'r> NamesOf<'f, 'r> {
+    pub fn new(fetcher: &'f Fetcher<'r>, content: &StreamRef) -> Self {
+        let nodes = DirectoryReader::new(fetcher, content);
+        let mut names = Self { nodes, next: None, is_damaged: false };
+        names.advance();
+        names
+    }
+
+    /// Whether `name`, which comes after the one asked for before, is in the directory, or may be
+    /// because not all of it can be read.
+    pub fn has(&mut self, name: &[u8]) -> bool {
+        while self.next.as_deref().is_some_and(|next| next < name) {
+            self.advance();
         }
+        self.is_damaged || self.next.as_deref() == Some(name)
+    }
+
+    fn advance(&mut self) {
+        let node = self.nodes.next_node();
+        self.is_damaged |= node.is_err();
+        self.next = node.ok().flatten().map(|node| node.name);
     }
 }
 

@@ -1,16 +1,17 @@
 //! Reads everything back and compares it with what the snapshot says, by the chunks' own ids.
 
+use std::collections::HashSet;
 use std::io::{Read, Seek, SeekFrom};
 use std::sync::Arc;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::browse::display_path;
-use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError, read_directory};
+use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{Extent, Node, NodeKind, StreamRef};
 use crate::target::files::{FilesTarget, TargetOptions};
 
-use super::plan::{Start, join};
-use super::select::Selection;
+use super::links::Links;
+use super::walk::{Directory, Visitor, walk};
 use super::{RestoreError, RestoreOutcome, RestorePlan};
 
 /// Compares the target's files with the snapshot's.
@@ -23,41 +24,24 @@ pub(super) fn verify(
     outcome: &mut RestoreOutcome,
 ) -> Result<(), RestoreError> {
     observer.event(&Event::StepStarted { step: "verify", total_bytes: Some(plan.bytes) });
-    let selection = Selection::new(&plan.options)?;
     let target = FilesTarget::open(&plan.target, TargetOptions::default(), observer.as_ref())?;
-    let mut verifier =
-        Verifier { repository, trees, target: &target, observer, outcome, buffer: Vec::new() };
-    match Start::of(trees, &plan.snapshot, &plan.options)? {
-        Start::Entry(node) => verifier.file(&node.name.clone(), &node),
-        Start::Directory(first) => {
-            let mut pending = vec![first];
-            while let Some(directory) = pending.pop() {
-                let read = read_directory(trees, &directory.content, |node| {
-                    if stop.is_stopped() {
-                        return Err(RestoreError::from(RepositoryError::Interrupted));
-                    }
-                    let path = join(&directory.path, &node.name);
-                    let is_directory = node.kind == NodeKind::Directory;
-                    if selection.is_excluded(&path, is_directory) {
-                        return Ok(());
-                    }
-                    let is_wanted = selection.is_wanted(&path, is_directory, directory.is_wanted);
-                    if is_directory && let Some(content) = &node.content {
-                        let content = content.clone();
-                        pending.push(super::plan::Pending { path, content, is_wanted });
-                    } else if is_wanted {
-                        verifier.file(&path, &node);
-                    }
-                    Ok(())
-                });
-                match read {
-                    // The restore told of it already.
-                    Err(RestoreError::Repository(error)) if error.is_damage() => {}
-                    read => read?,
-                }
-            }
-        }
-    }
+    let known_failures = outcome.failed.iter().map(|(item, _)| item.clone()).collect();
+    let mut verifier = Verifier {
+        repository,
+        trees,
+        target: &target,
+        observer,
+        outcome,
+        known_failures,
+        links: Links::default(),
+        buffer: Vec::new(),
+    };
+    walk(trees, &plan.snapshot, &plan.options, stop, &mut verifier)?;
+    let links = std::mem::take(&mut verifier.links);
+    links.without_first(trees, &plan.snapshot.root, stop, |path, node| {
+        verifier.file(&path, &node);
+        Ok::<(), RestoreError>(())
+    })?;
     observer.event(&Event::StepFinished { step: "verify" });
     Ok(())
 }
@@ -68,7 +52,27 @@ struct Verifier<'v, 'r> {
     target: &'v FilesTarget<'v>,
     observer: &'v Arc<dyn Observer>,
     outcome: &'v mut RestoreOutcome,
+    /// Items of which the restore told already.
+    known_failures: HashSet<String>,
+    links: Links,
     buffer: Vec<u8>,
+}
+
+impl Visitor for Verifier<'_, '_> {
+    fn enter(&mut self, _: &Directory) -> Result<bool, RestoreError> {
+        Ok(true)
+    }
+
+    fn entry(&mut self, path: Vec<u8>, node: Node) -> Result<(), RestoreError> {
+        self.links.note(&path, &node);
+        self.file(&path, &node);
+        Ok(())
+    }
+
+    fn leave(&mut self, _: &Directory, _: Option<RepositoryError>) -> Result<(), RestoreError> {
+        // The restore told of damage already.
+        Ok(())
+    }
 }
 
 impl Verifier<'_, '_> {
@@ -77,14 +81,14 @@ impl Verifier<'_, '_> {
             return;
         };
         let item = display_path(path);
-        if self.outcome.failed.iter().any(|(failed, _)| *failed == item) {
+        if self.known_failures.contains(&item) {
             return;
         }
         match self.compare(path, node, content) {
             Ok(bytes) => self.outcome.verified_bytes += bytes,
             Err(reason) => {
                 let message = format!("read back: {reason}");
-                self.outcome.failed.push((item.clone(), message.clone()));
+                self.outcome.add_failed(item.clone(), message.clone());
                 self.observer.event(&Event::ItemFailed { item, message });
             }
         }

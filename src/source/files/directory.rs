@@ -110,6 +110,40 @@ impl Listed {
     }
 }
 
+/// All names in an open directory, ascending, listed in parts.
+pub(crate) struct Listing {
+    dir: OwnedFd,
+    room: usize,
+    entries: std::vec::IntoIter<Entry>,
+    /// The last name listed; `None` before the first part.
+    after: Option<CString>,
+    has_more: bool,
+}
+
+impl Listing {
+    /// Of `dir`, with `room` bytes for those listed at a time.
+    pub(crate) fn new(dir: OwnedFd, room: usize) -> Self {
+        Self { dir, room, entries: Vec::new().into_iter(), after: None, has_more: true }
+    }
+
+    /// The next name. After an error there is nothing more.
+    pub(crate) fn next_name(&mut self) -> Result<Option<Entry>> {
+        while self.entries.as_slice().is_empty() && self.has_more {
+            let (listed, result) = list(&self.dir, self.after.as_deref(), self.room);
+            self.has_more = listed.has_more && result.is_ok();
+            result?;
+            self.after = listed.entries.last().map(|last| last.name.clone());
+            self.entries = listed.entries.into_iter();
+        }
+        Ok(self.entries.next())
+    }
+
+    /// The directory.
+    pub(crate) fn dir(&self) -> &OwnedFd {
+        &self.dir
+    }
+}
+
 /// Whether the directory says of itself that it is a cache.
 pub(super) fn is_cache(dir: impl AsFd) -> bool {
     // `open_file` waits for nobody, should it be a fifo.

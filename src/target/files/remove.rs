@@ -1,15 +1,15 @@
 //! Removing what is not in the tree, without ever leaving it.
 
-use std::collections::BTreeSet;
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, SeekFrom, seek, unlinkat};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, openat, unlinkat};
 use rustix::io::{Errno, Result};
 
-use crate::source::files::directory::{Entry, list, open_directory};
-use crate::source::files::stat::{identity, stat_open};
+use crate::source::files::directory::{Entry, Listing, open_directory};
+use crate::source::files::stat::{file_type, identity, stat_at, stat_open};
 
 use super::{FilesTarget, TargetError};
 
@@ -25,35 +25,47 @@ pub struct Removed {
     pub failed: Vec<(Vec<u8>, String)>,
 }
 
+/// Shows the names in the directory `path` as it is now, ascending, with whether they are directories. A
+/// link in its place is followed only if `follow` says so.
+pub fn existing_names(
+    path: &Path,
+    follow: bool,
+    mut visit: impl FnMut(&[u8], bool),
+) -> io::Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let flags = if follow { flags } else { flags | OFlags::NOFOLLOW };
+    let dir = openat(CWD, path, flags, Mode::empty())?;
+    let mut names = Listing::new(dir, LISTING_BYTES);
+    while let Some(entry) = names.next_name()? {
+        visit(entry.name.to_bytes(), is_directory(names.dir(), &entry));
+    }
+    Ok(())
+}
+
 impl FilesTarget<'_> {
-    /// Removes everything in a directory whose name is not in `keep`, if the options say so. One that
-    /// cannot be removed does not keep the others. Other mounted file systems are left alone.
+    /// Removes everything in a directory that `keeps` does not keep, if the options say so; it is asked
+    /// for each name, ascending, with whether that is a directory. One that cannot be removed does not
+    /// keep the others. Other mounted file systems are left alone.
     pub fn remove_extra(
         &self,
         path: &[u8],
-        keep: &BTreeSet<Vec<u8>>,
+        mut keeps: impl FnMut(&[u8], bool) -> bool,
     ) -> std::result::Result<Removed, TargetError> {
         if !self.options.delete {
             return Ok(Removed::default());
         }
         let dir = self.directory(path)?;
         let failed = |error| self.io(path, "list the directory", error);
-        let readable = open_directory(&*dir, c".").map_err(failed)?;
+        let mut names = Listing::new(open_directory(&*dir, c".").map_err(failed)?, LISTING_BYTES);
         let mut removed = Removed::default();
-        let mut after = None;
-        loop {
-            let (listed, result) = list(&readable, after.as_deref(), LISTING_BYTES);
-            result.map_err(failed)?;
-            after = listed.entries.last().filter(|_| listed.has_more).map(|last| last.name.clone());
-            for Entry { name, .. } in listed.entries {
-                if !keep.contains(name.to_bytes()) && !self.is_own_temporary(name.to_bytes()) {
-                    self.remove_one(&readable, path, &name, &mut removed);
-                }
-            }
-            if after.is_none() {
-                return Ok(removed);
+        while let Some(entry) = names.next_name().map_err(failed)? {
+            let name = entry.name.to_bytes();
+            let is_directory = is_directory(names.dir(), &entry);
+            if !self.is_own_temporary(name) && !keeps(name, is_directory) {
+                self.remove_one(names.dir(), path, &entry.name, &mut removed);
             }
         }
+        Ok(removed)
     }
 
     fn remove_one(&self, dir: &OwnedFd, path: &[u8], name: &CStr, removed: &mut Removed) {
@@ -74,12 +86,19 @@ impl FilesTarget<'_> {
     }
 }
 
+/// Also on file systems whose listings do not tell.
+fn is_directory(dir: &OwnedFd, entry: &Entry) -> bool {
+    match entry.kind {
+        FileType::Unknown => {
+            stat_at(dir, &entry.name).is_ok_and(|stat| file_type(&stat) == FileType::Directory)
+        }
+        kind => kind == FileType::Directory,
+    }
+}
+
 struct Level {
-    fd: OwnedFd,
+    names: Listing,
     name: CString,
-    entries: std::vec::IntoIter<Entry>,
-    /// Whether these are the last.
-    is_listed: bool,
 }
 
 impl Level {
@@ -88,23 +107,7 @@ impl Level {
         if identity(&stat_open(&fd)?).0 != device {
             return Err(Errno::BUSY);
         }
-        Ok(Self { fd, name: name.to_owned(), entries: Vec::new().into_iter(), is_listed: false })
-    }
-
-    fn next_entry(&mut self) -> Result<Option<Entry>> {
-        if let Some(entry) = self.entries.next() {
-            return Ok(Some(entry));
-        }
-        if self.is_listed {
-            return Ok(None);
-        }
-        // From the start: what was listed before is removed by now.
-        seek(&self.fd, SeekFrom::Start(0))?;
-        let (listed, result) = list(&self.fd, None, LISTING_BYTES);
-        result?;
-        self.is_listed = !listed.has_more;
-        self.entries = listed.entries.into_iter();
-        Ok(self.entries.next())
+        Ok(Self { names: Listing::new(fd, LISTING_BYTES), name: name.to_owned() })
     }
 }
 
@@ -120,12 +123,12 @@ pub(super) fn remove_tree(dir: &OwnedFd, name: &CStr) -> Result<u64> {
     let mut levels = vec![Level::open(dir, name, device)?];
     let mut removed = 0;
     while let Some(level) = levels.last_mut() {
-        if let Some(entry) = level.next_entry()? {
-            match unlinkat(&level.fd, &entry.name, AtFlags::empty()) {
+        if let Some(entry) = level.names.next_name()? {
+            match unlinkat(level.names.dir(), &entry.name, AtFlags::empty()) {
                 Ok(()) => removed += 1,
                 Err(Errno::NOENT) => {}
                 Err(Errno::ISDIR) => {
-                    let below = Level::open(&level.fd, &entry.name, device)?;
+                    let below = Level::open(level.names.dir(), &entry.name, device)?;
                     levels.push(below);
                 }
                 Err(error) => return Err(error),
@@ -133,7 +136,7 @@ pub(super) fn remove_tree(dir: &OwnedFd, name: &CStr) -> Result<u64> {
             continue;
         }
         let Some(done) = levels.pop() else { break };
-        let parent = levels.last().map_or(dir, |level| &level.fd);
+        let parent = levels.last().map_or(dir, |level| level.names.dir());
         unlinkat(parent, &done.name, AtFlags::REMOVEDIR)?;
         removed += 1;
     }

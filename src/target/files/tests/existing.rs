@@ -15,14 +15,22 @@ fn files_are_whole_or_not_there() {
     let options = TargetOptions { delete: true, ..TargetOptions::default() };
     let other = open_with(dir.path(), options);
     let keep = BTreeSet::from([b"f".to_vec()]);
-    assert_eq!(other.remove_extra(b"", &keep).unwrap().count, 1, "left by another restore");
+    assert_eq!(
+        other.remove_extra(b"", |name, _| keep.contains(name)).unwrap().count,
+        1,
+        "left by another restore"
+    );
     assert!(writer.finish(&node).is_err());
     let Created::Write(writer) = target.create_file(b"f", &node).unwrap() else { panic!() };
     drop(writer);
     assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"old");
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     let Created::Write(writer) = other.create_file(b"f", &node).unwrap() else { panic!() };
-    assert_eq!(other.remove_extra(b"", &keep).unwrap().count, 0, "its own stays");
+    assert_eq!(
+        other.remove_extra(b"", |name, _| keep.contains(name)).unwrap().count,
+        0,
+        "its own stays"
+    );
     writer.write_at(0, b"new!").unwrap();
     writer.finish(&node).unwrap();
     assert_eq!(fs::read(dir.path().join("f")).unwrap(), b"new!");
@@ -82,9 +90,18 @@ fn extra_entries_are_removed_only_if_asked() {
     symlink(outside.path(), dir.path().join("sub/a/link")).unwrap();
     fs::write(dir.path().join("sub/keep"), "").unwrap();
     let keep = BTreeSet::from([b"keep".to_vec()]);
-    assert_eq!(open(dir.path()).remove_extra(b"sub", &keep).unwrap().count, 0);
+    assert_eq!(
+        open(dir.path()).remove_extra(b"sub", |name, _| keep.contains(name)).unwrap().count,
+        0
+    );
     let options = TargetOptions { delete: true, ..TargetOptions::default() };
-    assert_eq!(open_with(dir.path(), options).remove_extra(b"sub", &keep).unwrap().count, 4);
+    assert_eq!(
+        open_with(dir.path(), options)
+            .remove_extra(b"sub", |name, _| keep.contains(name))
+            .unwrap()
+            .count,
+        4
+    );
     assert_eq!(fs::read_dir(dir.path().join("sub")).unwrap().count(), 1);
     assert_untouched(&outside);
 }
