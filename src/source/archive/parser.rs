@@ -9,7 +9,7 @@ use super::ArchiveReport;
 use super::rows::{ArchivedRows, RowsDigest};
 
 /// The longest string or chunk PostgreSQL could write.
-const LONGEST: i64 = 1 << 30;
+pub(super) const LONGEST: i64 = 1 << 30;
 
 /// Where an entry's fields have the oid, the name, the kind and the schema of its object.
 const OID: usize = 3;
@@ -21,7 +21,7 @@ const LONGEST_NAME: usize = 256;
 
 /// One field of the header or of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     Byte,
     Int,
     Str,
@@ -431,7 +431,7 @@ impl Parser {
     }
 }
 
-fn header_fields(minor: u8) -> Vec<Field> {
+pub(super) fn header_fields(minor: u8) -> Vec<Field> {
     // 1.15 has one byte for the way of compression, earlier ones its level.
     let mut fields = vec![if minor >= 15 { Field::Byte } else { Field::Int }];
     // Creation time: seconds to years, and summer time.
@@ -442,7 +442,7 @@ fn header_fields(minor: u8) -> Vec<Field> {
     fields
 }
 
-fn entry_fields(minor: u8) -> Vec<Field> {
+pub(super) fn entry_fields(minor: u8) -> Vec<Field> {
     let mut fields = vec![Field::DumpId, Field::HasData];
     // Oids of catalogue and object, tag, description.
     fields.extend([Field::Str; 4]);
