@@ -4,6 +4,7 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod calendar;
 mod cbor;
 pub mod chunker;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod pack;
 pub mod postgres;
 pub mod report;
 pub mod repository;
+pub mod schedule;
 pub mod snapshot;
 pub mod source;
 pub mod store;

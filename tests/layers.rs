@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 /// Rows from the top: names first, the command line last. Neighbours in a row do not see each other.
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
-    &["event", "crypto"],
+    &["event", "crypto", "calendar"],
     &["chunker", "store", "postgres"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["report"],
+    &["schedule", "report"],
     &["cli"],
 ];
 

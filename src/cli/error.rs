@@ -14,6 +14,7 @@ use crate::instance::{LockError, MountError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
+use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
 use crate::postgres::ServerError;
 use crate::report::clean;
@@ -35,6 +36,14 @@ pub enum CliError {
         message: String,
         /// What to do.
         hint: Option<String>,
+    },
+    /// Something looks so odd that nothing was removed.
+    #[error("{message}")]
+    Objected {
+        /// What.
+        message: String,
+        /// What to do.
+        hint: String,
     },
     /// Reading or writing failed.
     #[error("cannot {doing}: {reason}")]
@@ -86,6 +95,9 @@ pub enum CliError {
     /// A file in a snapshot.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A database for PostgreSQL's programs.
+    #[error(transparent)]
+    DumpDatabase(#[from] DumpDatabaseError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -160,7 +172,9 @@ impl CliError {
             | Self::Key(_)
             | Self::Location(_)
             | Self::Exclude(_) => Exit::Usage,
-            Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => Exit::Failed,
+            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => {
+                Exit::Failed
+            }
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Repository(error) => repository_exit(error),
@@ -177,6 +191,9 @@ impl CliError {
                 _ => Exit::Failed,
             },
             Self::Dump(DumpError::NotAFile { .. }) => Exit::Usage,
+            Self::DumpDatabase(DumpDatabaseError::Browse(error)) => browse_exit(error),
+            Self::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => Exit::Incomplete,
+            Self::DumpDatabase(_) => Exit::Failed,
             Self::Source(error) => source_exit(error),
         }
     }

@@ -15,6 +15,7 @@ mod dump;
 mod error;
 mod exit;
 mod find;
+mod forget;
 mod format;
 mod hint;
 mod index;
@@ -24,6 +25,7 @@ mod ls;
 mod man;
 mod output;
 mod password;
+mod pin;
 mod restore;
 mod run;
 mod settings;
@@ -78,6 +80,9 @@ enum Command {
     Dump(dump::Args),
     Stats(stats::Args),
     Restore(restore::Args),
+    Forget(forget::Args),
+    Pin(pin::PinArgs),
+    Unpin(pin::UnpinArgs),
     Check(check::Args),
     Index(index::Args),
     Key(key::Args),
@@ -170,6 +175,9 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Forget(_)
+        | Command::Pin(_)
+        | Command::Unpin(_)
         | Command::Check(_)
         | Command::Index(_)
         | Command::Key(_) => false,
@@ -191,6 +199,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
         Command::Restore(args) => restore::run(context, args),
+        Command::Forget(args) => forget::run(context, args),
+        Command::Pin(args) => pin::pin(context, args),
+        Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),

@@ -7,6 +7,7 @@ mod diagnose;
 mod environment;
 mod file;
 mod key;
+mod night;
 mod resolve;
 mod show;
 mod value;
@@ -21,12 +22,15 @@ use jiff::tz::TimeZone;
 
 use crate::crypto::Secret;
 use crate::postgres::{ContainerSettings, ServerSettings};
+use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
+pub use night::{Schedule, parse_count, tag_list};
 pub use show::Shown;
+pub use value::parse_duration;
 
 /// Gives environment variables: the process's, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -208,6 +212,16 @@ pub struct Instance {
     pub timezone: Setting<TimeZone>,
     /// Its databases.
     pub postgres: Option<PostgresConfig>,
+    /// Which of its snapshots stay.
+    pub retention: Setting<RetentionPolicy>,
+    /// When its jobs run.
+    pub schedule: Setting<Schedule>,
+    /// How much of the packs the nightly check reads, in hundredths of a percent. `None`: no check.
+    pub check_subset: Option<Setting<u32>>,
+    /// How long to wait for somebody else who works on it.
+    pub lock_wait: Setting<Duration>,
+    /// No snapshot is made while fewer bytes are free at its repository.
+    pub min_free: Setting<u64>,
 }
 
 impl Instance {
@@ -224,6 +238,8 @@ pub struct Config {
     pub path: PathBuf,
     /// Where the program keeps what it knows between runs.
     pub state_dir: Setting<PathBuf>,
+    /// How many instances the scheduler works on at once.
+    pub parallel: Setting<usize>,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
     /// What should be told to the person running this, one line each.
@@ -295,3 +311,7 @@ impl Config {
 #[cfg(test)]
 #[path = "config/tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "config/night_tests.rs"]
+mod night_tests;

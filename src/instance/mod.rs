@@ -1,11 +1,13 @@
 //! What is backed up: instances, their configuration, and their nightly run.
 
 pub mod config;
+mod job;
 mod lock;
 mod mount;
 mod run;
 mod standard_dump;
 
+pub use job::{Job, Step, Went};
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
 pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};

@@ -142,10 +142,8 @@ impl<'f, 'r> DatabaseDump<'f, 'r> {
             let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
             return Err(DumpDatabaseError::NotThere { name: name.to_owned(), known });
         };
-        let not_whole = |reason: String| DumpDatabaseError::NotWhole {
-            database: name.to_owned(),
-            reason,
-        };
+        let not_whole =
+            |reason: String| DumpDatabaseError::NotWhole { database: name.to_owned(), reason };
         let node = resolve(fetcher, snapshot, manifest.archive_path())?;
         if node.is_torn || node.kind != NodeKind::File {
             return Err(not_whole(format!("{} is cut off", display_path(manifest.archive_path()))));
@@ -252,11 +250,7 @@ impl<'f, 'r> DatabaseDump<'f, 'r> {
     }
 
     /// SQL, which `pg_restore` makes out of the archive while it passes.
-    fn plain(
-        &self,
-        bin_dir: Option<&Path>,
-        out: &mut dyn Write,
-    ) -> Result<(), DumpDatabaseError> {
+    fn plain(&self, bin_dir: Option<&Path>, out: &mut dyn Write) -> Result<(), DumpDatabaseError> {
         let path = bin_dir.map_or_else(|| "pg_restore".into(), |dir| dir.join("pg_restore"));
         let program = path.display().to_string();
         let failed =
@@ -265,16 +259,16 @@ impl<'f, 'r> DatabaseDump<'f, 'r> {
         command.arg("--file=-").env_remove("PGOPTIONS").env("LC_MESSAGES", "C");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-        let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(mut stdout), Some(mut stderr)) = (stdin, stdout, stderr) else {
             return Err(failed("it has no standard input and output".to_owned()));
         };
         let (fed, taken, said) = std::thread::scope(|scope| {
             let feeding = scope.spawn(move || {
                 let mut buffered = io::BufWriter::with_capacity(PIECE, &mut stdin);
-                self.archive(&mut buffered).and_then(|()| {
-                    buffered.flush().map_err(DumpDatabaseError::Output)
-                })
+                self.archive(&mut buffered)
+                    .and_then(|()| buffered.flush().map_err(DumpDatabaseError::Output))
             });
             let listening = scope.spawn(move || {
                 let mut said = Vec::new();
@@ -311,7 +305,8 @@ impl<'f, 'r> DatabaseDump<'f, 'r> {
 fn entry(table: &TableManifest) -> TableEntry {
     let columns: Vec<String> =
         table.columns.iter().map(|column| identifier(&column.name)).collect();
-    let columns = if columns.is_empty() { String::new() } else { format!("({})", columns.join(", ")) };
+    let columns =
+        if columns.is_empty() { String::new() } else { format!("({})", columns.join(", ")) };
     let name = qualified(&table.schema, &table.name);
     TableEntry {
         schema: table.schema.clone(),

@@ -10,11 +10,13 @@ pub mod check;
 pub mod diff;
 mod display;
 pub mod dump;
+pub mod dump_database;
 mod find;
 pub mod forget;
 mod pack_head;
 pub mod rebuild;
 pub mod restore;
+pub mod retention;
 pub mod stats;
 mod tree;
 

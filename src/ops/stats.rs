@@ -117,6 +117,31 @@ pub fn snapshot_stats<'s>(
     Ok(stats)
 }
 
+/// What only `going` need and `staying` do not: the share it has in the sealed segments, in bytes. Pruning frees
+/// about so much once they are dropped; less where a segment or a delta keeps it alive. Reads the trees of
+/// all of them (equal directories once) and takes memory as [`snapshot_stats`] does. The index must be
+/// fresh.
+pub fn needed_only_by<'s>(
+    repository: &Repository,
+    going: impl IntoIterator<Item = &'s Snapshot>,
+    staying: impl IntoIterator<Item = &'s Snapshot>,
+    stop: &StopFlag,
+) -> Result<u64, RepositoryError> {
+    let fetcher = Fetcher::new(repository, CACHE);
+    let raw = Some(RawStats::default());
+    let mut counter = Counter { fetcher: &fetcher, raw, chunks: HashSet::new(), stop };
+    let mut known = Known::default();
+    for snapshot in staying {
+        fold(&fetcher, &snapshot.root, &mut known, &mut counter, stop)?;
+    }
+    // What is counted from here on was not met before.
+    counter.raw = Some(RawStats::default());
+    for snapshot in going {
+        fold(&fetcher, &snapshot.root, &mut known, &mut counter, stop)?;
+    }
+    Ok(counter.raw.unwrap_or_default().stored_bytes)
+}
+
 /// Numbers of the whole repository. The index must be fresh.
 pub fn repository_stats(repository: &Repository) -> Result<RepositoryStats, RepositoryError> {
     let store = repository.store().as_ref();

@@ -127,7 +127,7 @@ impl PostgresSource {
         self.manifests.clear();
         for database in &self.settings.databases {
             let mut session = server.connect(database, &self.stop)?;
-            let version = discover::prepare(&mut session)?;
+            let version = discover::prepare(&mut session, discover::LOCK_TIMEOUT)?;
             let mut manifest = DatabaseManifest {
                 name: database.clone(),
                 path: database_path(database).into_bytes(),

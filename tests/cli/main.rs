@@ -4,6 +4,7 @@ mod basics;
 mod codes;
 mod configured;
 mod databases;
+mod forgetting;
 mod hostile;
 mod json;
 mod keys;

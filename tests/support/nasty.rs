@@ -66,12 +66,31 @@ fn extension_directory(server: &TestServer) -> Option<PathBuf> {
 
 /// All of a database as plain SQL, by `pg_dump`, without the words that are new in every dump.
 pub fn dump(server: &TestServer, database: &str) -> String {
+    dump_with(server, database, &["--create"])
+}
+
+/// The same without the properties and rights of the database itself.
+pub fn dump_objects(server: &TestServer, database: &str) -> String {
+    dump_with(server, database, &[])
+}
+
+fn dump_with(server: &TestServer, database: &str, options: &[&str]) -> String {
     let mut command = server.command("pg_dump");
-    let text = run(command.args(["--create", "--no-sync", "-d", database]));
-    let lines = text
-        .lines()
-        .filter(|line| !line.starts_with("\\restrict") && !line.starts_with("\\unrestrict"));
-    lines.collect::<Vec<_>>().join("\n")
+    let text = run(command.args(options).args(["-d", database]));
+    let is_random =
+        |line: &&str| line.starts_with("\\restrict") || line.starts_with("\\unrestrict");
+    text.lines().filter(|line| !is_random(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// Fails at the first line that differs, and shows it only.
+pub fn assert_same_lines(left: &str, right: &str) {
+    let short = |line: Option<&str>| line.map(|line| line.chars().take(200).collect::<String>());
+    for (number, (a, b)) in left.lines().zip(right.lines()).enumerate() {
+        assert!(a == b, "line {number}: {:?} / {:?}", short(Some(a)), short(Some(b)));
+    }
+    let (a, b) = (left.lines().count(), right.lines().count());
+    let more = if a > b { left.lines().nth(b) } else { right.lines().nth(a) };
+    assert!(a == b, "{a} and {b} lines, {:?}", short(more));
 }
 
 /// Tables with their rows, as `COPY` gives them, one line a table: name and digest.

@@ -84,6 +84,11 @@ impl TestServer {
     /// Starts a server of the installation in `bin_dir`. Everybody may enter by the socket; by TCP
     /// (127.0.0.1) a password is asked for.
     pub fn start_from(bin_dir: &Path) -> Self {
+        Self::start_with(bin_dir, &[], |_| ())
+    }
+
+    /// The same with further `options` for the server, after `prepare` was given the data directory.
+    pub fn start_with(bin_dir: &Path, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         // Not in TMPDIR: the path of a socket must be short.
         let directory = tempfile::Builder::new().prefix("mrs-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -106,11 +111,17 @@ impl TestServer {
         run(initdb.arg(&data));
         let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        prepare(&data);
+        if let Some((uid, gid)) = server_user() {
+            for entry in fs::read_dir(&data).unwrap() {
+                chown(entry.unwrap().path(), Some(uid), Some(gid)).unwrap();
+            }
+        }
         let port = free_port();
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let mut server = as_server_user(Command::new(bin_dir.join("postgres")));
         server.arg("-D").arg(&data).arg("-k").arg(directory.path());
-        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"]);
+        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"]).args(options);
         server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = server.spawn().expect("cannot start the server");
         let mut started = Self { child, bin_dir: bin_dir.to_owned(), port, directory };

@@ -9,9 +9,10 @@ use serde::Deserialize;
 
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
+use super::night::{CheckFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile};
 use super::value::{
-    AbsolutePath, Conninfo, InstanceName, Level, Line, Percent, PlainPath, RepositoryText, Wait,
-    Workers, Zone,
+    AbsolutePath, Conninfo, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText,
+    Share, Size, Workers, Zone,
 };
 
 /// Which version of the file we understand.
@@ -27,6 +28,9 @@ pub(super) struct ConfigFile {
     version: i64,
     /// Where the program keeps what it knows between runs.
     pub state_dir: Option<AbsolutePath>,
+    /// How the scheduler works.
+    #[serde(default)]
+    pub scheduler: SchedulerFile,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,
@@ -67,6 +71,17 @@ macro_rules! instance_keys {
             pub timezone: Option<Zone>,
             /// PostgreSQL databases to dump.
             pub postgres: Option<PostgresFile>,
+            /// Which snapshots stay.
+            #[schemars(with = "Option<RetentionKeys>")]
+            pub retention: Option<RetentionFile>,
+            /// When jobs run.
+            pub schedule: Option<ScheduleFile>,
+            /// What is looked at every night.
+            pub check: Option<CheckFile>,
+            /// How long to wait for somebody else who works on the instance (`15m`).
+            pub lock_wait: Option<DurationText>,
+            /// Make no snapshot while less than this is free at the repository (`1GiB`).
+            pub min_free: Option<Size>,
         }
     };
 }
@@ -110,9 +125,9 @@ pub(super) struct PostgresFile {
     /// KiB on the server's disk from which a table is a stream of its own. Default: 64.
     pub stream_from_kib: Option<u32>,
     /// How long to wait for tables others have locked (`90s`, `10m`). Default: 10m.
-    pub lock_wait: Option<Wait>,
+    pub lock_wait: Option<DurationText>,
     /// Percent by which rows or bytes may become fewer since the last snapshot without a warning. Default: 20.
-    pub shrink_warning: Option<Percent>,
+    pub shrink_warning: Option<Share>,
     /// Directory in which a standard dump is left, too. It is NOT encrypted.
     pub standard_dump: Option<PlainPath>,
 }

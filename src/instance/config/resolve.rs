@@ -7,12 +7,17 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::postgres::{ContainerSettings, ContainerWay};
+use crate::snapshot::retention::RetentionPolicy;
 
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
+use super::night::{Schedule, ScheduleFile};
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
 };
+
+/// A full disk makes everybody's night longer, not only ours.
+const DEFAULT_MIN_FREE: u64 = 256 << 20;
 
 pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigError> {
     let mut instances = BTreeMap::new();
@@ -23,6 +28,7 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
     Ok(Config {
         path: path.to_owned(),
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
+        parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
         warnings: Vec::new(),
     })
@@ -53,16 +59,18 @@ fn instance(
     path: &Path,
 ) -> Result<Instance, ConfigError> {
     let home = own.home.0;
-    let postgres = match postgres(own.postgres, defaults.postgres.as_ref(), &home) {
-        Ok(postgres) => postgres,
-        Err(message) => {
-            return Err(ConfigError::Instance {
-                path: path.to_owned(),
-                instance: name.to_owned(),
-                message,
-            });
-        }
+    let refuse = |message| ConfigError::Instance {
+        path: path.to_owned(),
+        instance: name.to_owned(),
+        message,
     };
+    let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
+    let schedule = inherited!(own, defaults, schedule);
+    let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
+    let check = inherited!(own, defaults, check).unwrap_or_default();
+    let retention = inherited!(own, defaults, retention).map(|retention| retention.0);
+    let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
+    let min_free = inherited!(own, defaults, min_free).map(|size| size.0);
     let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
     let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
     let key = inherited!(own, defaults, key).map(|key| key.resolved(&home));
@@ -87,6 +95,11 @@ fn instance(
         compression: or_default(compression, || 2),
         timezone: or_default(timezone, system_zone),
         postgres,
+        retention: or_default(retention, RetentionPolicy::production),
+        schedule: or_default(schedule, Schedule::default),
+        check_subset: from_file(check.read_data_subset.map(|share| share.0)),
+        lock_wait: or_default(lock_wait, || Duration::ZERO),
+        min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         home: Setting::new(home, Origin::File),
     })
 }

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use super::night::{show_retention, show_schedule, show_size};
 use super::{Config, Instance, Origin, PostgresConfig, Setting};
 
 /// One line of `config show`.
@@ -50,6 +51,8 @@ impl Config {
     pub fn show(&self) -> Vec<Shown> {
         let mut lines = Vec::new();
         Lines { prefix: String::new(), lines: &mut lines }.path("state_dir", &self.state_dir);
+        Lines { prefix: "scheduler.".to_owned(), lines: &mut lines }
+            .plain("parallel", &self.parallel);
         for instance in self.instances.values() {
             lines.extend(instance.show());
         }
@@ -79,6 +82,20 @@ impl Instance {
         lines.plain("compression", &self.compression);
         let zone = self.timezone.value.iana_name().unwrap_or("UTC");
         lines.text("timezone", &Setting::new(zone, self.timezone.origin));
+        let (retention, schedule) = (&self.retention, &self.schedule);
+        lines.put("retention", show_retention(&retention.value), retention.origin);
+        lines.put("schedule", show_schedule(&schedule.value), schedule.origin);
+        if let Some(share) = &self.check_subset {
+            let percent = f64::from(share.value) / 100.0;
+            lines.put("check.read_data_subset", format!("\"{percent}%\""), share.origin);
+        }
+        let seconds = self.lock_wait.value.as_secs();
+        lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
+        lines.put(
+            "min_free",
+            format!("{:?}", show_size(self.min_free.value)),
+            self.min_free.origin,
+        );
         if let Some(postgres) = &self.postgres {
             let prefix = format!("{prefix}postgres.");
             postgres.show(&mut Lines { prefix, lines: &mut shown });

@@ -124,7 +124,8 @@ fn unknown_keys_name_the_nearest() {
     says(
         "version = 1\n[defaults]\nhome = \"/x\"",
         ":3:1: unknown key `home`; known keys: repository, require_mount, key, paths, exclude, \
-         exclude_caches, one_file_system, tags, compression, timezone, postgres",
+         exclude_caches, one_file_system, tags, compression, timezone, postgres, retention, \
+         schedule, check, lock_wait, min_free",
     );
     let umlauts = "version = 1\n[instance.a]\nhome = \"/é\"\npostgres = { user = \"é\", prot = 1 }";
     says(umlauts, ":4:26: unknown key `prot`; did you mean `port`?");
@@ -312,6 +313,7 @@ fn show_tells_origins_and_no_secrets() {
         shown,
         [
             "state_dir = \"/var/lib/mrs-backup\" (default)",
+            "scheduler.parallel = 2 (default)",
             "instance.mrs.home = \"/home/mrs\" (file)",
             "instance.mrs.repository = \"ftp://me:***@host/x\" (file)",
             "instance.mrs.key = command echo *** (file)",
@@ -322,6 +324,10 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.tags = [] (default)",
             "instance.mrs.compression = 2 (default)",
             "instance.mrs.timezone = \"UTC\" (file)",
+            "instance.mrs.retention = { last = 7, daily = 7, weekly = 5, monthly = 12, yearly = 75 } (default)",
+            "instance.mrs.schedule = {} (default)",
+            "instance.mrs.lock_wait = \"0s\" (default)",
+            "instance.mrs.min_free = \"256MiB\" (default)",
         ]
     );
     assert!(!format!("{config:?}").contains("geheim"));

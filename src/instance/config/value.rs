@@ -8,6 +8,8 @@ use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Error};
 
+use crate::calendar::{CalendarSpan, CronError, CronLine, SpanError};
+
 /// A value made of a plainer one, checked.
 macro_rules! checked {
     ($(#[$doc:meta])* $name:ident($inner:ty) from $plain:ty, $check:expr) => {
@@ -111,21 +113,10 @@ Workers(u8) from i64,
 checked!(
 /// A share in percent.
 #[schemars(extend("minimum" = 0, "maximum" = 100))]
-Percent(u8) from i64,
+Share(u8) from i64,
 |share| match u8::try_from(share) {
     Ok(share @ 0..=100) => Ok(share),
     _ => Err(format!("{share} is no share in percent; choose 0 to 100")),
-});
-
-checked!(
-/// A length of time.
-#[schemars(with = "String")]
-Wait(Duration) from String,
-|text| {
-    let duration = text.parse::<SignedDuration>().ok();
-    duration.and_then(|duration| Duration::try_from(duration).ok()).ok_or_else(|| {
-        format!("`{}` is no length of time; write it like `90s` or `10m`", text.escape_debug())
-    })
 });
 
 /// A time zone by its name.
@@ -156,4 +147,81 @@ fn plain(text: &str) -> Result<(), String> {
         return Err(format!("`{text}` leads upwards with `..`; write the path without it"));
     }
     Ok(())
+}
+
+/// A text that is parsed into something of ours.
+macro_rules! parsed {
+    ($(#[$doc:meta])* $vis:vis $name:ident($inner:ty), $parse:expr) => {
+        #[derive(Debug, Clone, PartialEq, Eq, JsonSchema)]
+        $(#[$doc])*
+        pub(super) struct $name(#[schemars(with = "String")] $vis $inner);
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let parse: fn(&str) -> Result<$inner, String> = $parse;
+                parse(&String::deserialize(deserializer)?).map(Self).map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+parsed!(
+/// A crontab line.
+pub CronText(CronLine), |text| text.parse().map_err(|error: CronError| error.to_string()));
+
+parsed!(
+/// A span of the calendar.
+pub SpanText(CalendarSpan), |text| text.parse().map_err(|error: SpanError| error.to_string()));
+
+parsed!(
+/// A duration (`90s`, `15m`, `1h`).
+pub DurationText(Duration), parse_duration);
+
+parsed!(
+/// A share, in hundredths of a percent.
+pub Percent(u32), |text| {
+    text.strip_suffix('%')
+        .and_then(|number| number.trim().parse::<f64>().ok())
+        .filter(|percent| (0.01..=100.0).contains(percent))
+        .map(|percent| (percent * 100.0).round() as u32)
+        .ok_or_else(|| format!("`{}` is no share; write it like `2%`, up to 100%", text.escape_debug()))
+});
+
+parsed!(
+/// A number of bytes.
+pub Size(u64), |text| {
+    let refuse = || format!("`{}` is no size; write it like `500MiB` or `2GiB`", text.escape_debug());
+    let text = text.trim();
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.trim() {
+        "" | "B" => 0,
+        "KiB" | "K" => 10,
+        "MiB" | "M" => 20,
+        "GiB" | "G" => 30,
+        "TiB" | "T" => 40,
+        _ => return Err(refuse()),
+    };
+    let number: u64 = number.parse().map_err(|_| refuse())?;
+    number.checked_mul(1 << shift).ok_or_else(refuse)
+});
+
+impl Size {
+    /// In the largest unit that leaves no rest.
+    pub fn show(bytes: u64) -> String {
+        let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes.is_multiple_of(1 << shift);
+        match units.into_iter().find(fits) {
+            Some((shift, unit)) => format!("{}{unit}", bytes >> shift),
+            None => format!("{bytes}B"),
+        }
+    }
+}
+
+/// A duration as options and configuration have it.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let refuse =
+        || format!("`{}` is no duration; write it like `90s`, `15m` or `1h`", text.escape_debug());
+    let duration: SignedDuration = text.parse().map_err(|_| refuse())?;
+    Duration::try_from(duration).map_err(|_| refuse())
 }

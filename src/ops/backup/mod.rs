@@ -27,7 +27,7 @@ use crate::source::files::{WalkError, WalkOptions, walk};
 
 use content::ContentStore;
 use files::FileVisitor;
-use streams::store_all;
+use streams::{StreamsStored, store_all};
 pub use tree::PlaceTaken;
 use tree::Scaffold;
 
@@ -311,9 +311,9 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
-        let incomplete =
+        let StreamsStored { incomplete, has_any } =
             store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, observer, time)?;
-        if is_alone && !incomplete.is_empty() {
+        if is_alone && !has_any && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }
         let mut record = source.record();

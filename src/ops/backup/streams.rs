@@ -30,11 +30,21 @@ struct State<'s, 'i> {
     idle: Vec<(Ingest<'i>, ContentStore)>,
     /// Why the source is not complete.
     incomplete: Vec<String>,
+    /// Streams stored whole.
+    whole: u64,
     /// Why there will be no snapshot.
     failed: Option<BackupError>,
 }
 
-/// Stores every stream of `source`; gives the reasons why it is not complete.
+/// How the streams of a source went.
+pub(super) struct StreamsStored {
+    /// Why the source is not complete.
+    pub incomplete: Vec<String>,
+    /// Whether there is anything worth having.
+    pub has_any: bool,
+}
+
+/// Stores every stream of `source`.
 pub(super) fn store_all(
     source: &mut dyn StreamSource,
     ingest: &mut Ingest<'_>,
@@ -42,13 +52,20 @@ pub(super) fn store_all(
     counts: &mut BackupCounts,
     observer: &Arc<dyn Observer>,
     time: i64,
-) -> Result<Vec<String>, BackupError> {
+) -> Result<StreamsStored, BackupError> {
     ingest.check_stop()?;
-    let state = State { scaffold, counts, idle: Vec::new(), incomplete: Vec::new(), failed: None };
+    let state = State {
+        scaffold,
+        counts,
+        idle: Vec::new(),
+        incomplete: Vec::new(),
+        whole: 0,
+        failed: None,
+    };
     let store = StreamStore { ingest, observer, time, state: Mutex::new(state) };
     let outcome = source.read_all(&store);
     let state = store.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (mut incomplete, failed) = (state.incomplete, state.failed);
+    let (mut incomplete, failed, whole) = (state.incomplete, state.failed, state.whole);
     let producers: Vec<Ingest<'_>> = state.idle.into_iter().map(|(ingest, _)| ingest).collect();
     for producer in producers {
         ingest.absorb(producer)?;
@@ -63,7 +80,7 @@ pub(super) fn store_all(
         incomplete.push(message.clone());
         observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
     }
-    Ok(incomplete)
+    Ok(StreamsStored { incomplete, has_any: whole > 0 })
 }
 
 impl<'s, 'i> StreamStore<'s, 'i> {
@@ -99,6 +116,7 @@ impl<'s, 'i> StreamStore<'s, 'i> {
         node.is_torn = stored.read_error.is_some();
         state.scaffold.insert(path, node)?;
         let Some(error) = stored.read_error else {
+            state.whole += 1;
             self.observer.event(&Event::Progress { bytes: 0, items: 1 });
             return Ok(StreamEnd::Whole);
         };

@@ -5,6 +5,7 @@
 //! first one that has data or comes after it, and its block comes before all others: a reader that
 //! cannot seek wants the blocks in the order of the entries.
 
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::parser::{Field, LONGEST, entry_fields, header_fields};
@@ -96,7 +97,8 @@ impl Scanner<'_> {
     fn int(&mut self) -> Result<i64, MergeError> {
         let size = self.int_size;
         let bytes = self.bytes(1 + size)?;
-        let value = bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+        let value =
+            bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
         match (bytes[0], i64::try_from(value)) {
             (0, Ok(value)) => Ok(value),
             (1, Ok(value)) => Ok(-value),
@@ -270,11 +272,14 @@ impl Contents {
         for entry in &self.entries[..place] {
             out.write_all(&entry.raw).map_err(io)?;
         }
+        let definitions: HashMap<(&[u8], &[u8]), &Entry> = self
+            .entries
+            .iter()
+            .filter(|entry| entry.description == b"TABLE")
+            .map(|entry| ((&entry.schema[..], &entry.tag[..]), entry))
+            .collect();
         for (id, table) in (first..).zip(tables) {
-            let definition = self.entries.iter().find(|entry| {
-                (&entry.description[..], &entry.schema[..], &entry.tag[..])
-                    == (b"TABLE", table.schema.as_bytes(), table.name.as_bytes())
-            });
+            let definition = definitions.get(&(table.schema.as_bytes(), table.name.as_bytes()));
             let definition = definition.ok_or_else(|| {
                 malformed(format!("it does not define table {}.{}", table.schema, table.name))
             })?;

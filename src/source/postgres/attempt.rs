@@ -17,8 +17,8 @@ use crate::postgres::{Client, Server, ServerError};
 use crate::snapshot::DatabaseManifest;
 use crate::source::SourceError;
 
-use super::discover::{Table, are_same, describe, prepare, tables};
-use super::rest::RunningDump;
+use super::discover::{LOCK_TIMEOUT, Table, are_same, describe, prepare, tables};
+use super::rest::{RunningDump, StartedDump};
 use super::tables::{Worker, begin, share_out};
 
 /// Most tables that are streams of their own; `pg_dump` is told of each in its arguments.
@@ -33,6 +33,14 @@ pub(super) struct Choices {
     pub stream_from: u64,
     /// How long to wait for locks, all in all.
     pub lock_wait: Duration,
+}
+
+impl Choices {
+    /// How long to wait for one lock.
+    fn lock_timeout(&self) -> Duration {
+        // 0 would be for ever.
+        LOCK_TIMEOUT.min(self.lock_wait).max(Duration::from_millis(100))
+    }
 }
 
 /// A database at one moment, ready to be read.
@@ -117,17 +125,22 @@ fn attempt(
 ) -> Result<Held, Hindered> {
     let database = manifest.name.clone();
     let mut holder = server.connect(&database, stop)?;
-    let version = prepare(&mut holder)?;
+    let version = prepare(&mut holder, choices.lock_timeout())?;
     describe(&mut holder, version, &mut manifest)?;
     let found = tables(&mut holder, version)?;
     check_rights(server, &database, &found)?;
-    begin(&mut holder, &found.iter().collect::<Vec<_>>())?;
     let (streamed, archived) = divide(&found, choices.stream_from, &manifest.encoding);
     let mut workers = Vec::new();
     for share in share_out(streamed.clone(), choices.workers) {
-        workers.push(Worker::start(server, &database, share, stop)?);
+        workers.push(Worker::connect(server, &database, share, stop)?);
+    }
+    // From here on others may have to wait for us: no unnecessary step until all locks are held.
+    begin(&mut holder, &found.iter().collect::<Vec<_>>())?;
+    for worker in &mut workers {
+        worker.lock()?;
     }
     let snapshot = holder.value("export the snapshot", "SELECT pg_export_snapshot()")?;
+    let dump = StartedDump::start(server, &database, &snapshot, &streamed, stop)?;
     for worker in &mut workers {
         worker.adopt(&snapshot)?;
     }
@@ -135,7 +148,7 @@ fn attempt(
         let reason = "its tables were changed while they were being locked".to_owned();
         return Err(Hindered::Conflict(failed(server, &database, reason, "try again")));
     }
-    let dump = RunningDump::start(server, &database, &snapshot, &streamed, stop)?;
+    let dump = dump.wait(server, &database)?;
     Ok(Held { holder, snapshot, workers, dump, streamed, archived, manifest })
 }
 

@@ -1,6 +1,7 @@
 //! What a database consists of, as far as a backup must know.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::postgres::{Client, Rows, ServerError, qualified};
 use crate::snapshot::{ColumnManifest, DatabaseManifest, DatabaseProperties};
@@ -61,7 +62,10 @@ pub(super) fn are_same(first: &[Table], second: &[Table]) -> bool {
 }
 
 /// How long to wait for one lock, and at most to make others wait behind us.
-pub(super) const LOCK_TIMEOUT_MS: u32 = 10_000;
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long to wait for a lock that another session of ours has already. Who is in the way then waits for us,
+/// so that waiting longer helps nobody.
+pub(super) const SECOND_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Sessions that read: no limit of the server's configuration ends them, nothing changes what they see.
 pub(super) const SESSION: &str = "SET statement_timeout = 0; \
@@ -72,10 +76,11 @@ pub(super) const SESSION: &str = "SET statement_timeout = 0; \
 const NEWER: [(u32, &str); 2] =
     [(140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
 
-/// Prepares a session for reading. Gives the server's version as a number.
-pub(super) fn prepare(client: &mut Client) -> Result<u32, ServerError> {
+/// Prepares a session for reading, in which nothing waits longer than `lock_timeout` for a lock. Gives the
+/// server's version as a number.
+pub(super) fn prepare(client: &mut Client, lock_timeout: Duration) -> Result<u32, ServerError> {
     client.run("prepare the session", SESSION)?;
-    let waiting = format!("SET lock_timeout = {LOCK_TIMEOUT_MS}");
+    let waiting = format!("SET lock_timeout = {}", lock_timeout.as_millis());
     client.run("prepare the session", &waiting)?;
     let text = client.value("ask the version", "SHOW server_version_num")?;
     let version = text.parse().unwrap_or(0);

@@ -11,7 +11,7 @@ use crate::source::archive::{ArchiveReport, ArchiveWalker};
 use crate::source::process::Process;
 use crate::source::{SourceError, StreamSink};
 
-use super::discover::{LOCK_TIMEOUT_MS, Table};
+use super::discover::{SECOND_LOCK_TIMEOUT, Table};
 
 /// A name that means nothing but itself in `pg_dump`'s patterns.
 fn pattern(table: &Table) -> String {
@@ -19,15 +19,11 @@ fn pattern(table: &Table) -> String {
     table.sql()
 }
 
-/// A dump that has its locks and its view of the database, and whose first bytes have arrived.
-pub(super) struct RunningDump {
-    head: Vec<u8>,
-    process: Process,
-}
+/// A `pg_dump` that was started.
+pub(super) struct StartedDump(Process);
 
-impl RunningDump {
-    /// Starts `pg_dump` with the view of `snapshot`, without the rows of `streamed`, and waits for its first
-    /// bytes: it writes none before it has read the catalogue and holds its locks.
+impl StartedDump {
+    /// Starts `pg_dump` with the view of `snapshot`, without the rows of `streamed`.
     pub fn start(
         server: &Server,
         database: &str,
@@ -37,25 +33,38 @@ impl RunningDump {
     ) -> Result<Self, SourceError> {
         let mut command = server.command("pg_dump", database);
         command.args(["-Fc", "-Z0", "-C", "--no-password"]);
-        command.arg(format!("--lock-wait-timeout={LOCK_TIMEOUT_MS}"));
+        command.arg(format!("--lock-wait-timeout={}", SECOND_LOCK_TIMEOUT.as_millis()));
         command.arg(format!("--snapshot={snapshot}"));
         for table in streamed {
             command.arg(format!("--exclude-table-data={}", pattern(table)));
         }
         command.arg("--dbname").arg(conninfo(database));
-        let mut process = super::start(server, command, "pg_dump", stop)?;
+        super::start(server, command, "pg_dump", stop).map(Self)
+    }
+
+    /// Waits for its first bytes: it writes none before it has read the catalogue and holds its locks.
+    pub fn wait(self, server: &Server, database: &str) -> Result<RunningDump, SourceError> {
+        let mut process = self.0;
         let mut head = vec![0; 64 << 10];
         let len = process.read(&mut head).map_err(|error| SourceError::Database {
             verb: "dump",
             database: database.to_owned(),
             server: server.place(),
             reason: error.to_string(),
-            way_out: "see what PostgreSQL says above",
+            way_out: "see what PostgreSQL says",
         })?;
         head.truncate(len);
-        Ok(Self { head, process })
+        Ok(RunningDump { head, process })
     }
+}
 
+/// A dump that has its locks and its view of the database, and whose first bytes have arrived.
+pub(super) struct RunningDump {
+    head: Vec<u8>,
+    process: Process,
+}
+
+impl RunningDump {
     /// Its bytes; reading to the end verifies them.
     pub fn reader(self) -> RestReader {
         RestReader { walker: ArchiveWalker::new(Cursor::new(self.head).chain(self.process)) }

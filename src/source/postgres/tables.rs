@@ -10,7 +10,7 @@ use crate::snapshot::TableManifest;
 use crate::source::archive::count_lines;
 use crate::source::{StreamEnd, StreamSink};
 
-use super::discover::{Table, prepare};
+use super::discover::{SECOND_LOCK_TIMEOUT, Table, prepare};
 
 /// Shares tables out so that all workers have about as much to read: the largest first, each to
 /// the one that has least so far.
@@ -59,17 +59,21 @@ pub(super) struct Reading {
 }
 
 impl Worker {
-    /// Connects and locks its tables.
-    pub fn start(
+    /// Connects.
+    pub fn connect(
         server: &Server,
         database: &str,
         tables: Vec<Table>,
         stop: &Arc<StopFlag>,
     ) -> Result<Self, ServerError> {
         let mut client = server.connect(database, stop)?;
-        prepare(&mut client)?;
-        begin(&mut client, &tables.iter().collect::<Vec<_>>())?;
+        prepare(&mut client, SECOND_LOCK_TIMEOUT)?;
         Ok(Self { client, tables })
+    }
+
+    /// Locks its tables.
+    pub fn lock(&mut self) -> Result<(), ServerError> {
+        begin(&mut self.client, &self.tables.iter().collect::<Vec<_>>())
     }
 
     /// Sees what the holder of `snapshot` sees.
@@ -107,7 +111,8 @@ impl Worker {
 
     /// A new transaction with the same view, for the tables that are left.
     fn again(reading: &Reading, tables: Vec<Table>) -> Result<Client, ServerError> {
-        let mut worker = Self::start(&reading.server, &reading.database, tables, &reading.stop)?;
+        let mut worker = Self::connect(&reading.server, &reading.database, tables, &reading.stop)?;
+        worker.lock()?;
         worker.adopt(&reading.snapshot)?;
         Ok(worker.client)
     }

@@ -1,0 +1,7 @@
+//! When things happen by themselves: what is due, what was done, units of systemd.
+
+mod due;
+mod ledger;
+
+pub use due::{Decision, Slot, decide, due_at};
+pub use ledger::{Entry, Ledger, LedgerError};
