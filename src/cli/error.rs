@@ -16,6 +16,7 @@ use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
+use crate::ops::restore_database::RestoreDatabaseError;
 use crate::postgres::ServerError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
@@ -23,7 +24,10 @@ use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
 use crate::store::{StoreError, UnknownScheme};
+use crate::target::postgres::DatabaseError;
+use crate::target::scratch::ScratchError;
 
+use super::database_error;
 use super::exit::Exit;
 
 /// Why a command did not do what it was asked.
@@ -86,6 +90,15 @@ pub enum CliError {
     /// No restore.
     #[error(transparent)]
     Restore(#[from] RestoreError),
+    /// No restore of a database.
+    #[error(transparent)]
+    RestoreDatabase(Box<RestoreDatabaseError>),
+    /// A database.
+    #[error(transparent)]
+    Database(Box<DatabaseError>),
+    /// No throw-away server.
+    #[error(transparent)]
+    Scratch(#[from] ScratchError),
     /// No single snapshot is meant.
     #[error(transparent)]
     Select(#[from] SelectError),
@@ -112,6 +125,18 @@ pub enum CliError {
         /// What the system says.
         reason: String,
     },
+}
+
+impl From<RestoreDatabaseError> for CliError {
+    fn from(error: RestoreDatabaseError) -> Self {
+        Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DatabaseError> for CliError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Database(Box::new(error))
+    }
 }
 
 impl From<StoreError> for CliError {
@@ -195,6 +220,9 @@ impl CliError {
             Self::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => Exit::Incomplete,
             Self::DumpDatabase(_) => Exit::Failed,
             Self::Source(error) => source_exit(error),
+            Self::RestoreDatabase(error) => database_error::restore_exit(error),
+            Self::Database(error) => database_error::database_exit(error),
+            Self::Scratch(error) => database_error::scratch_exit(error),
         }
     }
 
@@ -204,7 +232,7 @@ impl CliError {
     }
 }
 
-fn repository_exit(error: &RepositoryError) -> Exit {
+pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
     use RepositoryError as E;
     match error {
         E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
@@ -232,6 +260,7 @@ fn repository_exit(error: &RepositoryError) -> Exit {
         | E::Envelope(_)
         | E::SessionExpired
         | E::ChunksLost { .. }
+        | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
     }
 }
@@ -258,6 +287,7 @@ fn run_exit(error: &RunError) -> Exit {
         RunError::Backup(error) => backup_exit(error),
         RunError::Exclude(_) | RunError::Key(_) => Exit::Usage,
         RunError::Source(error) => source_exit(error),
+        RunError::Server(error) => database_error::server_exit(error),
         RunError::NothingThere { .. } => Exit::Failed,
     }
 }
@@ -272,7 +302,7 @@ fn restore_exit(error: &RestoreError) -> Exit {
     }
 }
 
-fn browse_exit(error: &BrowseError) -> Exit {
+pub(super) fn browse_exit(error: &BrowseError) -> Exit {
     match error {
         BrowseError::Repository(error) => repository_exit(error),
         BrowseError::Pattern { .. } => Exit::Usage,

@@ -17,13 +17,15 @@ pub enum Exit {
     Locked,
     /// The password or key file opens nothing.
     WrongPassword,
+    /// A snapshot's databases do not restore.
+    ProofFailed,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -31,6 +33,7 @@ impl Exit {
         Self::NoRepository,
         Self::Locked,
         Self::WrongPassword,
+        Self::ProofFailed,
         Self::Interrupted,
     ];
 
@@ -44,6 +47,7 @@ impl Exit {
             Self::NoRepository => 10,
             Self::Locked => 11,
             Self::WrongPassword => 12,
+            Self::ProofFailed => 21,
             Self::Interrupted => 130,
         }
     }
@@ -58,7 +62,8 @@ impl Exit {
             | Self::Usage
             | Self::NoRepository
             | Self::Locked
-            | Self::WrongPassword => "failed",
+            | Self::WrongPassword
+            | Self::ProofFailed => "failed",
         }
     }
 
@@ -85,7 +90,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 21, 130]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::CliError;
+use super::{CliError, database_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
@@ -40,6 +40,9 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
+        CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
+        CliError::Database(error) => return database_error::database_hint(error),
+        CliError::Scratch(error) => return database_error::scratch_hint(error),
         CliError::Location(_) => "name a directory: --repo /path/to/repository",
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
@@ -68,7 +71,7 @@ pub fn of(error: &CliError) -> Option<String> {
     Some(text.to_owned())
 }
 
-fn repository(error: &RepositoryError) -> Option<String> {
+pub(super) fn repository(error: &RepositoryError) -> Option<String> {
     use RepositoryError as E;
     let text = match error {
         E::NoRepository { .. } => {
@@ -97,6 +100,7 @@ fn repository(error: &RepositoryError) -> Option<String> {
         E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
             "mrs-backup check --read-data"
         }
+        E::Unprunable { .. } => "mrs-backup check, then mrs-backup repair --help",
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",
@@ -131,7 +135,7 @@ fn lock(error: &LockError) -> Option<String> {
     }
 }
 
-fn browse(error: &BrowseError) -> Option<String> {
+pub(super) fn browse(error: &BrowseError) -> Option<String> {
     match error {
         BrowseError::Repository(error) => repository(error),
         BrowseError::NotFound { .. } | BrowseError::NotADirectory { .. } => {

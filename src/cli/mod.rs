@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod config;
 mod context;
+mod database_error;
 mod diff;
 mod dump;
 mod error;
@@ -26,12 +27,17 @@ mod man;
 mod output;
 mod password;
 mod pin;
+mod prune;
 mod restore;
+mod restore_database;
+mod restore_table;
 mod run;
 mod settings;
 mod signals;
 mod snapshots;
 mod stats;
+mod test_restore;
+mod undo;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -51,7 +57,7 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 130 interrupted.
+12 wrong password; 21 a test restore failed; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -79,11 +85,14 @@ enum Command {
     Diff(diff::Args),
     Dump(dump::Args),
     Stats(stats::Args),
-    Restore(restore::Args),
+    Restore(Box<restore::Args>),
+    Undo(undo::Args),
+    TestRestore(test_restore::Args),
     Forget(forget::Args),
     Pin(pin::PinArgs),
     Unpin(pin::UnpinArgs),
     Check(check::Args),
+    Prune(prune::Args),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -175,10 +184,13 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Undo(_)
+        | Command::TestRestore(_)
         | Command::Forget(_)
         | Command::Pin(_)
         | Command::Unpin(_)
         | Command::Check(_)
+        | Command::Prune(_)
         | Command::Index(_)
         | Command::Key(_) => false,
     }
@@ -198,11 +210,14 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Diff(args) => diff::run(context, args),
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
-        Command::Restore(args) => restore::run(context, args),
+        Command::Restore(args) => restore::run(context, *args),
+        Command::Undo(args) => undo::run(context, args),
+        Command::TestRestore(args) => test_restore::run(context, args),
         Command::Forget(args) => forget::run(context, args),
         Command::Pin(args) => pin::pin(context, args),
         Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
+        Command::Prune(args) => prune::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),

@@ -9,20 +9,20 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::event::counted;
-use crate::ops::restore::{Overwrite, RestoreOptions, RestorePlan, apply, plan};
+use crate::ops::restore::{Overwrite, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan};
 use crate::report::{clean, human_bytes};
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::{Context, zone};
 use super::format::local_time;
-use super::{CliError, Done, Exit, ask};
+use super::{CliError, Done, Exit, ask, restore_database};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
 /// How many of the entries to be removed are shown.
 const SHOWN: usize = 20;
 
-/// Restore a snapshot, or a part of it, into a directory
+/// Restore a snapshot, or a part of it, into a directory, or a database into its server
 ///
 /// What will be done is shown first. A missing or empty target needs no assent; where files are
 /// already, and for --delete, it is asked for, or given with --yes.
@@ -33,13 +33,17 @@ const SHOWN: usize = 20;
 Examples:
   mrs-backup restore latest /srv/restored
   mrs-backup restore latest:mrs-production /srv/r --path mrsattachments --verify
-  mrs-backup restore 2026-11-20 /srv/app --overwrite always --dry-run"))]
+  mrs-backup restore 2026-11-20 /srv/app --overwrite always --dry-run
+  mrs-backup restore latest --database mrs                  in place of the live one; `undo` goes back
+  mrs-backup restore latest --database mrs --as mrs_copy    beside it
+  mrs-backup restore latest --database mrs --table public.person"))]
 pub struct Args {
     /// Snapshot
     snapshot: String,
 
     /// Directory to restore into; it is made if it is not there
-    target: PathBuf,
+    #[arg(required_unless_present = "database", conflicts_with = "database")]
+    target: Option<PathBuf>,
 
     /// Only this file, into TARGET, or what is in this directory, without the path above it
     #[arg(long, value_name = "SUBPATH", default_value = "")]
@@ -79,6 +83,9 @@ pub struct Args {
 
     #[command(flatten)]
     filter: Filter,
+
+    #[command(flatten)]
+    databases: restore_database::Args,
 }
 
 /// What happens to files that are there already.
@@ -95,7 +102,19 @@ enum Choice {
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let settings = context.settings()?;
     let repository = context.open_to_read(&settings)?;
-    let (id, snapshot) = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
+    let selected = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
+    let Some(target) = args.target else {
+        let (databases, is_dry_run) = (&args.databases, args.dry_run);
+        return restore_database::run(
+            context,
+            &settings,
+            &repository,
+            &selected,
+            databases,
+            is_dry_run,
+        );
+    };
+    let (id, snapshot) = selected;
     let options = RestoreOptions {
         subpath: args.path.into_vec(),
         include: args.include,
@@ -110,7 +129,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         delete: args.delete,
         verify: args.verify,
     };
-    let plan = plan(&repository, id, snapshot, &args.target, options, &context.stop)?;
+    let plan = plan(&repository, id, snapshot, &target, options, &context.stop)?;
     show(context, &plan, &local_time(plan.snapshot.start, &zone(&settings)))?;
     if args.dry_run {
         context.out.note("nothing was written")?;
@@ -124,6 +143,15 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         ask::assent(context, &format!("{target} is not empty"), LOOK_FIRST)?;
     }
     let outcome = apply(&repository, &plan, &context.stop, &context.observer)?;
+    report(context, &plan, &target, &outcome)
+}
+
+fn report(
+    context: &Context,
+    plan: &RestorePlan,
+    target: &str,
+    outcome: &RestoreOutcome,
+) -> Result<Done, CliError> {
     let verified = match plan.options.verify {
         true => format!(", {} read back and equal", human_bytes(outcome.verified_bytes)),
         false => String::new(),

@@ -1,9 +1,15 @@
 //! `snapshots`: what there is.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::event::counted;
+use crate::ops::test_restore::last_proven;
 use crate::report::{clean, human_bytes};
+use crate::repository::Repository;
 use crate::snapshot::{Selected, Snapshot};
 
 use super::args::Filter;
@@ -29,12 +35,17 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let mut selector = context.selector(&settings, &args.filter);
     // A list is for finding out what there is: without a name, of every instance.
     selector.instance.clone_from(&context.global.instance);
-    let snapshots = selector.filter(context.snapshots(&repository)?);
+    let all = context.snapshots(&repository)?;
+    let all_count = all.len();
+    let snapshots = selector.filter(all);
     for selected in &snapshots {
         context.out.record("snapshot", &describe(selected))?;
     }
-    if snapshots.is_empty() {
+    if all_count == 0 {
         context.out.note("there are no snapshots")?;
+    } else if snapshots.is_empty() {
+        let all = counted(all_count, "snapshot");
+        context.out.note(&format!("none of {all} has the instance, host and tags asked for"))?;
     } else {
         let zone = zone(&settings);
         let rows = snapshots
@@ -55,7 +66,59 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         context.out.line(&table(&header, &[5], rows))?;
         context.out.note(&counted(snapshots.len(), "snapshot"))?;
     }
+    tell_proofs(context, &repository, &snapshots)?;
     Ok(Done::ok(json!({ "snapshots": snapshots.len() })))
+}
+
+/// For each instance with databases: when a restore of them was proven last.
+fn tell_proofs(
+    context: &Context,
+    repository: &Repository,
+    snapshots: &[Selected],
+) -> Result<(), CliError> {
+    let with_databases = snapshots.iter().filter(|(_, snapshot)| !snapshot.databases.is_empty());
+    let instances: BTreeSet<&str> =
+        with_databases.map(|(_, snapshot)| snapshot.instance.as_str()).collect();
+    if instances.is_empty() {
+        return Ok(());
+    }
+    let receipts = repository.receipts()?;
+    let now = repository.environment().clock.now();
+    for instance in instances {
+        let found = last_proven(receipts.iter().map(|(_, record)| record), Some(instance));
+        let name = clean(instance);
+        let time = found.and_then(|record| json_time(record.time));
+        let snapshot = found.and_then(|record| record.snapshot);
+        context.out.record(
+            "proof",
+            &json!({ "snapshot_instance": instance, "time": time, "snapshot": snapshot }),
+        )?;
+        let text = match found {
+            None => format!("{name}: no restore was proven yet: mrs-backup test-restore"),
+            Some(record) => {
+                let took = record.details.get("duration_ms").and_then(|text| text.parse().ok());
+                format!(
+                    "{name}: last proven restore: {} ago (snapshot {}, took {:.1} s)",
+                    age(now, record.time),
+                    snapshot.map(|id| id.short()).unwrap_or_default(),
+                    Duration::from_millis(took.unwrap_or(0)).as_secs_f64()
+                )
+            }
+        };
+        context.out.note(&text)?;
+    }
+    Ok(())
+}
+
+/// The time since a moment in nanoseconds since 1970, in its largest unit.
+fn age(now: Timestamp, then: i64) -> String {
+    let then = Timestamp::from_nanosecond(i128::from(then)).unwrap_or(now);
+    let minutes = now.duration_since(then).as_mins().max(0);
+    match minutes {
+        0..120 => format!("{minutes} min"),
+        120..2880 => format!("{} h", minutes / 60),
+        _ => format!("{} days", minutes / 1440),
+    }
 }
 
 /// Bytes of the files and streams of a snapshot.
@@ -95,4 +158,21 @@ pub fn describe((id, snapshot): &Selected) -> Value {
         "statistics": snapshot.statistics,
         "sources": sources,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_are_told_in_their_largest_unit() {
+        let now: Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+        let before =
+            |minutes: i64| i64::try_from(now.as_nanosecond()).unwrap() - minutes * 60_000_000_000;
+        for (minutes, text) in
+            [(-5, "0 min"), (119, "119 min"), (120, "2 h"), (2879, "47 h"), (2880, "2 days")]
+        {
+            assert_eq!(age(now, before(minutes)), text);
+        }
+    }
 }

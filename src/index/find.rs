@@ -91,21 +91,44 @@ impl Index {
         })
     }
 
+    /// Hands over every segment that was compressed against another one, and that one.
+    pub fn each_delta(
+        &self,
+        mut visit: impl FnMut(SegmentId, SegmentId),
+    ) -> Result<(), IndexError> {
+        self.read("listing deltas", |connection| {
+            let mut statement =
+                connection.prepare_cached("SELECT id, base FROM segment WHERE kind = 2")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let id = SegmentId::from_slice(bytes(row, 0, "id of a segment")?);
+                let base = SegmentId::from_slice(bytes(row, 1, "base of a segment")?);
+                visit(valid(id, "id of a segment")?, valid(base, "base of a segment")?);
+            }
+            Ok(())
+        })
+    }
+
     /// The segments of one pack with their chunks, by offset.
     pub fn segments_of(&self, pack: &PackId) -> Result<Vec<SegmentEntry>, IndexError> {
         self.read("listing the segments of a pack", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks
-                 FROM pack AS p CROSS JOIN segment AS s
+                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks,
+                 p.segments FROM pack AS p CROSS JOIN segment AS s
                  ON s.no BETWEEN p.first_segment AND p.first_segment + p.segments AND s.pack = p.no
                  WHERE p.id = ?1 ORDER BY s.offset",
             )?;
             let mut rows = statement.query([pack.as_bytes()])?;
-            let mut segments = Vec::new();
+            let (mut segments, mut expected) = (Vec::new(), 0_i64);
             while let Some(row) = rows.next()? {
                 let mut entry = segment_from(row, 0)?;
                 entry.chunks = chunks_from(&entry, bytes_or_none(row, 7, CHUNKS)?)?;
                 segments.push(entry);
+                expected = row.get(8)?;
+            }
+            // A prune decides by what is listed here: rows that went astray must not pass unnoticed.
+            if i64::try_from(segments.len()) != Ok(expected) {
+                return Err(Failure::Damaged("number of segments of a pack"));
             }
             Ok(segments)
         })

@@ -15,6 +15,7 @@ mod dedup;
 mod filter;
 mod find;
 mod object;
+mod references;
 mod root_lock;
 mod row_set;
 mod rows;
@@ -28,6 +29,7 @@ mod tests;
 
 pub use dedup::{Claim, Dedup};
 pub use object::{IndexObject, IndexedPack};
+pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;
 pub use row_set::RowSet;
 pub use state::FileState;

@@ -164,7 +164,7 @@ fn share(lock: &File) -> Result<(), Failure> {
 }
 
 /// Makes the file for its owner alone, before SQLite writes to it; `-wal` and `-shm` get the same mode.
-fn private_file(path: &Path) -> Result<File, Failure> {
+pub(super) fn private_file(path: &Path) -> Result<File, Failure> {
     let file = OpenOptions::new()
         .read(true)
         .write(true)
@@ -187,7 +187,7 @@ fn connect(path: &Path, cache_kib: i64) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-fn plainly(path: &Path) -> Result<Connection, Failure> {
+pub(super) fn plainly(path: &Path) -> Result<Connection, Failure> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(PATIENCE)?;

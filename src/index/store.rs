@@ -151,6 +151,24 @@ impl Index {
         })
     }
 
+    /// Loaded index objects that name one of `packs`.
+    pub fn objects_naming(&self, packs: &HashSet<PackId>) -> Result<Vec<ObjectId>, IndexError> {
+        self.read("looking for index objects", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT object.id FROM pack JOIN object_pack ON object_pack.pack = pack.no
+                 JOIN object ON object.no = object_pack.object WHERE pack.id = ?1",
+            )?;
+            let mut found = HashSet::new();
+            for pack in packs {
+                let mut rows = statement.query([pack.as_bytes()])?;
+                while let Some(row) = rows.next()? {
+                    found.insert(valid(ObjectId::from_slice(bytes(row, 0, OBJECT)?), OBJECT)?);
+                }
+            }
+            Ok(found.into_iter().collect())
+        })
+    }
+
     /// All packs known.
     pub fn packs(&self) -> Result<Vec<PackRow>, IndexError> {
         self.read("listing packs", |connection| {
@@ -276,7 +294,7 @@ const OBJECT: &str = "id of an index object";
 const PACK: &str = "id of a pack";
 const SNAPSHOT: &str = "id of a snapshot";
 
-fn error(path: &Path, doing: &'static str, failure: &Failure) -> IndexError {
+pub(super) fn error(path: &Path, doing: &'static str, failure: &Failure) -> IndexError {
     let (reason, is_damage) = (failure.reason(), failure.is_damage());
     IndexError { path: path.display().to_string(), doing, reason, is_damage }
 }

@@ -9,6 +9,7 @@ mod file;
 mod key;
 mod night;
 mod resolve;
+mod restore;
 mod show;
 mod value;
 
@@ -29,6 +30,7 @@ pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
+pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
 pub use value::parse_duration;
 
@@ -212,6 +214,8 @@ pub struct Instance {
     pub timezone: Setting<TimeZone>,
     /// Its databases.
     pub postgres: Option<PostgresConfig>,
+    /// How they are restored, and restores proven.
+    pub restore: RestoreConfig,
     /// Which of its snapshots stay.
     pub retention: Setting<RetentionPolicy>,
     /// When its jobs run.

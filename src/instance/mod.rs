@@ -5,9 +5,11 @@ mod job;
 mod lock;
 mod mount;
 mod run;
+mod server;
 mod standard_dump;
 
 pub use job::{Job, Step, Went};
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
 pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};
+pub use server::database_server;

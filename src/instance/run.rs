@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::backup::{BackupError, BackupOutcome, BackupPlan, FilesInput, backup};
+use crate::postgres::ServerError;
 use crate::repository::{IngestOptions, Repository, RepositoryError};
 use crate::snapshot::ReceiptRecord;
 use crate::source::files::{ExcludeError, Excludes, WalkOptions};
@@ -37,6 +38,9 @@ pub enum RunError {
     /// Its databases cannot be dumped.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The server of its databases cannot be found.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// None of its paths is there, and there are no databases.
     #[error("nothing of instance `{instance}` is there: {home} has none of its paths")]
     NothingThere {

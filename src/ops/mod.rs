@@ -14,10 +14,13 @@ pub mod dump_database;
 mod find;
 pub mod forget;
 mod pack_head;
+pub mod prune;
 pub mod rebuild;
 pub mod restore;
+pub mod restore_database;
 pub mod retention;
 pub mod stats;
+pub mod test_restore;
 mod tree;
 
 #[cfg(test)]

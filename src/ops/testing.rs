@@ -81,6 +81,13 @@ pub fn open_in(store: Arc<dyn Store>) -> Result<Repository, RepositoryError> {
     Repository::open(store, &credential(), environment())
 }
 
+/// The repository in `store`, with its local index in a directory.
+#[allow(dead_code, reason = "not every test that includes this needs it")]
+pub fn open_at(store: &Arc<MemoryStore>, state: &std::path::Path) -> Repository {
+    let environment = Environment { state_dir: Some(state.to_owned()), ..environment() };
+    Repository::open(Arc::clone(store) as _, &credential(), environment).unwrap()
+}
+
 /// Stores the content of one file.
 pub fn store_content(ingest: &mut Ingest<'_>, content: &[u8]) -> StreamRef {
     let mut stream = StreamBuilder::new();

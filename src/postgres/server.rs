@@ -199,6 +199,19 @@ impl Server {
         place
     }
 
+    /// The socket, if that is the way.
+    pub fn socket_path(&self) -> Option<PathBuf> {
+        match &self.way {
+            Way::Socket(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
+            Way::Network { .. } | Way::Exec => None,
+        }
+    }
+
+    /// Whether PostgreSQL's programs run on this host, not in the container.
+    pub const fn runs_programs_here(&self) -> bool {
+        matches!(self.programs, Programs::Host(_))
+    }
+
     /// The role we connect as.
     pub fn user(&self) -> &str {
         &self.user
@@ -212,20 +225,6 @@ impl Server {
     /// The image of the server's container.
     pub fn image(&self) -> Option<&str> {
         self.container.as_ref().map(Container::image)
-    }
-
-    /// The socket, if that is the way.
-    pub fn socket_path(&self) -> Option<PathBuf> {
-        match &self.way {
-            Way::Socket(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
-            Way::Network { .. } | Way::Exec => None,
-        }
-    }
-
-    /// Whether PostgreSQL's programs run on this host, not in the container. There they end with their
-    /// standard input, which has to stay open.
-    pub const fn runs_programs_here(&self) -> bool {
-        matches!(self.programs, Programs::Host(_))
     }
 
     /// The password for a database: the one that was given, or the password file's.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::event::{Event, Observer};
+use crate::event::{Event, Observer, counted};
 
 use super::clean;
 
@@ -95,7 +95,7 @@ impl Observer for Terminal {
                 state.items = state.items.saturating_add(*items);
                 if let Some(bar) = &state.bar {
                     bar.inc(*bytes);
-                    bar.set_prefix(format!("{}: {} items,", state.step, state.items));
+                    bar.set_prefix(format!("{}: {},", state.step, counted(state.items, "item")));
                 }
             }
             Event::Working { item } => {

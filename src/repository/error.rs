@@ -139,6 +139,14 @@ pub enum RepositoryError {
         /// One of them.
         example: ChunkId,
     },
+    /// Nobody can tell what the snapshots need, so that nothing may be deleted.
+    #[error("nothing at {location} can be pruned: {reason}")]
+    Unprunable {
+        /// Where.
+        location: Location,
+        /// Why not.
+        reason: String,
+    },
     /// Somebody asked to stop.
     #[error("stopped on request")]
     Interrupted,

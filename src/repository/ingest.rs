@@ -138,13 +138,15 @@ pub struct Ingest<'a> {
     repository: &'a Repository,
     dedup: &'a Dedup<'a>,
     segments: Sender<RawSegment>,
+    /// Past the sealers, for what is sealed already.
+    pub(super) sealed: Sender<SealedSegment>,
     /// Raw buffers that come back from the sealers.
     used_buffers: Receiver<Vec<u8>>,
     shared: [SharedSegment; 3],
     failure: &'a Failure,
     stop: &'a StopFlag,
     gear: Arc<GearTable>,
-    stats: IngestStats,
+    pub(super) stats: IngestStats,
     /// For the chunker of the next stream, so that small files do not allocate.
     pub(super) scratch: Vec<u8>,
 }
@@ -153,7 +155,7 @@ impl<'a> Ingest<'a> {
     fn new(
         repository: &'a Repository,
         dedup: &'a Dedup<'a>,
-        segments: Sender<RawSegment>,
+        (segments, sealed): (Sender<RawSegment>, Sender<SealedSegment>),
         used_buffers: Receiver<Vec<u8>>,
         failure: &'a Failure,
         stop: &'a StopFlag,
@@ -162,6 +164,7 @@ impl<'a> Ingest<'a> {
             repository,
             dedup,
             segments,
+            sealed,
             used_buffers,
             shared: [
                 SharedSegment::new(PackClass::Data, Compression::Try),
@@ -181,7 +184,7 @@ impl<'a> Ingest<'a> {
         let mut fork = Self::new(
             self.repository,
             self.dedup,
-            self.segments.clone(),
+            (self.segments.clone(), self.sealed.clone()),
             self.used_buffers.clone(),
             self.failure,
             self.stop,
@@ -249,18 +252,34 @@ impl<'a> Ingest<'a> {
         grouping: Grouping,
     ) -> Result<ChunkRef, RepositoryError> {
         self.check_stop()?;
-        let len = u32::try_from(bytes.len())
-            .map_err(|_| RepositoryError::Internal("a chunk is longer than 4 GiB"))?;
-        let id = self.chunk_id(bytes);
+        let entry = self.chunk_entry(bytes)?;
+        let ChunkEntry { id, len } = entry;
         let chunk = ChunkRef { id, len };
         if self.dedup.claim(id)? == Claim::Known {
             self.stats.known_chunks += 1;
             self.stats.known_bytes += u64::from(len);
             return Ok(chunk);
         }
+        self.store_new(class, bytes, entry, grouping)?;
+        Ok(chunk)
+    }
+
+    pub(super) fn chunk_entry(&self, bytes: &[u8]) -> Result<ChunkEntry, RepositoryError> {
+        let len = u32::try_from(bytes.len())
+            .map_err(|_| RepositoryError::Internal("a chunk is longer than 4 GiB"))?;
+        Ok(ChunkEntry { id: self.chunk_id(bytes), len })
+    }
+
+    /// Sends a chunk on its way.
+    pub(super) fn store_new(
+        &mut self,
+        class: PackClass,
+        bytes: &[u8],
+        entry: ChunkEntry,
+        grouping: Grouping,
+    ) -> Result<(), RepositoryError> {
         self.stats.new_chunks += 1;
-        self.stats.new_bytes += u64::from(len);
-        let entry = ChunkEntry { id, len };
+        self.stats.new_bytes += u64::from(entry.len);
         match grouping {
             Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try)?,
             Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip)?,
@@ -282,7 +301,7 @@ impl<'a> Ingest<'a> {
                 }
             }
         }
-        Ok(chunk)
+        Ok(())
     }
 
     /// Whether all of these are in packs this session may use: an unchanged file's list passes
@@ -463,7 +482,7 @@ impl Repository {
                 let failure = &failure;
                 scope.spawn(move || self.run_sealer(options.level, &ends, failure));
             }
-            drop((to_seal, sealed, done_with));
+            drop((to_seal, done_with));
             {
                 let failure = &failure;
                 scope.spawn(move || self.run_packer(&to_pack, &packs, failure));
@@ -474,7 +493,8 @@ impl Repository {
                 scope.spawn(move || run_uploader(&input, recorder, failure));
             }
             drop(to_put);
-            let mut ingest = Ingest::new(self, &dedup, segments, used_buffers, &failure, stop);
+            let ends = (segments, sealed);
+            let mut ingest = Ingest::new(self, &dedup, ends, used_buffers, &failure, stop);
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);

@@ -7,6 +7,7 @@
 
 mod commit;
 mod config;
+mod elsewhere;
 mod error;
 mod fetch;
 mod ingest;
@@ -15,6 +16,7 @@ mod objects;
 mod open;
 mod rescue;
 mod session;
+mod sessions;
 mod stream;
 mod sync;
 mod verify;
@@ -28,6 +30,7 @@ pub use keys::KeySlot;
 pub use objects::{Listed, list_ids};
 pub use open::{Environment, InitOptions, Repository};
 pub use session::Session;
+pub use sessions::SeenSession;
 pub use stream::{
     ChunkWalk, DirectoryBuilder, DirectoryReader, StreamBuilder, StreamBytes, read_directory,
 };

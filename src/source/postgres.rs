@@ -14,7 +14,7 @@ mod rest;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -312,7 +312,9 @@ fn start(
     stop: &Arc<StopFlag>,
 ) -> Result<Process, SourceError> {
     let (name, hint) = (server.program_name(program), server.install_hint());
-    Process::start_with(command, name, hint, Arc::clone(stop), !server.runs_programs_here())
+    // A program in the container ends with its standard input.
+    let input = if server.runs_programs_here() { Stdio::null() } else { Stdio::piped() };
+    Process::start_fed(command, name, hint, Arc::clone(stop), input)
 }
 
 #[cfg(test)]

@@ -54,16 +54,17 @@ impl Process {
         way_out: &str,
         stop: Arc<StopFlag>,
     ) -> Result<Self, SourceError> {
-        Self::start_with(command, program, way_out, stop, false)
+        Self::start_fed(command, program, way_out, stop, Stdio::null())
     }
 
-    /// The same; with `has_lifeline` the program's standard input stays open until it is to end.
-    pub fn start_with(
+    /// The same for a program that reads. With [`Stdio::piped`] its standard input stays open, and
+    /// empty, until it is to end.
+    pub fn start_fed(
         mut command: Command,
         program: String,
         way_out: &str,
         stop: Arc<StopFlag>,
-        has_lifeline: bool,
+        input: Stdio,
     ) -> Result<Self, SourceError> {
         if stop.is_stopped() {
             return Err(SourceError::Stopped { program });
@@ -72,8 +73,7 @@ impl Process {
         for name in REPOSITORY_SECRETS {
             command.env_remove(name);
         }
-        command.stdin(if has_lifeline { Stdio::piped() } else { Stdio::null() });
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.process_group(0).spawn().map_err(|error| SourceError::Start {
             program: program.clone(),
             reason: error.to_string(),
@@ -92,6 +92,11 @@ impl Process {
             is_reaped: false,
             end: None,
         })
+    }
+
+    /// What the program reads, if that is a pipe. It ends when it is dropped.
+    pub fn take_stdin(&mut self) -> Option<ChildStdin> {
+        self.child.stdin.take()
     }
 
     /// Ends the program if it takes longer.

@@ -57,6 +57,8 @@ pub enum Fault {
         /// Bytes that are left.
         len: u64,
     },
+    /// Nothing can be deleted.
+    NoDeletes,
     /// Whatever is put or published is missing in so many listings of its kind that follow,
     /// though it can be read by name.
     ListLate {
@@ -103,6 +105,10 @@ impl Faulty {
     /// Mutating calls so far, failed ones included.
     pub fn mutating_calls(&self) -> u64 {
         self.lock().mutating_calls
+    }
+
+    fn is_append_only(&self) -> bool {
+        self.lock().plan.contains(&Fault::NoDeletes)
     }
 
     /// Whether a planned kill has happened.
@@ -317,6 +323,15 @@ impl Store for Faulty {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.mutate(Verb::Delete, Some(name), || {
+            if self.is_append_only() {
+                let kind = StoreErrorKind::Denied;
+                return Err(self.failure(
+                    kind,
+                    Verb::Delete,
+                    Some(name),
+                    "nothing is deleted here",
+                ));
+            }
             self.inner.delete(name)?;
             self.lock().unlisted.remove(name);
             Ok(())
@@ -342,6 +357,11 @@ impl Store for Faulty {
     ) -> Result<u64, StoreError> {
         self.alive(Verb::Delete, None)?;
         self.inner.remove_stale_temporaries(older_than, clock)
+    }
+
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        self.alive(Verb::Delete, None)?;
+        Ok(self.is_append_only() || self.inner.refuses_deletes()?)
     }
 
     fn free_bytes(&self) -> Option<u64> {

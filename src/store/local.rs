@@ -33,6 +33,9 @@ mod survey;
 /// make a spinning one seek between them.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
+/// What is put and removed to see whether anything can be removed.
+const DELETE_PROBE: &str = ".delete-probe";
+
 /// A store in a directory.
 #[derive(Debug)]
 pub struct LocalStore {
@@ -363,6 +366,24 @@ impl Store for LocalStore {
                 .map_err(|trouble| self.trouble(Verb::Delete, &trouble))?;
         }
         Ok(removed)
+    }
+
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        // Always the same file: where it cannot be removed, one is left and no more.
+        let probe = self.root.join(ObjectKind::Pack.directory()).join(DELETE_PROBE);
+        let tried = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&probe)
+            .and_then(|_| fs::remove_file(&probe));
+        match tried {
+            Ok(()) => Ok(false),
+            Err(error) => match disk::kind_of(&error) {
+                StoreErrorKind::Denied => Ok(true),
+                _ => Err(self.error(Verb::Delete, None, &error)),
+            },
+        }
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -139,6 +139,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         Ok(0)
     }
 
+    /// Whether what was put here cannot be removed again (an append-only copy). Where nobody can say,
+    /// it is tried with something that is no object.
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
     /// Bytes that can still be written, if the store can tell.
     fn free_bytes(&self) -> Option<u64> {
         None

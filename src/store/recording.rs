@@ -133,6 +133,10 @@ impl Store for Recording {
         self.inner.remove_stale_temporaries(older_than, clock)
     }
 
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        self.inner.refuses_deletes()
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.inner.free_bytes()
     }

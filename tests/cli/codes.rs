@@ -159,3 +159,14 @@ fn one_for_a_snapshot_that_is_not_there() {
     let ran = place.run(&["dump", "latest", &place.tree("")]);
     ran.fails(2, "directory", "restore");
 }
+
+#[test]
+fn a_list_that_filters_emptied_does_not_say_that_nothing_is_there() {
+    let place = Place::ready();
+    assert!(place.ok(&["snapshots"]).stdout.contains("there are no snapshots"));
+    place.backup();
+    let ran = place.ok(&["snapshots", "--tag", "nope"]);
+    assert!(ran.stdout.contains("none of 1 snapshot has"), "{ran:?}");
+    let ran = place.run(&["restore", "latest", "out", "--include", "["]);
+    ran.fails(2, "`[` is not a pattern", "");
+}

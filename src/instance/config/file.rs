@@ -10,6 +10,7 @@ use serde::Deserialize;
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
 use super::night::{CheckFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile};
+use super::restore::RestoreFile;
 use super::value::{
     AbsolutePath, Conninfo, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText,
     Share, Size, Workers, Zone,
@@ -71,6 +72,8 @@ macro_rules! instance_keys {
             pub timezone: Option<Zone>,
             /// PostgreSQL databases to dump.
             pub postgres: Option<PostgresFile>,
+            /// How databases are restored and restores are proven.
+            pub restore: Option<RestoreFile>,
             /// Which snapshots stay.
             #[schemars(with = "Option<RetentionKeys>")]
             pub retention: Option<RetentionFile>,

@@ -12,6 +12,7 @@ use crate::snapshot::retention::RetentionPolicy;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
+use super::restore;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
 };
@@ -64,6 +65,8 @@ fn instance(
         instance: name.to_owned(),
         message,
     };
+    let restore =
+        restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
@@ -95,6 +98,7 @@ fn instance(
         compression: or_default(compression, || 2),
         timezone: or_default(timezone, system_zone),
         postgres,
+        restore,
         retention: or_default(retention, RetentionPolicy::production),
         schedule: or_default(schedule, Schedule::default),
         check_subset: from_file(check.read_data_subset.map(|share| share.0)),

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size};
-use super::{Config, Instance, Origin, PostgresConfig, Setting};
+use super::{Config, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -99,8 +99,27 @@ impl Instance {
         if let Some(postgres) = &self.postgres {
             let prefix = format!("{prefix}postgres.");
             postgres.show(&mut Lines { prefix, lines: &mut shown });
+            let prefix = format!("instance.{}.restore.", self.name);
+            self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl RestoreConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        lines.text("keep_replaced", &self.keep_replaced);
+        lines.plain("jobs", &self.jobs);
+        for (database, assertions) in &self.assertions.value {
+            let value = Setting::new(assertions.clone(), self.assertions.origin);
+            lines.list(&format!("assertions.{database}"), &value);
+        }
+        if let Some(directory) = &self.scratch_directory {
+            lines.path("scratch_directory", directory);
+        }
+        if let Some(directory) = &self.scratch_bin_dir {
+            lines.path("scratch_bin_dir", directory);
+        }
     }
 }
 

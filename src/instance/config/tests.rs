@@ -76,7 +76,7 @@ fn a_full_file_is_read() {
     assert_eq!(postgres.bin_dir.as_ref().unwrap().value, Path::new("/usr/lib/postgresql/15/bin"));
     assert_eq!(postgres.globals, Setting::new(false, Origin::File));
     let settings = postgres.settings(None);
-    assert_eq!((settings.port, settings.databases), (Some(5432), vec!["mrs".to_owned()]));
+    assert_eq!((settings.server.port, settings.databases), (Some(5432), vec!["mrs".to_owned()]));
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn unknown_keys_name_the_nearest() {
     says(
         "version = 1\n[defaults]\nhome = \"/x\"",
         ":3:1: unknown key `home`; known keys: repository, require_mount, key, paths, exclude, \
-         exclude_caches, one_file_system, tags, compression, timezone, postgres, retention, \
-         schedule, check, lock_wait, min_free",
+         exclude_caches, one_file_system, tags, compression, timezone, postgres, restore, \
+         retention, schedule, check, lock_wait, min_free",
     );
     let umlauts = "version = 1\n[instance.a]\nhome = \"/é\"\npostgres = { user = \"é\", prot = 1 }";
     says(umlauts, ":4:26: unknown key `prot`; did you mean `port`?");

@@ -11,6 +11,7 @@ use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
 use super::content::ContentStore;
+use super::reasons::Reasons;
 
 /// A file changed this recently may change again within the same time stamp: it is not remembered.
 const RACY_NANOS: i128 = 2_000_000_000;
@@ -85,7 +86,7 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     pub observer: &'v Arc<dyn Observer>,
     pub counts: &'v mut BackupCounts,
     /// Why the source is not complete.
-    pub incomplete: Vec<String>,
+    pub incomplete: Reasons,
     root: String,
     tree_path: Vec<u8>,
     now: i128,
@@ -123,7 +124,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             content,
             observer,
             counts,
-            incomplete: Vec::new(),
+            incomplete: Reasons::default(),
             root,
             tree_path,
             now,

@@ -6,6 +6,7 @@
 
 mod content;
 mod files;
+mod reasons;
 mod streams;
 mod tree;
 
@@ -304,7 +305,7 @@ fn gather(
     observer: &Arc<dyn Observer>,
     time: i64,
 ) -> Result<Gathered, BackupError> {
-    let mut scaffold = Scaffold::new(time);
+    let mut scaffold = Scaffold::default();
     let mut content = ContentStore::new(ingest);
     let mut counts = BackupCounts::default();
     let mut sources = Vec::new();
@@ -378,7 +379,7 @@ fn read_files(
         kind: "files".to_owned(),
         name: item,
         path: input.tree_path.clone(),
-        incomplete: std::mem::take(&mut visitor.incomplete),
+        incomplete: std::mem::take(&mut visitor.incomplete).into_list(),
         details: BTreeMap::new(),
     };
     Ok((record, visitor.result.take()))

@@ -21,18 +21,12 @@ enum Place {
 }
 
 /// The tree above the sources' own nodes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Scaffold {
     root: BTreeMap<Vec<u8>, Place>,
-    /// Time given to directories that exist only in the tree, seconds since 1970.
-    time: i64,
 }
 
 impl Scaffold {
-    pub fn new(time: i64) -> Self {
-        Self { root: BTreeMap::new(), time }
-    }
-
     /// Puts `node` at `path`; its name becomes the path's last component.
     pub fn insert(&mut self, path: &[u8], mut node: Node) -> Result<(), PlaceTaken> {
         let taken = || PlaceTaken { path: String::from_utf8_lossy(path).into_owned() };
@@ -58,29 +52,37 @@ impl Scaffold {
 
     /// Stores the directories and gives the root.
     pub fn finish(self, ingest: &mut Ingest<'_>) -> Result<StreamRef, RepositoryError> {
-        store_directory(ingest, self.root, self.time)
+        Ok(store_directory(ingest, self.root)?.0)
     }
 }
 
+/// Seconds since 1970, and nanoseconds.
+type Time = (i64, u32);
+
+/// Stores a directory that exists only in the tree. It has the newest time of what is in it: the run's own
+/// would make another tree of it every night. Gives that time, too.
 fn store_directory(
     ingest: &mut Ingest<'_>,
     entries: BTreeMap<Vec<u8>, Place>,
-    time: i64,
-) -> Result<StreamRef, RepositoryError> {
+) -> Result<(StreamRef, Time), RepositoryError> {
     let mut builder = DirectoryBuilder::new();
+    let mut newest = None;
     for (name, place) in entries {
-        match place {
-            Place::Leaf(node) => builder.push(ingest, &node)?,
+        let node = match place {
+            Place::Leaf(node) => *node,
             Place::Directory(entries) => {
+                let (content, time) = store_directory(ingest, entries)?;
                 let mut node = Node::new(name, NodeKind::Directory);
                 node.mode = 0o755;
-                node.mtime = time;
-                node.content = Some(store_directory(ingest, entries, time)?);
-                builder.push(ingest, &node)?;
+                (node.mtime, node.mtime_nanos) = time;
+                node.content = Some(content);
+                node
             }
-        }
+        };
+        newest = newest.max(Some((node.mtime, node.mtime_nanos)));
+        builder.push(ingest, &node)?;
     }
-    builder.finish(ingest)
+    Ok((builder.finish(ingest)?, newest.unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -90,7 +92,7 @@ mod tests {
     #[test]
     fn a_place_is_given_once() {
         let file = || Node::new("", NodeKind::File);
-        let mut scaffold = Scaffold::new(0);
+        let mut scaffold = Scaffold::default();
         assert_eq!(scaffold.insert(b"postgres/mrs.dump", file()), Ok(()));
         assert_eq!(scaffold.insert(b"/postgres/globals.sql", file()), Ok(()));
         for path in [&b"postgres"[..], b"postgres/mrs.dump", b"postgres/mrs.dump/x", b"", b"/"] {

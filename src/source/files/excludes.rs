@@ -9,7 +9,7 @@ use globset::{Candidate, GlobBuilder, GlobSet, GlobSetBuilder};
 #[derive(Debug, thiserror::Error)]
 pub enum ExcludeError {
     /// It is no pattern.
-    #[error("exclude pattern `{pattern}`: {reason}")]
+    #[error("`{pattern}` is not a pattern: {reason}")]
     Pattern {
         /// As it was given.
         pattern: String,

@@ -1,0 +1,162 @@
+//! `undo`: the database that was there before the last restore, back in its place.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::clock::{Clock, SystemClock};
+use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
+use crate::report::{clean, human_bytes};
+use crate::target::postgres::{Marked, Marker, kept};
+
+use super::context::{Context, zone};
+use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
+use super::{CliError, Done, ask};
+
+/// What to do where nobody can be asked.
+const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
+
+/// Swap back to the database that was there before the last restore
+///
+/// What is live now is kept in its turn: `undo` again brings it back. The server itself remembers what is
+/// kept; nothing on this machine is needed.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup undo --list                  what is kept
+  mrs-backup undo --database mrs          swap back
+  mrs-backup undo --drop --database mrs   give the room free: nothing can be taken back then")]
+pub struct Args {
+    /// The database, as it is called in use
+    #[arg(long, value_name = "NAME")]
+    database: Option<String>,
+
+    /// Only list what is kept
+    #[arg(long, conflicts_with_all = ["drop", "expired"])]
+    list: bool,
+
+    /// Drop what is kept instead of swapping back
+    #[arg(long)]
+    drop: bool,
+
+    /// With --drop: only what was kept long enough
+    #[arg(long, requires = "drop")]
+    expired: bool,
+
+    /// Only show what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+}
+
+pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
+    let settings = context.sources()?.settle(context.global.instance.as_deref())?;
+    let cluster = cluster(context, &settings, "undo")?;
+    let zone = zone(&settings);
+    if args.list {
+        let mut all = kept(&mut cluster.maintenance("")?)?;
+        all.retain(|found| args.database.as_ref().is_none_or(|name| found.marker.of == *name));
+        for found in &all {
+            context.out.record("kept", &describe(found))?;
+            context.out.line(&format!("{}  {}", line(found), told(&found.marker, &zone)))?;
+        }
+        if all.is_empty() {
+            context.out.note("no database is kept from before a restore")?;
+        }
+        return Ok(Done::ok(json!({ "kept": all.len() })));
+    }
+    let _lock = if args.dry_run { None } else { lock_instance(context, &settings)? };
+    let now = SystemClock.now();
+    if args.drop {
+        return drop_some(context, &cluster, &args, now, &zone);
+    }
+    let plan = plan_undo(&cluster, args.database.as_deref())?;
+    show(context, &plan, &zone)?;
+    if args.dry_run {
+        context.out.note("nothing was changed")?;
+        return Ok(Done::ok(json!({ "dry_run": true, "incoming": describe(&plan.incoming) })));
+    }
+    let name = clean(&plan.database);
+    let needs = format!(
+        "database {name} is to be swapped back, and {} sessions in it ended",
+        plan.sessions
+    );
+    ask::assent(context, &needs, LOOK_FIRST)?;
+    let keep = restore_config(&settings).keep_replaced.value;
+    let aside = undo(&cluster, &plan, now, keep)?;
+    context.out.note(&format!("database {name} is what it was before"))?;
+    if let Some(aside) = &aside {
+        context.out.note(&format!(
+            "the restored one is kept as {} for {}",
+            clean(aside),
+            duration_text(keep)
+        ))?;
+    }
+    Ok(Done::ok(json!({ "database": plan.database, "kept": aside })))
+}
+
+fn drop_some(
+    context: &Context,
+    cluster: &crate::target::postgres::Cluster,
+    args: &Args,
+    now: Timestamp,
+    zone: &jiff::tz::TimeZone,
+) -> Result<Done, CliError> {
+    let is_meant = |marker: &Marker| {
+        args.database.as_ref().is_none_or(|name| marker.of == *name)
+            && (!args.expired || marker.until.is_some_and(|until| until <= now))
+    };
+    let mut all = kept(&mut cluster.maintenance("")?)?;
+    all.retain(|found| is_meant(&found.marker));
+    for found in &all {
+        context.out.note(&format!("drop {}  {}", line(found), told(&found.marker, zone)))?;
+    }
+    if all.is_empty() || args.dry_run {
+        context.out.note("nothing was changed")?;
+        return Ok(Done::ok(json!({ "dropped": Vec::<Value>::new() })));
+    }
+    let needs = format!("{} databases are to be dropped, and cannot be had back", all.len());
+    ask::assent(context, &needs, LOOK_FIRST)?;
+    let names: Vec<&String> = all.iter().map(|found| &found.name).collect();
+    // Only what was shown.
+    let dropped = drop_kept(cluster, |found| names.contains(&&found.name))?;
+    context.out.note(&format!("{} databases dropped", dropped.len()))?;
+    Ok(Done::ok(json!({ "dropped": dropped.iter().map(|d| &d.name).collect::<Vec<_>>() })))
+}
+
+fn line(found: &Marked) -> String {
+    let (of, name) = (clean(&found.marker.of), clean(&found.name));
+    format!("{of}: {name} ({})", human_bytes(found.bytes))
+}
+
+fn describe(found: &Marked) -> Value {
+    json!({
+        "name": found.name,
+        "database": found.marker.of,
+        "snapshot": found.marker.snapshot,
+        "time": found.marker.time.to_string(),
+        "until": found.marker.until.map(|until| until.to_string()),
+        "bytes": found.bytes,
+    })
+}
+
+fn show(context: &Context, plan: &UndoPlan, zone: &jiff::tz::TimeZone) -> Result<(), CliError> {
+    let out = &context.out;
+    let incoming = &plan.incoming;
+    out.record("plan", &json!({ "database": plan.database, "incoming": describe(incoming) }))?;
+    out.note(&format!(
+        "put {} ({}) back as database {} ({})",
+        clean(&incoming.name),
+        human_bytes(incoming.bytes),
+        clean(&plan.database),
+        clean(&plan.server)
+    ))?;
+    out.note(&format!("  it was {}", told(&incoming.marker, zone)))?;
+    match plan.live {
+        Some(bytes) => out.note(&format!(
+            "  what is live now ({}, {} sessions) is kept in its turn; what was written to it since is in it alone",
+            human_bytes(bytes),
+            plan.sessions
+        ))?,
+        None => out.note("  there is no database of this name now")?,
+    }
+    out.flush()
+}

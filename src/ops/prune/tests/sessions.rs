@@ -1,0 +1,168 @@
+//! Prunes beside writers: at work, dead, asleep.
+
+use super::*;
+use crate::ops::testing::{open_in, snapshot, store_tree};
+use crate::repository::Session;
+use crate::snapshot::StreamRef;
+use crate::store::{Fault, Faulty, ObjectName};
+
+/// Stores `tree` in `session`, without a snapshot.
+fn store(session: &Session<'_>, tree: &Tree) -> StreamRef {
+    let produce = |ingest: &mut crate::repository::Ingest<'_>| {
+        Ok::<_, RepositoryError>(store_tree(ingest, "", tree).content.unwrap())
+    };
+    let stop = StopFlag::new();
+    session.repository().ingest(session, options().ingest, &stop, produce).unwrap().0
+}
+
+fn commit(session: &Session<'_>, root: StreamRef) -> Result<u64, RepositoryError> {
+    let commit = session.commit(&snapshot("app", 9, root), options().ingest, &StopFlag::new())?;
+    Ok(commit.rescued_chunks)
+}
+
+#[test]
+fn a_backup_on_another_machine_loses_nothing_and_is_waited_for() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    rig.clock.advance(HOUR);
+    // The other machine has an index of its own. It uses what is there already.
+    let other = open(&rig.store).unwrap();
+    let session = other.begin_session("backup").unwrap();
+    let root = store(&session, &tree(1));
+    rig.forget(old);
+    let (summary, _) = rig.prune();
+    assert!(summary.condemn_packs > 0, "{summary:?}");
+    // Long after the grace time: the session does not name what was condemned.
+    rig.clock.advance(GRACE);
+    let (summary, stats) = rig.prune();
+    assert_eq!(stats.deleted_packs, 0);
+    let WaitsFor::Sessions(sessions) = &summary.waiting[0].waits_for else { panic!("{summary:?}") };
+    assert!(sessions[0].contains("backup on host"), "{sessions:?}");
+    // The backup finds out before its commit, and stores it again.
+    assert!(commit(&session, root).unwrap() > 0);
+    session.end().unwrap();
+    let (_, stats) = rig.prune();
+    assert!(stats.deleted_packs > 0, "{stats:?}");
+    rig.assert_clean();
+    assert_eq!(rig.repository.snapshots().unwrap().snapshots.len(), 1);
+}
+
+#[test]
+fn packs_of_somebody_at_work_are_too_young() {
+    let rig = Rig::new();
+    rig.backup(1, &tree(1));
+    rig.clock.advance(HOUR);
+    let other = open(&rig.store).unwrap();
+    let session = other.begin_session("backup").unwrap();
+    rig.clock.advance(HOUR);
+    let root = store(&session, &tree(5));
+    let (summary, stats) = rig.prune();
+    assert!(summary.young_packs > 0, "{summary:?}");
+    assert_eq!((summary.condemn_packs, stats.condemned_packs), (0, 0));
+    commit(&session, root).unwrap();
+    session.end().unwrap();
+    rig.assert_clean();
+}
+
+#[test]
+fn killed_runs_are_cleaned_up_in_time() {
+    let rig = Rig::new();
+    rig.backup(1, &tree(1));
+    let packs = rig.count(ObjectKind::Pack);
+    rig.clock.advance(HOUR);
+    // Dies right after its first pack, before any index object.
+    let plan = vec![Fault::KillAfter { call: 4 }];
+    let faulty = Arc::new(Faulty::new(Arc::clone(&rig.store) as _, plan));
+    let other = open_in(Arc::clone(&faulty) as _).unwrap();
+    let session = other.begin_session("backup").unwrap();
+    let produce = |ingest: &mut crate::repository::Ingest<'_>| {
+        Ok::<_, RepositoryError>(store_tree(ingest, "", &tree(6)).content.unwrap())
+    };
+    other.ingest(&session, options().ingest, &StopFlag::new(), produce).unwrap_err();
+    assert!(faulty.is_dead());
+    drop(session);
+    let left = rig.count(ObjectKind::Pack) - packs;
+    assert!(left > 0);
+    assert_eq!(rig.count(ObjectKind::Session), 1);
+    let (summary, _) = rig.prune();
+    assert_eq!((summary.young_packs, summary.expired_sessions.len()), (left as u64, 0));
+    rig.clock.advance(EXPIRY);
+    let (summary, stats) = rig.prune();
+    assert_eq!((summary.expired_sessions.len(), stats.expired_sessions), (1, 1));
+    assert_eq!(stats.condemned_packs, left as u64);
+    rig.prune_later();
+    assert_eq!((rig.count(ObjectKind::Pack), rig.count(ObjectKind::Session)), (packs, 0));
+    rig.assert_clean();
+}
+
+#[test]
+fn an_expired_writer_that_wakes_up_publishes_nothing() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    rig.clock.advance(HOUR);
+    let other = open(&rig.store).unwrap();
+    let session = other.begin_session("backup").unwrap();
+    let root = store(&session, &tree(1));
+    rig.forget(old);
+    rig.clock.advance(EXPIRY);
+    rig.prune();
+    rig.prune_later();
+    assert_eq!(rig.count(ObjectKind::Pack), 0);
+    let error = commit(&session, root).unwrap_err();
+    assert!(matches!(error, RepositoryError::SessionExpired), "{error}");
+    drop(session);
+    assert_eq!(rig.repository.snapshots().unwrap().snapshots.len(), 0);
+    // What it left (a staged snapshot, nothing, or a beat) goes in its turn.
+    rig.clock.advance(EXPIRY);
+    rig.prune();
+    assert_eq!(rig.count(ObjectKind::Session), 0);
+    rig.assert_clean();
+}
+
+#[test]
+fn a_session_of_which_only_a_staged_snapshot_is_left_holds_up_and_expires() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    let bytes = rig.store.objects()[&ObjectName::Snapshot(old)].clone();
+    rig.forget(old);
+    rig.prune();
+    let session = crate::id::SessionId::new([7; 16]);
+    rig.store.insert_raw(ObjectName::Staged { session, snapshot: old }, bytes);
+    let (summary, stats) = rig.prune_later();
+    assert_eq!(stats.deleted_packs, 0);
+    assert!(matches!(summary.waiting[0].waits_for, WaitsFor::Sessions(_)));
+    rig.clock.advance(EXPIRY);
+    let (_, stats) = rig.prune();
+    assert_eq!((stats.expired_sessions, rig.count(ObjectKind::Session)), (1, 0));
+    assert!(stats.deleted_packs > 0);
+}
+
+#[test]
+fn two_prunes_at_once_end_with_one_good_repository() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    rig.backup(2, &tree(2));
+    rig.forget(old);
+    rig.clock.advance(HOUR);
+    let other = open(&rig.store).unwrap();
+    // The other one runs from its first to its last step while the plan of the first is shown.
+    let pruned = prune(&rig.repository, &options(), &StopFlag::new(), &Silent, |_| {
+        rig.clock.advance(HOUR);
+        done(try_prune(&other, &options())?);
+        Ok::<_, RepositoryError>(true)
+    });
+    done(pruned.unwrap());
+    assert_eq!(rig.count(ObjectKind::Condemned), 2);
+    rig.assert_clean();
+    rig.clock.advance(GRACE + HOUR);
+    let pruned = prune(&rig.repository, &options(), &StopFlag::new(), &Silent, |_| {
+        rig.clock.advance(HOUR);
+        done(try_prune(&other, &options())?);
+        Ok::<_, RepositoryError>(true)
+    });
+    done(pruned.unwrap());
+    rig.prune_later();
+    assert_eq!((rig.count(ObjectKind::Condemned), rig.count(ObjectKind::Session)), (0, 0));
+    rig.assert_clean();
+    assert!(rig.pack_bytes() < 500_000);
+}

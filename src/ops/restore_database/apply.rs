@@ -1,0 +1,251 @@
+//! The restore itself. Until the swap only the new database is written to; whatever fails before that
+//! ends with the new one dropped.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::event::{Event, Observer};
+use crate::postgres::{Client, literal};
+use crate::repository::{Fetcher, Repository};
+use crate::snapshot::Snapshot;
+use crate::target::postgres::{
+    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, Toc, apply_properties,
+    check_assertions, check_objects, create_database, create_roles, drop_database, drop_half_made,
+    drop_roles, mark_half_made, new_name, old_name,
+};
+
+use super::{Contents, DatabasePlan, RestoreDatabaseError};
+
+/// Bytes of opened segments kept while rows are read.
+const CONTENT_CACHE: usize = 48 << 20;
+
+/// How often it is tried to drop what is half made.
+const DROP_TRIES: u32 = 6;
+/// How long to wait before it is tried again.
+const DROP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a restore of a database did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatabaseOutcome {
+    /// Rows of tables that are streams of their own.
+    pub rows: u64,
+    /// Objects found there and valid.
+    pub objects: u64,
+    /// What the replaced database is called now.
+    pub kept: Option<String>,
+}
+
+/// A database to fill, as it is called while that goes on.
+pub struct Filling<'a> {
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// What comes into it.
+    pub contents: &'a Contents<'a, 'a>,
+    /// What is in its archive.
+    pub toc: &'a Toc,
+    /// Its name.
+    pub name: &'a str,
+    /// Sessions at once.
+    pub workers: usize,
+    /// Everything into the default tablespace.
+    pub without_tablespaces: bool,
+    /// Who listens.
+    pub observer: &'a dyn Observer,
+}
+
+/// Tells how much of the archive has passed.
+struct Told<'a, R> {
+    inner: R,
+    observer: &'a dyn Observer,
+}
+
+impl<R: Read> Read for Told<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.observer.event(&Event::Progress { bytes: count as u64, items: 0 });
+        Ok(count)
+    }
+}
+
+/// Fills an empty database: definitions, rows, everything else, its properties, statistics. Gives the
+/// rows of tables that are streams of their own.
+pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
+    let Filling { cluster, contents, toc, name, observer, .. } = filling;
+    let step = |step, total_bytes| observer.event(&Event::StepStarted { step, total_bytes });
+    let archive = ArchiveRestore {
+        cluster,
+        database: name,
+        toc,
+        workers: filling.workers,
+        without_tablespaces: filling.without_tablespaces,
+    };
+    step("definitions", None);
+    archive.before_rows()?;
+    let tables = contents.streamed();
+    let bytes = tables.iter().map(|table| table.bytes).sum::<u64>() + contents.archive_bytes();
+    step("rows", Some(bytes));
+    let load = Load {
+        cluster,
+        database: name,
+        encoding: &contents.manifest.encoding,
+        workers: filling.workers,
+        observer: *observer,
+        open: &|table| contents.open(table),
+    };
+    let rows = load.run(&tables)?;
+    archive.rows(&mut Told { inner: contents.archive(), observer: *observer })?;
+    step("indexes", None);
+    archive.after_rows()?;
+    step("statistics", None);
+    let mut session = cluster.session(name)?;
+    session.run(&format!("analyze database {name}"), "ANALYZE")?;
+    apply_properties(&mut session, toc, name)?;
+    Ok(rows)
+}
+
+/// Does what the plan says. Before the swap an error leaves nothing behind.
+pub fn apply(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    plan: &DatabasePlan,
+    cluster: &Cluster,
+    observer: &Arc<dyn Observer>,
+) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+    let fetcher = Fetcher::new(repository, CONTENT_CACHE);
+    let contents = Contents::find(&fetcher, snapshot, &plan.manifest)?;
+    let name = new_name(&plan.target);
+    let mut session = cluster.maintenance(&plan.target)?;
+    take_turn(&mut session, cluster, &plan.target)?;
+    for left in &plan.leftovers {
+        observer.event(&Event::Notice {
+            item: format!("database {left}"),
+            message: "dropped: an earlier restore did not come to its end".to_owned(),
+        });
+        drop_database(&mut session, left)?;
+    }
+    let restored = prepare(repository, plan, cluster, &mut session, &name, observer.as_ref())
+        .and_then(|()| {
+            let filling = Filling {
+                cluster,
+                contents: &contents,
+                toc: &plan.toc,
+                name: &name,
+                workers: plan.options.workers,
+                without_tablespaces: !plan.missing_tablespaces.is_empty(),
+                observer: observer.as_ref(),
+            };
+            let rows = fill(&filling)?;
+            observer.event(&Event::StepStarted { step: "gates", total_bytes: None });
+            let objects = check_objects(&mut cluster.session(&name)?, &plan.toc)?;
+            check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
+            cluster.check_stop()?;
+            observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
+            let swap = swap_of(repository, &mut session, plan, &name)?;
+            swap.run(cluster)?;
+            Ok(DatabaseOutcome { rows, objects, kept: swap.aside })
+        });
+    let outcome = restored.map_err(|error| clean_up(cluster, plan, &name, error))?;
+    for old in &plan.expired {
+        drop_database(&mut session, &old.name)?;
+    }
+    observer.event(&Event::StepFinished { step: "swap" });
+    Ok(outcome)
+}
+
+/// One restore of a database at a time, wherever it is started: the server holds the lock as long as
+/// the session lives.
+fn take_turn(session: &mut Client, cluster: &Cluster, database: &str) -> Result<(), DatabaseError> {
+    let query = format!(
+        "SELECT pg_catalog.pg_try_advisory_lock(pg_catalog.hashtext('mrs-backup restore'), \
+         pg_catalog.hashtext({}))",
+        literal(database)
+    );
+    if session.value("take the turn", &query)? == "t" {
+        return Ok(());
+    }
+    Err(DatabaseError::Busy { database: database.to_owned(), server: cluster.place() })
+}
+
+fn prepare(
+    repository: &Repository,
+    plan: &DatabasePlan,
+    cluster: &Cluster,
+    session: &mut Client,
+    name: &str,
+    observer: &dyn Observer,
+) -> Result<(), DatabaseError> {
+    observer.event(&Event::StepStarted { step: "database", total_bytes: None });
+    cluster.check_stop()?;
+    create_roles(session, &plan.missing_roles)?;
+    create_database(session, &plan.toc, name, !plan.missing_tablespaces.is_empty())?;
+    let marker = Marker {
+        of: plan.target.clone(),
+        snapshot: plan.id.to_string(),
+        time: repository.environment().clock.now(),
+        until: None,
+        reason: Reason::Restore,
+    };
+    mark_half_made(session, name, &marker)
+}
+
+fn swap_of(
+    repository: &Repository,
+    session: &mut Client,
+    plan: &DatabasePlan,
+    name: &str,
+) -> Result<Swap, DatabaseError> {
+    let now = repository.environment().clock.now();
+    let aside = match plan.replaces {
+        Some(_) => Some(old_name(session, &plan.target, now)?),
+        None => None,
+    };
+    Ok(Swap {
+        live: plan.target.clone(),
+        incoming: name.to_owned(),
+        aside,
+        marker: Marker {
+            of: plan.target.clone(),
+            snapshot: plan.id.to_string(),
+            time: now,
+            until: now.checked_add(plan.options.keep).ok(),
+            reason: Reason::Restore,
+        },
+    })
+}
+
+/// Drops what is half made; says what became of it.
+fn clean_up(
+    cluster: &Cluster,
+    plan: &DatabasePlan,
+    name: &str,
+    error: DatabaseError,
+) -> RestoreDatabaseError {
+    let database = plan.target.clone();
+    let cluster = cluster.unstoppable();
+    let error = Box::new(error);
+    let drop_it = || {
+        let mut session = cluster.maintenance(&plan.target)?;
+        drop_half_made(&cluster, &mut session, name)?;
+        drop_roles(&mut session, &plan.missing_roles);
+        Ok::<(), DatabaseError>(())
+    };
+    // A server that has just fallen over, of a full disk for example, comes back in a moment.
+    let mut dropped = drop_it();
+    for _ in 1..DROP_TRIES {
+        if dropped.is_ok() {
+            break;
+        }
+        std::thread::sleep(DROP_INTERVAL);
+        dropped = drop_it();
+    }
+    match dropped {
+        Ok(()) => RestoreDatabaseError::Untouched { database, error },
+        Err(reason) => RestoreDatabaseError::Left {
+            database,
+            error,
+            left: name.to_owned(),
+            reason: reason.to_string(),
+        },
+    }
+}

@@ -1,0 +1,11 @@
+//! Databases of real servers backed up, restored into their place, taken back, proven; and everything that
+//! can go wrong on the way.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod killed;
+mod proof;
+mod site;
+mod whole;
