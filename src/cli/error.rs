@@ -17,7 +17,6 @@ use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
-use crate::postgres::ServerError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
@@ -316,10 +315,7 @@ fn source_exit(error: &SourceError) -> Exit {
         SourceError::Start { .. }
         | SourceError::Database { .. }
         | SourceError::OldProgram { .. } => Exit::Failed,
-        SourceError::Stopped { .. } | SourceError::Server(ServerError::Stopped { .. }) => {
-            Exit::Interrupted
-        }
-        SourceError::Server(ServerError::Settings { .. }) => Exit::Usage,
-        SourceError::Server(_) => Exit::Failed,
+        SourceError::Stopped { .. } => Exit::Interrupted,
+        SourceError::Server(error) => database_error::server_exit(error),
     }
 }
