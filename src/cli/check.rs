@@ -7,6 +7,7 @@ use crate::crypto::random::random_bytes;
 use crate::event::counted;
 use crate::ops::check::{CheckOptions, CheckReport, ReadData, Severity, check};
 use crate::report::{clean, human_bytes};
+use crate::repository::Repository;
 
 use super::context::{Context, zone};
 use super::format::local_time;
@@ -47,21 +48,33 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let repository = context.open(&settings)?;
     let read_data = match (args.read_data, args.read_data_subset) {
         (true, _) => ReadData::All,
-        (false, Some(percent)) => {
-            let seed = u64::from_le_bytes(random_bytes(&SystemRandom));
-            ReadData::Subset { percent, seed }
-        }
+        (false, Some(percent)) => random_subset(percent),
         (false, None) => ReadData::None,
     };
+    perform(context, &repository, read_data, &zone(&settings))
+}
+
+/// So many packs, other ones each time.
+pub fn random_subset(percent: f64) -> ReadData {
+    ReadData::Subset { percent, seed: u64::from_le_bytes(random_bytes(&SystemRandom)) }
+}
+
+/// Checks an open repository and tells what was found.
+pub fn perform(
+    context: &Context,
+    repository: &Repository,
+    read_data: ReadData,
+    zone: &jiff::tz::TimeZone,
+) -> Result<Done, CliError> {
     let options = CheckOptions { read_data, snapshots: None };
-    let report = check(&repository, &options, &context.stop, context.observer.as_ref())?;
+    let report = check(repository, &options, &context.stop, context.observer.as_ref())?;
     for problem in &report.problems {
         context.out.record("problem", &json!(problem))?;
     }
     for affected in &report.affected {
         context.out.record("affected", &json!(affected))?;
     }
-    show(context, &report, &zone(&settings))?;
+    show(context, &report, zone)?;
     // A notice is no damage, and damage no snapshot needs is damage all the same.
     let exit = if report.is_clean() { Exit::Ok } else { Exit::Failed };
     let fields = json!({
@@ -117,7 +130,7 @@ fn show(
             counted(report.warnings, "warning")
         ),
     };
-    out.line(&format!(
+    let told = format!(
         "{verdict}: {}, {}, {}, {} ({} of them, {}, read whole)",
         counted(counts.snapshots, "snapshot"),
         counted(counts.directories, "directory"),
@@ -125,5 +138,7 @@ fn show(
         counted(counts.packs, "pack"),
         counts.packs_read,
         human_bytes(counts.bytes_read)
-    ))
+    );
+    // A timer's log is for what needs attention.
+    if report.is_clean() { out.note(&told) } else { out.line(&told) }
 }

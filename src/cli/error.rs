@@ -19,6 +19,7 @@ use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
+use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
@@ -48,6 +49,12 @@ pub enum CliError {
         /// What to do.
         hint: String,
     },
+    /// Another scheduler is at work.
+    #[error("another scheduler runs already{0}")]
+    SchedulerRuns(String),
+    /// The ledger of jobs cannot be read or written.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
     /// Reading or writing failed.
     #[error("cannot {doing}: {reason}")]
     Io {
@@ -196,12 +203,15 @@ impl CliError {
             | Self::Key(_)
             | Self::Location(_)
             | Self::Exclude(_) => Exit::Usage,
-            Self::Objected { .. } | Self::Io { .. } | Self::Mount(_) | Self::StateDir { .. } => {
-                Exit::Failed
-            }
+            Self::Objected { .. }
+            | Self::Ledger(_)
+            | Self::Io { .. }
+            | Self::Mount(_)
+            | Self::StateDir { .. } => Exit::Failed,
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Repository(error) => repository_exit(error),
+            Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
@@ -287,7 +297,7 @@ fn run_exit(error: &RunError) -> Exit {
         RunError::Exclude(_) | RunError::Key(_) => Exit::Usage,
         RunError::Source(error) => source_exit(error),
         RunError::Server(error) => database_error::server_exit(error),
-        RunError::NothingThere { .. } => Exit::Failed,
+        RunError::NoRoom { .. } | RunError::NothingThere { .. } => Exit::Failed,
     }
 }
 

@@ -67,17 +67,31 @@ impl Exit {
         }
     }
 
-    /// The one that stands for both: what failed counts more than what is incomplete, and two
-    /// different failures are just a failure.
+    /// The one of this number.
+    pub fn of(code: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|exit| exit.code() == code)
+    }
+
+    /// How bad it is, from the best. What was asked for and not done is worse than what was done with
+    /// something missing; that somebody wanted it to stop is told whatever else happened.
+    const fn rank(self) -> u8 {
+        match self {
+            Self::Ok => 0,
+            Self::Incomplete => 1,
+            Self::Locked => 2,
+            Self::ProofFailed => 3,
+            Self::WrongPassword => 4,
+            Self::NoRepository => 5,
+            Self::Usage => 6,
+            Self::Failed => 7,
+            Self::Interrupted => 8,
+        }
+    }
+
+    /// The worse one.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        match (self, other) {
-            (one, two) if one == two => one,
-            (Self::Interrupted, _) | (_, Self::Interrupted) => Self::Interrupted,
-            (Self::Ok, other) | (other, Self::Ok) => other,
-            (Self::Incomplete, other) | (other, Self::Incomplete) => other,
-            _ => Self::Failed,
-        }
+        if self.rank() >= other.rank() { self } else { other }
     }
 }
 
@@ -98,11 +112,13 @@ mod tests {
         for one in Exit::ALL {
             assert_eq!(one.and(one), one);
             assert_eq!(one.and(Exit::Ok), one);
+            assert_eq!(Exit::of(one.code()), Some(one));
             for two in Exit::ALL {
                 assert_eq!(one.and(two), two.and(one));
             }
         }
         assert_eq!(Exit::Incomplete.and(Exit::Locked), Exit::Locked);
-        assert_eq!(Exit::NoRepository.and(Exit::Locked), Exit::Failed);
+        assert_eq!(Exit::NoRepository.and(Exit::Locked), Exit::NoRepository);
+        assert_eq!(Exit::Failed.and(Exit::Interrupted), Exit::Interrupted);
     }
 }

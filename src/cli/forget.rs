@@ -190,6 +190,11 @@ impl Known {
         History { snapshots: &self.snapshots, receipts: &self.receipts, now: self.now }
     }
 
+    /// What the configured policy of `instance` does to it.
+    pub fn plan_of(&self, instance: &Instance) -> RetentionPlan {
+        self.history().plan(&instance.name, &instance.retention.value, &instance.timezone.value)
+    }
+
     fn snapshot(&self, wanted: &SnapshotId) -> Option<&Snapshot> {
         self.snapshots.iter().find(|(id, _)| id == wanted).map(|(_, snapshot)| snapshot)
     }
@@ -259,10 +264,10 @@ fn is_ignored(objection: &Objection, ignored: &[Ignored]) -> bool {
 pub fn objected(instance: &str, objection: &Objection) -> CliError {
     let hint = match objection {
         Objection::Clock(_) => {
-            "look at the clock (timedatectl) and at the snapshot; if it is the snapshot that is wrong, drop it by its id: mrs-backup forget ID --apply; if all is well: --ignore clock"
+            "look at the clock (timedatectl) and at the snapshot; if it is the snapshot that is wrong, drop it by its id: mrs-backup forget ID --apply; if all is well: mrs-backup forget --ignore clock --apply"
         }
         Objection::LastRun { .. } | Objection::NewestIncomplete(_) => {
-            "older snapshots are worth most now. See to it that `mrs-backup run` ends with 0; or, if room is needed, go on with --ignore failed-run"
+            "older snapshots are worth most now. See to it that `mrs-backup run` ends with 0; or, if room is needed: mrs-backup forget --ignore failed-run --apply"
         }
     };
     CliError::Objected {

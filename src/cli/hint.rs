@@ -21,6 +21,9 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Repository(error) => return repository(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
+        CliError::Run(RunError::NoRoom { .. }) => {
+            "free some room there (mrs-backup forget, then mrs-backup prune), or lower `min_free` in the configuration"
+        }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error)
@@ -40,6 +43,7 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
+        CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
@@ -47,7 +51,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
-        CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Ledger(_) | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",

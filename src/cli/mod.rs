@@ -32,12 +32,14 @@ mod restore;
 mod restore_database;
 mod restore_table;
 mod run;
+mod schedule;
 mod settings;
 mod signals;
 mod snapshots;
 mod stats;
 mod test_restore;
 mod undo;
+mod units;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
@@ -78,6 +80,8 @@ struct Cli {
 enum Command {
     Init(init::Args),
     Run(run::Args),
+    Schedule(schedule::Args),
+    Units(units::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -182,6 +186,8 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
+        | Command::Schedule(_)
+        | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
         | Command::Undo(_)
@@ -203,6 +209,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
     match command {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
+        Command::Schedule(args) => schedule::run(context, args),
+        Command::Units(args) => units::run(context, args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

@@ -205,7 +205,8 @@ fn describe(waiting: &Waiting) -> String {
     format!("{} condemned packs ({}) wait {why}", waiting.packs, human_bytes(waiting.bytes))
 }
 
-fn tell(context: &Context, stats: &PruneStats) -> Result<(), CliError> {
+/// Tells what was done.
+pub fn tell(context: &Context, stats: &PruneStats) -> Result<(), CliError> {
     context.out.note(&format!(
         "{} packs deleted ({} freed), {} condemned ({}), {} rewritten ({} stored)",
         stats.deleted_packs,

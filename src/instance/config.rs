@@ -22,6 +22,7 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::crypto::Secret;
+use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ServerSettings};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
@@ -222,6 +223,12 @@ pub struct Instance {
     pub schedule: Setting<Schedule>,
     /// How much of the packs the nightly check reads, in hundredths of a percent. `None`: no check.
     pub check_subset: Option<Setting<u32>>,
+    /// The same for the check that is a job of its own.
+    pub check_scheduled_subset: Setting<u32>,
+    /// How much that nobody needs may stay.
+    pub prune_max_unused: Setting<MaxUnused>,
+    /// Most bytes one prune writes again. `None`: no limit.
+    pub prune_max_repack: Option<Setting<u64>>,
     /// How long to wait for somebody else who works on it.
     pub lock_wait: Setting<Duration>,
     /// No snapshot is made while fewer bytes are free at its repository.

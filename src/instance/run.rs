@@ -43,6 +43,20 @@ pub enum RunError {
     /// Its databases cannot be dumped.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// The disk of its repository is nearly full.
+    #[error(
+        "only {free} bytes are free at {location}, less than `min_free` of instance `{instance}` asks for ({wanted})"
+    )]
+    NoRoom {
+        /// Instance.
+        instance: String,
+        /// Where.
+        location: String,
+        /// Bytes there are.
+        free: u64,
+        /// Bytes there should be.
+        wanted: u64,
+    },
     /// The server of its databases cannot be found.
     #[error(transparent)]
     Server(#[from] ServerError),
@@ -183,7 +197,8 @@ pub fn run(
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<RunOutcome, RunError> {
-    let made = plan(instance, options, stop, observer)
+    let made = has_room(repository, instance)
+        .and_then(|()| plan(instance, options, stop, observer))
         .and_then(|plan| Ok(backup(repository, plan, stop, observer)?));
     let backup = match made {
         Ok(backup) => backup,
@@ -241,6 +256,22 @@ fn shrunk_since_before(
         before = snapshot.parent;
     }
     Vec::new()
+}
+
+/// Fails where a snapshot would make a nearly full disk a full one.
+fn has_room(repository: &Repository, instance: &Instance) -> Result<(), RunError> {
+    let store = repository.store();
+    let wanted = instance.min_free.value;
+    match store.free_bytes() {
+        Some(free) if free < wanted => Err(RunError::NoRoom {
+            instance: instance.name.clone(),
+            location: store.location().to_string(),
+            free,
+            wanted,
+        }),
+        // A store that cannot tell is asked by writing.
+        _ => Ok(()),
+    }
 }
 
 fn receipt(

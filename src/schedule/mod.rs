@@ -2,6 +2,7 @@
 
 mod due;
 mod ledger;
+pub mod units;
 
 pub use due::{Decision, Slot, decide, due_at};
 pub use ledger::{Entry, Ledger, LedgerError};

@@ -8,10 +8,12 @@ mod forgetting;
 mod hostile;
 mod json;
 mod keys;
+mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres;
 mod restoring;
+mod scheduler;
 mod signals;
 
 use std::ffi::OsStr;

@@ -9,7 +9,9 @@ use serde::Deserialize;
 
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
-use super::night::{CheckFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile};
+use super::night::{
+    CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
+};
 use super::restore::RestoreFile;
 use super::value::{
     AbsolutePath, Conninfo, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText,
@@ -81,6 +83,8 @@ macro_rules! instance_keys {
             pub schedule: Option<ScheduleFile>,
             /// What is looked at every night.
             pub check: Option<CheckFile>,
+            /// How what nobody needs is freed.
+            pub prune: Option<PruneFile>,
             /// How long to wait for somebody else who works on the instance (`15m`).
             pub lock_wait: Option<DurationText>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).

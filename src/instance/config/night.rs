@@ -9,6 +9,7 @@ use serde::de::{Deserializer, Error};
 
 use crate::calendar::{CalendarSpan, CronLine};
 use crate::instance::job::Job;
+use crate::ops::prune::MaxUnused;
 use crate::snapshot::retention::{Count, Period, RetentionPolicy};
 
 use super::value::{CronText, DurationText, Line, Percent, Size, SpanText};
@@ -185,6 +186,53 @@ pub struct Schedule {
 pub(super) struct CheckFile {
     /// How much of the packs the nightly check reads, another part each time (`2%`).
     pub read_data_subset: Option<Percent>,
+    /// The same for the check that is a job of its own. Default: `100%`.
+    pub scheduled_read_data_subset: Option<Percent>,
+}
+
+/// How what nobody needs is freed.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PruneFile {
+    /// How much that nobody needs may stay in packs that somebody needs: a share (`5%`), a size
+    /// (`500MiB`) or `unlimited`. Default: `5%`.
+    #[schemars(with = "Option<String>")]
+    pub max_unused: Option<UnusedText>,
+    /// Most bytes one night writes again (`2GiB`).
+    pub max_repack_size: Option<Size>,
+}
+
+/// Limit of what is not needed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct UnusedText(pub MaxUnused);
+
+impl<'de> Deserialize<'de> for UnusedText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let share = || -> Option<f64> { text.strip_suffix('%')?.trim().parse().ok() };
+        let limit = match (text.as_str(), share()) {
+            ("unlimited", _) => Some(MaxUnused::Unlimited),
+            (_, Some(share)) => {
+                Some(MaxUnused::Percent(share)).filter(|_| (0.0..100.0).contains(&share))
+            }
+            _ => Size::parse(&text).ok().map(|size| MaxUnused::Bytes(size.0)),
+        };
+        limit.map(Self).ok_or_else(|| {
+            D::Error::custom(format!(
+                "`{}` is no limit; write it like `5%`, `500MiB` or `unlimited`",
+                text.escape_debug()
+            ))
+        })
+    }
+}
+
+/// Shown as written in the file.
+pub(super) fn show_unused(limit: MaxUnused) -> String {
+    match limit {
+        MaxUnused::Percent(share) => format!("\"{share}%\""),
+        MaxUnused::Bytes(bytes) => format!("\"{}\"", Size::show(bytes)),
+        MaxUnused::Unlimited => "\"unlimited\"".to_owned(),
+    }
 }
 
 /// The scheduler, not an instance.

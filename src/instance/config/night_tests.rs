@@ -106,6 +106,20 @@ fn shares_and_sizes_are_read() {
 }
 
 #[test]
+fn limits_of_prune_are_read() {
+    let of = |line: &str| with(line).unwrap().prune_max_unused.value;
+    assert_eq!(of(""), MaxUnused::Percent(5.0));
+    assert_eq!(of("prune = { max_unused = \"7.5%\" }"), MaxUnused::Percent(7.5));
+    assert_eq!(of("prune = { max_unused = \"2GiB\" }"), MaxUnused::Bytes(2 << 30));
+    assert_eq!(of("prune = { max_unused = \"unlimited\" }"), MaxUnused::Unlimited);
+    let most = with("prune = { max_repack_size = \"500MiB\" }").unwrap().prune_max_repack;
+    assert_eq!(most.unwrap().value, 500 << 20);
+    says("prune = { max_unused = \"100%\" }", ":4:24: `100%` is no limit; write it like `5%`");
+    says("prune = { max_unused = \"all\" }", ":4:24: `all` is no limit");
+    says("prune = { unused = \"5%\" }", ":4:11: unknown key `unused`; known keys: max_unused");
+}
+
+#[test]
 fn the_scheduler_has_a_limit() {
     assert_eq!(parse("version = 1\n[scheduler]\nparallel = 5\n").unwrap().parallel.value, 5);
     assert_eq!(parse("version = 1\n").unwrap().parallel.value, 2);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 
+use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
@@ -19,6 +20,8 @@ use super::{
 
 /// A full disk makes everybody's night longer, not only ours.
 const DEFAULT_MIN_FREE: u64 = 256 << 20;
+/// All of it, in hundredths of a percent.
+const WHOLE: u32 = 10_000;
 
 pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigError> {
     let mut instances = BTreeMap::new();
@@ -71,6 +74,7 @@ fn instance(
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
+    let prune = inherited!(own, defaults, prune).unwrap_or_default();
     let retention = inherited!(own, defaults, retention).map(|retention| retention.0);
     let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
     let min_free = inherited!(own, defaults, min_free).map(|size| size.0);
@@ -102,6 +106,12 @@ fn instance(
         retention: or_default(retention, RetentionPolicy::production),
         schedule: or_default(schedule, Schedule::default),
         check_subset: from_file(check.read_data_subset.map(|share| share.0)),
+        check_scheduled_subset: or_default(
+            check.scheduled_read_data_subset.map(|share| share.0),
+            || WHOLE,
+        ),
+        prune_max_unused: or_default(prune.max_unused.map(|limit| limit.0), MaxUnused::default),
+        prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         home: Setting::new(home, Origin::File),

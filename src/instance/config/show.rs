@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
-use super::night::{show_retention, show_schedule, show_size};
+use super::night::{show_retention, show_schedule, show_size, show_unused};
 use super::{Config, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
 
 /// One line of `config show`.
@@ -88,6 +88,14 @@ impl Instance {
         if let Some(share) = &self.check_subset {
             let percent = f64::from(share.value) / 100.0;
             lines.put("check.read_data_subset", format!("\"{percent}%\""), share.origin);
+        }
+        let percent = f64::from(self.check_scheduled_subset.value) / 100.0;
+        let key = "check.scheduled_read_data_subset";
+        lines.put(key, format!("\"{percent}%\""), self.check_scheduled_subset.origin);
+        let unused = show_unused(self.prune_max_unused.value);
+        lines.put("prune.max_unused", unused, self.prune_max_unused.origin);
+        if let Some(size) = &self.prune_max_repack {
+            lines.put("prune.max_repack_size", format!("{:?}", show_size(size.value)), size.origin);
         }
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);

@@ -125,7 +125,7 @@ fn unknown_keys_name_the_nearest() {
         "version = 1\n[defaults]\nhome = \"/x\"",
         ":3:1: unknown key `home`; known keys: repository, require_mount, key, paths, exclude, \
          exclude_caches, one_file_system, tags, compression, timezone, postgres, restore, \
-         retention, schedule, check, lock_wait, min_free",
+         retention, schedule, check, prune, lock_wait, min_free",
     );
     let umlauts = "version = 1\n[instance.a]\nhome = \"/é\"\npostgres = { user = \"é\", prot = 1 }";
     says(umlauts, ":4:26: unknown key `prot`; did you mean `port`?");
@@ -326,6 +326,8 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.timezone = \"UTC\" (file)",
             "instance.mrs.retention = { last = 7, daily = 7, weekly = 5, monthly = 12, yearly = 75 } (default)",
             "instance.mrs.schedule = {} (default)",
+            "instance.mrs.check.scheduled_read_data_subset = \"100%\" (default)",
+            "instance.mrs.prune.max_unused = \"5%\" (default)",
             "instance.mrs.lock_wait = \"0s\" (default)",
             "instance.mrs.min_free = \"256MiB\" (default)",
         ]

@@ -189,8 +189,11 @@ pub Percent(u32), |text| {
 
 parsed!(
 /// A number of bytes.
-pub Size(u64), |text| {
-    let refuse = || format!("`{}` is no size; write it like `500MiB` or `2GiB`", text.escape_debug());
+pub Size(u64), parse_size);
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    let refuse =
+        || format!("`{}` is no size; write it like `500MiB` or `2GiB`", text.escape_debug());
     let text = text.trim();
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -204,9 +207,14 @@ pub Size(u64), |text| {
     };
     let number: u64 = number.parse().map_err(|_| refuse())?;
     number.checked_mul(1 << shift).ok_or_else(refuse)
-});
+}
 
 impl Size {
+    /// Reads one.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        parse_size(text).map(Self)
+    }
+
     /// In the largest unit that leaves no rest.
     pub fn show(bytes: u64) -> String {
         let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
