@@ -33,6 +33,7 @@ fn segment(n: u64, offset: u32, chunks: u64) -> SegmentEntry {
         kind: SegmentKind::Zstd,
         key: KeyId(1),
         base: None,
+        features: None,
         chunks,
     }
 }

@@ -52,7 +52,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 fn segment(keyring: &Keyring, bytes: Vec<u8>, compression: Compression) -> RawSegment {
     let chunks = vec![ChunkEntry { id: keyring.chunk_id(&bytes), len: bytes.len() as u32 }];
-    RawSegment { class: PackClass::Data, bytes, chunks, compression }
+    RawSegment { class: PackClass::Data, bytes, chunks, compression, earlier: None }
 }
 
 fn cutting(c: &mut Criterion) {
@@ -106,7 +106,7 @@ fn segments(c: &mut Criterion) {
         });
         let Ok(sealed) = sealer.seal(raw) else { return };
         group.bench_function(format!("open after {name}"), |b| {
-            b.iter(|| open_segment(&keyring, PackClass::Data, &sealed.entry, &sealed.bytes));
+            b.iter(|| open_segment(&keyring, PackClass::Data, &sealed.entry, &sealed.bytes, None));
         });
     };
     seal("compress and seal (3)", segment(&keyring, bytes.clone(), Compression::Try), 3);

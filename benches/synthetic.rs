@@ -65,6 +65,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                         kind: SegmentKind::Zstd,
                         key,
                         base: None,
+                        features: None,
                         chunks: vec![ChunkEntry { id: chunk, len: CHUNK_LEN }],
                     }
                 })

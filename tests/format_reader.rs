@@ -76,6 +76,9 @@ fn a_stranger_restores_from_the_document_alone() {
     let first = backup_of(&repository, &data).expect("a backup");
     let before = tree(&data);
     fs::write(data.join("tomorrow.log"), text(79, 500_000)).expect("a file");
+    // Rows changed all over it: the second snapshot holds deltas.
+    fs::write(data.join("large.sql"), support::changed_rows(&text(78, 40_000_000), 300))
+        .expect("a file");
     fs::remove_file(data.join("upload.bin")).expect("removed");
     let second = backup_of(&repository, &data).expect("a backup");
     let secret = home.path().join("password");
@@ -84,7 +87,9 @@ fn a_stranger_restores_from_the_document_alone() {
 
     let listed = reader(&[&repo, "--password-file", &secret, "list"]);
     assert_eq!(listed.lines().count(), 2, "{listed}");
-    reader(&[&repo, "--password-file", &secret, "check"]);
+    let checked = reader(&[&repo, "--password-file", &secret, "check"]);
+    let counts: serde_json::Value = serde_json::from_str(&checked).expect("JSON");
+    assert!(counts["deltas"].as_u64().expect("a number") > 50, "{checked}");
     for (verb, id, expected) in [
         ("restore", first.commit.id, &before),
         ("restore", second.commit.id, &tree(&data)),

@@ -44,6 +44,10 @@ impl GearTable {
         output.zeroize();
         table
     }
+
+    pub(super) fn gear(&self) -> &[u64; 256] {
+        &self.gear
+    }
 }
 
 impl std::fmt::Debug for GearTable {

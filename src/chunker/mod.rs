@@ -7,9 +7,11 @@
 mod cutter;
 mod profile;
 mod sample;
+mod similarity;
 #[cfg(test)]
 mod tests;
 
 pub use cutter::{Chunker, GearTable};
 pub use profile::{ChunkerProfile, ProfileName};
 pub use sample::looks_incompressible;
+pub use similarity::Features;

@@ -264,6 +264,7 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::Damaged { .. }
         | E::MissingChunk { .. }
         | E::UnreadableChunk { .. }
+        | E::UnreadableSegment { .. }
         | E::DamagedTree { .. }
         | E::Seal(_)
         | E::Envelope(_)

@@ -213,7 +213,16 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let of_options = args.rules.policy()?;
     let repository = context.open_to_read(&settings)?;
     let known = Known::of(context, &repository)?;
-    let acts = (args.apply || context.global.yes) && !args.dry_run;
+    let wants = (args.apply || context.global.yes) && !args.dry_run;
+    // Asking means trying to delete something, which nobody who only looks may need to be allowed.
+    let is_append_only = wants && repository.store().refuses_deletes()?;
+    let acts = wants && !is_append_only;
+    if is_append_only {
+        let place = &settings.location;
+        context
+            .out
+            .note(&format!("{place} takes no deletions (append-only): nothing is dropped there"))?;
+    }
     if !args.snapshots.is_empty() {
         return by_name(context, &settings, &repository, &known, &args.snapshots, acts);
     }
@@ -243,7 +252,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
                 "{going} snapshots are forgotten; prune frees what only they needed"
             ))?;
         }
-    } else if going > 0 {
+    } else if going > 0 && !wants {
         context.out.note("nothing was removed; the same command with --apply does it")?;
     }
     let forgotten = if acts { going } else { 0 };

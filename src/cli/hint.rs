@@ -101,9 +101,10 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::NoKeySlot { .. } => {
             "put the objects of `keys/` back from any copy of this repository: they never change"
         }
-        E::Damaged { .. } | E::UnreadableChunk { .. } | E::DamagedTree { .. } => {
-            "mrs-backup check --read-data"
-        }
+        E::Damaged { .. }
+        | E::UnreadableChunk { .. }
+        | E::UnreadableSegment { .. }
+        | E::DamagedTree { .. } => "mrs-backup check --read-data",
         E::Unprunable { .. } => "mrs-backup check, then mrs-backup repair --help",
         E::SessionExpired | E::ChunksLost { .. } => "run the same command again",
         E::Store(error) => match error.kind {

@@ -39,6 +39,15 @@ Examples:
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let Command::Rebuild { from_packs, delete_damaged } = args.command;
+    rebuild(context, from_packs, delete_damaged)
+}
+
+/// Makes the index anew; also what `repair index` does.
+pub fn rebuild(
+    context: &Context,
+    from_packs: bool,
+    delete_damaged: bool,
+) -> Result<Done, CliError> {
     let settings = context.settings()?;
     let mut repository = context.open(&settings)?;
     if let Some(path) = repository.replace_damaged_index()? {

@@ -28,6 +28,7 @@ mod output;
 mod password;
 mod pin;
 mod prune;
+mod repair;
 mod restore;
 mod restore_database;
 mod restore_table;
@@ -97,6 +98,7 @@ enum Command {
     Unpin(pin::UnpinArgs),
     Check(check::Args),
     Prune(prune::Args),
+    Repair(repair::Args),
     Index(index::Args),
     Key(key::Args),
     Config(config::Args),
@@ -197,6 +199,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Unpin(_)
         | Command::Check(_)
         | Command::Prune(_)
+        | Command::Repair(_)
         | Command::Index(_)
         | Command::Key(_) => false,
     }
@@ -226,6 +229,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
+        Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),

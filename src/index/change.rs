@@ -59,8 +59,10 @@ impl Index {
         listed: &HashMap<PackId, u64>,
         condemned: &HashSet<PackId>,
     ) -> Result<(), IndexError> {
+        // Known damage is as good a reason not to rely on a pack.
+        let avoided: HashSet<PackId> = condemned.union(&self.suspects()?).copied().collect();
         self.write("comparing packs with a listing", |tx| {
-            let (changed, is_loss) = differences(tx, listed, condemned)?;
+            let (changed, is_loss) = differences(tx, listed, &avoided)?;
             let mut update =
                 tx.prepare_cached("UPDATE pack SET present = ?2, condemned = ?3 WHERE no = ?1")?;
             for (number, is_present, is_condemned) in changed {

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Mutex;
 
+use crate::chunker::Features;
 use crate::id::{ChunkId, SessionId};
 
 use super::db::lock;
@@ -72,6 +73,14 @@ impl<'a> Dedup<'a> {
             }
         }
         Ok(if state.in_flight.insert(id) { Claim::New } else { Claim::Known })
+    }
+
+    /// Whether something like this may be stored. Never true before the first claim, nor for what came
+    /// into the index after it.
+    pub fn may_be_similar(&self, features: Features) -> bool {
+        let state = lock(&self.state);
+        let Some(filter) = &state.filter else { return false };
+        features.keys().into_iter().any(|key| filter.may_contain(key))
     }
 
     /// These chunks are now in the index (pending or confirmed), so they need not be remembered here.

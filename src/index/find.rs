@@ -1,7 +1,10 @@
 //! Where chunks are.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, Row, params};
 
+use crate::chunker::Features;
 use crate::id::{ChunkId, PackId, SegmentId, SessionId};
 use crate::pack::{SegmentEntry, SegmentKind};
 
@@ -11,7 +14,7 @@ use super::store::{Index, IndexError, Place};
 
 /// Segments found by a key, with their packs; rows pending for others are left out.
 pub(super) const PLACES: &str = "
-SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks,
+SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.features, s.chunks,
     p.id, p.class, p.present, p.condemned
 FROM (
     SELECT segment FROM lookup WHERE key = ?1 UNION ALL SELECT segment FROM recent WHERE key = ?1
@@ -20,18 +23,103 @@ CROSS JOIN segment AS s ON s.no = found.segment
 CROSS JOIN pack AS p ON p.no = s.pack
 WHERE p.pending IS NULL OR p.pending = ?2";
 
-/// Usable segments found by a key. One compressed against another (reserved, never written by this
-/// version) does not count: the other one might be gone.
+/// Usable segments found by a key. A delta counts only if its base does, which is asked with the same words.
 pub(super) const USABLE: &str = "
-SELECT s.id, s.raw_len, s.chunks
+SELECT s.id, s.raw_len, s.chunks, s.base
 FROM (
     SELECT segment FROM lookup WHERE key = ?1 UNION ALL SELECT segment FROM recent WHERE key = ?1
 ) AS found
 CROSS JOIN segment AS s ON s.no = found.segment
 CROSS JOIN pack AS p ON p.no = s.pack
-WHERE p.present AND NOT p.condemned AND (p.pending IS NULL OR p.pending = ?2) AND s.kind <> 2";
+WHERE p.present AND NOT p.condemned AND (p.pending IS NULL OR p.pending = ?2)";
+
+/// Segments that share a super-feature, the newest first.
+const SIMILAR: &str = "
+SELECT s.no, s.features, s.id
+FROM (
+    SELECT segment FROM (SELECT segment FROM lookup WHERE key = ?1 ORDER BY segment DESC LIMIT 16)
+    UNION ALL
+    SELECT segment FROM (SELECT segment FROM recent WHERE key = ?1 ORDER BY segment DESC LIMIT 16)
+) AS found
+CROSS JOIN segment AS s ON s.no = found.segment
+CROSS JOIN pack AS p ON p.no = s.pack
+WHERE p.present AND NOT p.condemned AND p.pending IS NULL AND s.features IS NOT NULL";
+
+/// Longest chain of deltas that is followed: longer ones are never written, and circles end here.
+pub(crate) const MAX_CHAIN: usize = 16;
 
 impl Index {
+    /// Up to `most` segments of usable packs that are like `features`, the likest first, among those the newest.
+    pub fn similar(&self, features: Features, most: usize) -> Result<Vec<SegmentId>, IndexError> {
+        let mut found = self.read_together("looking for similar segments", |connection| {
+            let mut statement = connection.prepare_cached(SIMILAR)?;
+            let mut found: Vec<(usize, i64, SegmentId)> = Vec::new();
+            for key in features.keys() {
+                let mut rows = statement.query([key])?;
+                while let Some(row) = rows.next()? {
+                    let stored = Features::from_bytes(bytes(row, 1, "features of a segment")?);
+                    let shared = stored.map_or(0, |stored| stored.shared_with(features));
+                    let id = valid(SegmentId::from_slice(bytes(row, 2, BASE)?), BASE)?;
+                    if shared > 0 && found.iter().all(|(_, _, other)| *other != id) {
+                        found.push((shared, row.get(0)?, id));
+                    }
+                }
+            }
+            Ok(found)
+        })?;
+        found.sort_unstable_by_key(|(shared, number, _)| std::cmp::Reverse((*shared, *number)));
+        Ok(found.into_iter().take(most).map(|(_, _, id)| id).collect())
+    }
+
+    /// Where segment `id` and everything it was compressed against is usable: itself first, a plain one last.
+    /// `None` if something is missing.
+    pub fn usable_chain(
+        &self,
+        id: &SegmentId,
+        session: SessionId,
+    ) -> Result<Option<Vec<Place>>, IndexError> {
+        let mut chain: Vec<Place> = Vec::new();
+        let mut next = *id;
+        while chain.len() <= MAX_CHAIN {
+            // Plain kinds come first.
+            let places = self.locate_segment(&next, Some(session))?;
+            let usable = places.into_iter().find(|place| place.is_present && !place.is_condemned);
+            let Some(place) = usable else { return Ok(None) };
+            let base = place.entry.base;
+            chain.push(place);
+            match base {
+                None => return Ok(Some(chain)),
+                Some(base) => next = base,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Deltas whose base is among `bases`, with the packs they are in. Reads every segment's row: for the rare
+    /// case of damage.
+    pub fn deltas_on(
+        &self,
+        bases: &HashSet<SegmentId>,
+    ) -> Result<Vec<(PackId, SegmentEntry)>, IndexError> {
+        self.read_together("looking for deltas", |connection| {
+            let mut statement = connection.prepare_cached(
+                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.features, s.chunks, p.id
+                 FROM segment AS s CROSS JOIN pack AS p ON p.no = s.pack WHERE s.base IS NOT NULL",
+            )?;
+            let mut rows = statement.query([])?;
+            let mut found = Vec::new();
+            while let Some(row) = rows.next()? {
+                let mut entry = segment_from(row, 0)?;
+                if entry.base.is_some_and(|base| bases.contains(&base)) {
+                    entry.chunks = chunks_from(&entry, bytes_or_none(row, 8, CHUNKS)?)?;
+                    let pack = PackId::from_slice(bytes(row, 9, "id of a pack")?);
+                    found.push((valid(pack, "id of a pack")?, entry));
+                }
+            }
+            Ok(found)
+        })
+    }
+
     /// Everywhere `chunk` is: present and uncondemned packs first, plain kinds first. Pending rows of other sessions than `session` are left out.
     pub fn locate(
         &self,
@@ -40,7 +128,7 @@ impl Index {
     ) -> Result<Vec<Place>, IndexError> {
         self.read("looking for a chunk", |connection| {
             places(connection, chunk.as_bytes(), session, |row, entry| {
-                let column = bytes_or_none(row, 7, CHUNKS)?;
+                let column = bytes_or_none(row, 8, CHUNKS)?;
                 find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)
             })
         })
@@ -113,7 +201,8 @@ impl Index {
     pub fn segments_of(&self, pack: &PackId) -> Result<Vec<SegmentEntry>, IndexError> {
         self.read("listing the segments of a pack", |connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.chunks,
+                "SELECT s.id, s.offset, s.sealed_len, s.raw_len, s.kind, s.key, s.base, s.features,
+                 s.chunks,
                  p.segments FROM pack AS p CROSS JOIN segment AS s
                  ON s.no BETWEEN p.first_segment AND p.first_segment + p.segments AND s.pack = p.no
                  WHERE p.id = ?1 ORDER BY s.offset",
@@ -122,9 +211,9 @@ impl Index {
             let (mut segments, mut expected) = (Vec::new(), 0_i64);
             while let Some(row) = rows.next()? {
                 let mut entry = segment_from(row, 0)?;
-                entry.chunks = chunks_from(&entry, bytes_or_none(row, 7, CHUNKS)?)?;
+                entry.chunks = chunks_from(&entry, bytes_or_none(row, 8, CHUNKS)?)?;
                 segments.push(entry);
-                expected = row.get(8)?;
+                expected = row.get(9)?;
             }
             // A prune decides by what is listed here: rows that went astray must not pass unnoticed.
             if i64::try_from(segments.len()) != Ok(expected) {
@@ -136,6 +225,7 @@ impl Index {
 }
 
 const CHUNKS: &str = "chunks of a segment";
+const BASE: &str = "base of a segment";
 
 /// Places of the segments with this key in which `inside` finds what is looked for (offset and length).
 fn places(
@@ -153,15 +243,15 @@ fn places(
         let Some((chunk_offset, chunk_len)) = inside(row, &entry)? else {
             continue;
         };
-        let pack = PackId::from_slice(bytes(row, 8, "id of a pack")?);
+        let pack = PackId::from_slice(bytes(row, 9, "id of a pack")?);
         places.push(Place {
             pack: valid(pack, "id of a pack")?,
-            class: class_from(row.get(9)?)?,
+            class: class_from(row.get(10)?)?,
             entry,
             chunk_offset,
             chunk_len,
-            is_present: row.get(10)?,
-            is_condemned: row.get(11)?,
+            is_present: row.get(11)?,
+            is_condemned: row.get(12)?,
         });
     }
     places.sort_by_key(|place| {
@@ -184,9 +274,46 @@ fn usable_length(
     while let Some(row) = rows.next()? {
         let segment = bytes(row, 0, "id of a segment")?;
         let column = bytes_or_none(row, 2, CHUNKS)?;
-        if let Some((_, len)) = find_chunk(chunk, segment, row.get(1)?, column)? {
+        if let Some((_, len)) = find_chunk(chunk, segment, row.get(1)?, column)?
+            && match base_of(row)? {
+                None => true,
+                Some(base) => is_whole(connection, base, session, MAX_CHAIN)?,
+            }
+        {
             return Ok(Some(len));
         }
     }
     Ok(None)
+}
+
+fn base_of(row: &Row<'_>) -> Result<Option<SegmentId>, Failure> {
+    let base = bytes_or_none(row, 3, BASE)?;
+    base.map(|base| valid(SegmentId::from_slice(base), BASE)).transpose()
+}
+
+/// Whether segment `id` and everything it was compressed against is usable, within `left` steps.
+fn is_whole(
+    connection: &Connection,
+    id: SegmentId,
+    session: SessionId,
+    left: usize,
+) -> Result<bool, Failure> {
+    // Collected first: the same statement is asked again for the base.
+    let mut bases = Vec::new();
+    let mut statement = connection.prepare(USABLE)?;
+    let mut rows = statement.query(params![lookup_key(id.as_bytes()), session.as_bytes()])?;
+    while let Some(row) = rows.next()? {
+        if bytes(row, 0, "id of a segment")? == id.as_bytes() {
+            match base_of(row)? {
+                None => return Ok(true),
+                Some(base) => bases.push(base),
+            }
+        }
+    }
+    for base in bases {
+        if left > 0 && is_whole(connection, base, session, left - 1)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }

@@ -24,10 +24,12 @@ mod state;
 mod state_codec;
 mod state_stream;
 mod store;
+mod suspects;
 #[cfg(test)]
 mod tests;
 
 pub use dedup::{Claim, Dedup};
+pub(crate) use find::MAX_CHAIN;
 pub use object::{IndexObject, IndexedPack};
 pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;

@@ -139,6 +139,7 @@ mod tests {
             kind: SegmentKind::Zstd,
             key: KeyId(key),
             base: None,
+            features: None,
             chunks,
         };
         IndexObject {

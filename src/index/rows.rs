@@ -2,12 +2,14 @@
 
 use rusqlite::{Connection, Transaction, params};
 
+use crate::chunker::Features;
 use crate::id::{ChunkId, KeyId, SegmentId, SessionId};
 use crate::pack::{ChunkEntry, PackClass, SegmentEntry, SegmentKind};
 
 use super::db::{Failure, bytes, bytes_or_none, from_sql, to_sql, valid};
 use super::object::IndexedPack;
 
+const FEATURES: &str = "features of a segment";
 /// Bytes of one chunk in `segment.chunks`.
 const CHUNK_LEN: usize = ChunkId::SIZE + 4;
 /// Fewer rows than this are not worth merging.
@@ -85,11 +87,15 @@ pub(super) fn find_chunk(
     Ok(None)
 }
 
-/// Reads `id, offset, sealed_len, raw_len, kind, key, base` from column `at` on; without chunks.
+/// Reads `id, offset, sealed_len, raw_len, kind, key, base, features` from column `at` on; without chunks.
 pub(super) fn segment_from(row: &rusqlite::Row<'_>, at: usize) -> Result<SegmentEntry, Failure> {
     let base = match bytes_or_none(row, at + 6, "base of a segment")? {
         None => None,
         Some(base) => Some(valid(SegmentId::from_slice(base), "base of a segment")?),
+    };
+    let features = match bytes_or_none(row, at + 7, FEATURES)? {
+        None => None,
+        Some(features) => Some(valid(Features::from_bytes(features), FEATURES)?),
     };
     Ok(SegmentEntry {
         id: valid(SegmentId::from_slice(bytes(row, at, "id of a segment")?), "id of a segment")?,
@@ -99,6 +105,7 @@ pub(super) fn segment_from(row: &rusqlite::Row<'_>, at: usize) -> Result<Segment
         kind: kind_from(row.get(at + 4)?)?,
         key: KeyId(row.get(at + 5)?),
         base,
+        features,
         chunks: Vec::new(),
     })
 }
@@ -146,8 +153,9 @@ pub(super) fn insert_pack(
         to_sql(raw_bytes)?,
     ])?;
     let pack_number = tx.last_insert_rowid();
-    let mut insert =
-        tx.prepare_cached("INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)")?;
+    let mut insert = tx.prepare_cached(
+        "INSERT INTO segment VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    )?;
     for entry in &pack.entries {
         let column = chunks_column(entry);
         insert.execute(params![
@@ -160,12 +168,16 @@ pub(super) fn insert_pack(
             entry.kind as u8,
             entry.key.0,
             entry.base.as_ref().map(SegmentId::as_bytes),
+            entry.features.map(Features::to_bytes),
             column,
         ])?;
         found_by.push((lookup_key(entry.id.as_bytes()), number));
         if column.is_some() {
             let keys = entry.chunks.iter().map(|chunk| lookup_key(chunk.id.as_bytes()));
             found_by.extend(keys.map(|key| (key, number)));
+        }
+        if let Some(features) = entry.features {
+            found_by.extend(features.keys().map(|key| (key, number)));
         }
         number = valid(number.checked_add(1), "number of a segment")?;
     }
@@ -210,7 +222,7 @@ pub(super) fn remove_packs(tx: &Transaction<'_>, packs: &[i64]) -> Result<(), Fa
     let mut range =
         tx.prepare_cached("DELETE FROM pack WHERE no = ?1 RETURNING first_segment, segments")?;
     let mut select = tx.prepare_cached(
-        "SELECT no, id, chunks FROM segment WHERE no BETWEEN ?1 AND ?2 AND pack = ?3",
+        "SELECT no, id, chunks, features FROM segment WHERE no BETWEEN ?1 AND ?2 AND pack = ?3",
     )?;
     let mut delete =
         tx.prepare_cached("DELETE FROM segment WHERE no BETWEEN ?1 AND ?2 AND pack = ?3")?;
@@ -226,6 +238,10 @@ pub(super) fn remove_packs(tx: &Transaction<'_>, packs: &[i64]) -> Result<(), Fa
             found_by.push((lookup_key(id), number));
             if let Some(column) = bytes_or_none(row, 2, "chunks of a segment")? {
                 found_by.extend(chunk_records(column)?.map(|(id, _)| (lookup_key(&id), number)));
+            }
+            if let Some(features) = bytes_or_none(row, 3, FEATURES)? {
+                let features = valid(Features::from_bytes(features), FEATURES)?;
+                found_by.extend(features.keys().map(|key| (key, number)));
             }
             if found_by.len() >= REMOVE_AT_ONCE {
                 remove_lookup(tx, &mut found_by)?;

@@ -18,7 +18,7 @@ const FILE: &str = "index-v1.sqlite";
 const LOCK: &str = "index-v1.lock";
 /// `MRSB`.
 const APPLICATION: i64 = 0x4d52_5342;
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Another process may load a whole index in one transaction.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAGE: i64 = 4096;
@@ -33,6 +33,7 @@ const READER_CACHE_KIB: i64 = 8 * 1024;
 /// enough to stay cached, and are merged into `lookup` in order once they are many: ids are random, so
 /// a transaction that inserted into `lookup` itself would rewrite most of its pages.
 ///
+/// A segment with `features` is found by each of its super-features, too: they are keys like the others.
 /// `segment.chunks` is 36 bytes a chunk, id and u32 length; NULL where the segment is one chunk of its own id.
 /// A row of `part` has the number `directory * 2^20 + part`.
 const TABLES: &str = "
@@ -72,6 +73,7 @@ CREATE TABLE segment (
     kind INTEGER NOT NULL,
     key INTEGER NOT NULL,
     base BLOB,
+    features BLOB,
     chunks BLOB
 ) STRICT;
 CREATE TABLE lookup (

@@ -95,6 +95,8 @@ pub struct IndexCounts {
 pub struct Index {
     database: Database,
     pub(super) staging: Mutex<Staging>,
+    /// Of a database in memory; others have a file.
+    suspects: Mutex<HashSet<PackId>>,
 }
 
 impl Index {
@@ -103,7 +105,7 @@ impl Index {
     pub fn open(directory: &Path, repository: RepositoryId) -> Result<(Self, Opened), IndexError> {
         let (database, opened) = schema::open(directory, repository)
             .map_err(|failure| error(directory, "opening it", &failure))?;
-        Ok((Self { database, staging: Mutex::default() }, opened))
+        Ok((Self { database, staging: Mutex::default(), suspects: Mutex::default() }, opened))
     }
 
     /// Whether the whole file can be read. Takes as long as reading it does.
@@ -129,7 +131,7 @@ impl Index {
     pub fn in_memory(repository: RepositoryId) -> Result<Self, IndexError> {
         let database = schema::in_memory(repository)
             .map_err(|failure| error(Path::new(":memory:"), "opening it", &failure))?;
-        Ok(Self { database, staging: Mutex::default() })
+        Ok(Self { database, staging: Mutex::default(), suspects: Mutex::default() })
     }
 
     /// Where it is.
@@ -262,6 +264,10 @@ impl Index {
             }
             Ok(())
         })
+    }
+
+    pub(super) fn lock_suspects(&self) -> std::sync::MutexGuard<'_, HashSet<PackId>> {
+        super::db::lock(&self.suspects)
     }
 
     pub(super) fn read<T>(

@@ -16,6 +16,7 @@ pub mod forget;
 mod pack_head;
 pub mod prune;
 pub mod rebuild;
+pub mod repair;
 pub mod restore;
 pub mod restore_database;
 pub mod retention;

@@ -154,7 +154,8 @@ pub fn backup_with(
     produce: impl FnOnce(&mut Ingest<'_>) -> StreamRef,
 ) -> SnapshotId {
     let stop = StopFlag::new();
-    let options = IngestOptions { level: 1, sealers: NonZeroUsize::MIN };
+    let options =
+        IngestOptions { level: 1, sealers: NonZeroUsize::MIN, ..IngestOptions::default() };
     let session = repository.begin_session("test").unwrap();
     let produce = |ingest: &mut Ingest<'_>| Ok::<_, RepositoryError>(produce(ingest));
     let (root, _) = repository.ingest(&session, options, &stop, produce).unwrap();

@@ -5,6 +5,7 @@ use minicbor::Decoder;
 use minicbor::encode::{self, Encoder, Write};
 
 use crate::cbor::{read_list, read_map};
+use crate::chunker::Features;
 use crate::crypto::keyring::{Purpose, SEAL_OVERHEAD};
 use crate::id::{ChunkId, KeyId, SegmentId};
 
@@ -50,7 +51,7 @@ pub enum SegmentKind {
     Raw = 0,
     /// A zstd frame.
     Zstd = 1,
-    /// A zstd frame with another segment as prefix. Reserved.
+    /// A zstd frame with another segment's raw bytes as prefix: a delta.
     ZstdWithBase = 2,
 }
 
@@ -91,6 +92,8 @@ pub struct SegmentEntry {
     pub key: KeyId,
     /// The segment it was compressed against.
     pub base: Option<SegmentId>,
+    /// What its raw bytes are like, where later segments may be compressed against it.
+    pub features: Option<Features>,
     /// Its chunks, one after the other; they fill it. Never empty.
     pub chunks: Vec<ChunkEntry>,
 }
@@ -159,7 +162,8 @@ pub(super) fn encode_entry<W: Write>(
     let with_kind = entry.kind != SegmentKind::Zstd;
     let with_key = entry.key != default_key;
     let with_chunks = !entry.is_one_chunk();
-    let optional = [with_kind, with_key, entry.base.is_some(), with_chunks];
+    let optional =
+        [with_kind, with_key, entry.base.is_some(), with_chunks, entry.features.is_some()];
     e.map(4 + optional.iter().filter(|present| **present).count() as u64)?;
     e.u8(0)?.encode(entry.id)?;
     e.u8(1)?.u32(entry.offset)?;
@@ -180,12 +184,15 @@ pub(super) fn encode_entry<W: Write>(
             e.map(2)?.u8(0)?.encode(chunk.id)?.u8(1)?.u32(chunk.len)?;
         }
     }
+    if let Some(features) = entry.features {
+        e.u8(8)?.bytes(&features.to_bytes())?;
+    }
     Ok(())
 }
 
 /// Reads what [`encode_entries`] wrote. Each entry's lengths agree with one another; whether they
 /// fit a pack is for the caller to check. Fails with [`PackError::UnknownKind`] for a kind this
-/// version has never heard of; the reserved kind 2 is taken, so that the others can be read.
+/// version has never heard of.
 pub fn decode_entries(
     d: &mut Decoder<'_>,
     default_key: KeyId,
@@ -196,6 +203,7 @@ pub fn decode_entries(
 fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry, PackError> {
     let (mut id, mut offset, mut sealed_len, mut raw_len) = (None, None, None, None);
     let (mut kind, mut key_id, mut base, mut chunks) = (1, default_key, None, None);
+    let mut features = None;
     read_map(d, |key, d| {
         match key {
             0 => id = Some(d.decode::<SegmentId>()?),
@@ -206,6 +214,8 @@ fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry,
             5 => key_id = KeyId(d.u32()?),
             6 => base = Some(d.decode()?),
             7 => chunks = Some(read_list(d, decode_chunk)?),
+            // Of another length they are a later version's: then this one is not compared with.
+            8 => features = Features::from_bytes(d.bytes()?),
             _ => d.skip()?,
         }
         Ok::<_, PackError>(())
@@ -219,7 +229,8 @@ fn decode_entry(d: &mut Decoder<'_>, default_key: KeyId) -> Result<SegmentEntry,
     let kind = SegmentKind::from_number(kind).ok_or_else(|| PackError::UnknownKind(id.short()))?;
     let whole = || vec![ChunkEntry { id: ChunkId::new(*id.as_bytes()), len: raw_len }];
     let chunks = chunks.unwrap_or_else(whole);
-    let entry = SegmentEntry { id, offset, sealed_len, raw_len, kind, key: key_id, base, chunks };
+    let entry =
+        SegmentEntry { id, offset, sealed_len, raw_len, kind, key: key_id, base, features, chunks };
     entry.check().map_err(PackError::Malformed)?;
     Ok(entry)
 }

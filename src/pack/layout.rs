@@ -73,9 +73,9 @@ thread_local! {
     static DECOMPRESSOR: RefCell<Decompressor<'static>> = RefCell::default();
 }
 
-/// The `raw_len` bytes in a zstd frame; `None` if `frame` is anything but exactly one such frame.
-/// Makes room only after the frame's own content size has been compared.
-pub(super) fn inflate(frame: &[u8], raw_len: u32) -> Option<Vec<u8>> {
+/// Room for the `raw_len` bytes in a zstd frame; `None` if `frame` is not exactly one frame that says
+/// it has so many.
+pub(super) fn room_for(frame: &[u8], raw_len: u32) -> Option<Vec<u8>> {
     let stated = zstd_safe::get_frame_content_size(frame).ok()??;
     if stated != u64::from(raw_len) {
         return None;
@@ -83,11 +83,17 @@ pub(super) fn inflate(frame: &[u8], raw_len: u32) -> Option<Vec<u8>> {
     if zstd_safe::find_frame_compressed_size(frame).ok()? != frame.len() {
         return None;
     }
-    let raw_len = usize::try_from(raw_len).ok()?;
     let mut raw = Vec::new();
-    raw.try_reserve_exact(raw_len).ok()?;
+    raw.try_reserve_exact(usize::try_from(raw_len).ok()?).ok()?;
+    Some(raw)
+}
+
+/// The `raw_len` bytes in a zstd frame; `None` if `frame` is anything but exactly one such frame.
+/// Makes room only after the frame's own content size has been compared.
+pub(super) fn inflate(frame: &[u8], raw_len: u32) -> Option<Vec<u8>> {
+    let mut raw = room_for(frame, raw_len)?;
     let written = DECOMPRESSOR
         .with_borrow_mut(|context| context.decompress_to_buffer(frame, &mut raw))
         .ok()?;
-    (written == raw_len && raw.len() == raw_len).then_some(raw)
+    (written == raw_len as usize && raw.len() == written).then_some(raw)
 }

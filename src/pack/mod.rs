@@ -5,6 +5,7 @@
 //! depend on the pack around it, so it can be moved to another pack as it is.
 
 mod builder;
+mod delta;
 mod entry;
 mod fit;
 mod layout;
@@ -15,6 +16,7 @@ mod sealer;
 mod tests;
 
 pub use builder::{FinishedPack, PackBuilder, UnnamedPack};
+pub use delta::{MAX_DELTA_LEN, compress_delta};
 pub use entry::{
     ChunkEntry, MAX_RAW_LEN, PackClass, SegmentEntry, SegmentKind, decode_entries, encode_entries,
 };
@@ -22,4 +24,4 @@ pub use reader::{
     HEADER_LEN, MAX_PACK_LEN, PackError, PackHeader, TRAILER_LEN, open_segment, parse_directory,
     parse_header, parse_trailer, read_directory, unseal_segment,
 };
-pub use sealer::{Compression, RawSegment, SealedSegment, Sealer};
+pub use sealer::{Compression, Delta, RawSegment, SealedSegment, Sealer};

@@ -6,6 +6,7 @@ use crate::crypto::Keyring;
 use crate::crypto::keyring::SEAL_OVERHEAD;
 use crate::id::KeyId;
 
+use super::delta::inflate_delta;
 use super::entry::{PackClass, SegmentEntry, SegmentKind, decode_entries};
 use super::layout::{self, FIXED_LEN, MAGIC, MAX_DIRECTORY, Part};
 
@@ -33,6 +34,9 @@ pub enum PackError {
     /// Bytes that decompress to something else than recorded.
     #[error("segment {0} does not decompress to what its directory says")]
     Decompress(String),
+    /// A delta without its base.
+    #[error("segment {0} is a delta, and its base is not at hand")]
+    NeedsBase(String),
     /// Content whose hash is not its id.
     #[error("chunk {0} has other bytes than its id says")]
     WrongChunk(String),
@@ -180,19 +184,18 @@ pub fn read_directory(
     Ok((header, entries))
 }
 
-/// The raw bytes of one sealed segment. Checks seal, length, and the id of every chunk.
-///
-/// A segment of the reserved kind 2 is listed by directories but not opened:
-/// [`PackError::UnknownKind`].
+/// The raw bytes of one sealed segment. Checks seal, length, and the id of every chunk. A delta needs
+/// the raw bytes of its base; for other kinds `base` is not looked at.
 pub fn open_segment(
     keyring: &Keyring,
     class: PackClass,
     entry: &SegmentEntry,
     sealed: &[u8],
+    base: Option<&[u8]>,
 ) -> Result<Vec<u8>, PackError> {
     // An entry may also come from the index, or be made by hand.
     entry.check().map_err(PackError::Malformed)?;
-    let raw = unseal_segment(keyring, class, entry, sealed)?;
+    let raw = unseal_segment(keyring, class, entry, sealed, base)?;
     let mut rest = &raw[..];
     for chunk in &entry.chunks {
         let (bytes, after) = rest
@@ -216,9 +219,10 @@ pub fn unseal_segment(
     class: PackClass,
     entry: &SegmentEntry,
     sealed: &[u8],
+    base: Option<&[u8]>,
 ) -> Result<Vec<u8>, PackError> {
-    if entry.kind == SegmentKind::ZstdWithBase {
-        return Err(PackError::UnknownKind(entry.id.short()));
+    if entry.kind == SegmentKind::ZstdWithBase && base.is_none() {
+        return Err(PackError::NeedsBase(entry.id.short()));
     }
     let frame_len = entry
         .frame_len()
@@ -226,11 +230,14 @@ pub fn unseal_segment(
         .ok_or(PackError::Malformed("a segment has another length than its entry says"))?;
     let ad = layout::segment_ad(keyring.repository(), class, entry, frame_len);
     let frame = keyring.open(class.purpose(), entry.key, &ad, sealed)?;
-    match entry.kind {
-        SegmentKind::Raw => Ok(frame),
-        SegmentKind::Zstd | SegmentKind::ZstdWithBase => layout::inflate(&frame, entry.raw_len)
-            .ok_or_else(|| PackError::Decompress(entry.id.short())),
-    }
+    let raw = match (entry.kind, base) {
+        (SegmentKind::Raw, _) => Some(frame),
+        (SegmentKind::Zstd, _) => layout::inflate(&frame, entry.raw_len),
+        (SegmentKind::ZstdWithBase, base) => {
+            inflate_delta(&frame, base.unwrap_or_default(), entry.raw_len)
+        }
+    };
+    raw.ok_or_else(|| PackError::Decompress(entry.id.short()))
 }
 
 /// The little-endian number at the start of `bytes`.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use zstd::bulk::Compressor;
 use zstd::zstd_safe::{CParameter, compress_bound};
 
+use crate::chunker::Features;
 use crate::crypto::keyring::SEAL_OVERHEAD;
 use crate::crypto::{Keyring, Randomness};
-use crate::id::SegmentId;
+use crate::id::{ChunkId, SegmentId};
 
 use super::entry::{ChunkEntry, PackClass, SegmentEntry, SegmentKind};
 use super::layout;
@@ -33,6 +34,17 @@ pub struct RawSegment {
     pub chunks: Vec<ChunkEntry>,
     /// Whether compressing is worth a try.
     pub compression: Compression,
+    /// The chunk that was at its place in an earlier version of the stream, if there is one: it may be alike.
+    pub earlier: Option<ChunkId>,
+}
+
+/// A segment compressed against another.
+#[derive(Debug, Clone)]
+pub struct Delta {
+    /// The other one.
+    pub base: SegmentId,
+    /// The zstd frame ([`compress_delta`](super::compress_delta)).
+    pub frame: Vec<u8>,
 }
 
 /// A segment ready for a pack. `entry.offset` is 0 until a builder takes it.
@@ -74,32 +86,36 @@ impl Sealer {
 
     /// Compresses and seals one segment with the current epoch's key.
     pub fn seal(&mut self, segment: RawSegment) -> Result<SealedSegment, PackError> {
-        self.seal_reusing(segment).map(|(sealed, _)| sealed)
+        self.seal_with(segment, None, None).map(|(sealed, _)| sealed)
     }
 
-    /// [`Sealer::seal`], giving the segment's raw buffer back for the next one.
-    pub fn seal_reusing(
+    /// Seals one segment, as `delta` if there is one, and lists its `features`. Gives its raw buffer
+    /// back for the next one.
+    pub fn seal_with(
         &mut self,
         segment: RawSegment,
+        features: Option<Features>,
+        delta: Option<&Delta>,
     ) -> Result<(SealedSegment, Vec<u8>), PackError> {
-        let RawSegment { class, bytes, chunks, compression } = segment;
+        let RawSegment { class, bytes, chunks, compression, .. } = segment;
         let raw_len = u32::try_from(bytes.len())
             .map_err(|_| PackError::Segment("it is longer than a segment may be"))?;
         let id = match &chunks[..] {
             [chunk] => SegmentId::from(chunk.id),
             _ => SegmentId::from(self.keyring.chunk_id(&bytes)),
         };
-        let kind = self.compress(&bytes, compression)?;
-        let frame = match kind {
-            SegmentKind::Zstd => &self.frame[..],
-            SegmentKind::Raw | SegmentKind::ZstdWithBase => &bytes[..],
+        let (kind, frame) = match delta {
+            Some(delta) => (SegmentKind::ZstdWithBase, &delta.frame[..]),
+            None if self.compress(&bytes, compression)? => (SegmentKind::Zstd, &self.frame[..]),
+            None => (SegmentKind::Raw, &bytes[..]),
         };
         let frame_len = u32::try_from(frame.len())
             .map_err(|_| PackError::Segment("it is longer than a segment may be"))?;
         let sealed_len = frame_len.saturating_add(SEAL_OVERHEAD as u32);
         let key = self.keyring.current();
+        let base = delta.map(|delta| delta.base);
         let entry =
-            SegmentEntry { id, offset: 0, sealed_len, raw_len, kind, key, base: None, chunks };
+            SegmentEntry { id, offset: 0, sealed_len, raw_len, kind, key, base, features, chunks };
         entry.check().map_err(PackError::Segment)?;
         let ad = layout::segment_ad(self.keyring.repository(), class, &entry, frame_len);
         let mut sealed = Vec::with_capacity(frame.len() + SEAL_OVERHEAD);
@@ -107,17 +123,16 @@ impl Sealer {
         Ok((SealedSegment { class, entry, bytes: sealed }, bytes))
     }
 
-    /// Fills `self.frame` if that is worth it, and tells which kind the segment will be.
-    fn compress(&mut self, raw: &[u8], how: Compression) -> Result<SegmentKind, PackError> {
+    /// Fills `self.frame`; false if that is not worth it.
+    fn compress(&mut self, raw: &[u8], how: Compression) -> Result<bool, PackError> {
         if how == Compression::Skip {
-            return Ok(SegmentKind::Raw);
+            return Ok(false);
         }
         self.frame.clear();
         self.frame.reserve(compress_bound(raw.len()));
         self.compressor.compress_to_buffer(raw, &mut self.frame).map_err(compress_error)?;
         // Below 2% the time to decompress is worth more than the bytes.
-        let worth_it = (self.frame.len() as u64) * 50 < (raw.len() as u64) * 49;
-        Ok(if worth_it { SegmentKind::Zstd } else { SegmentKind::Raw })
+        Ok((self.frame.len() as u64) * 50 < (raw.len() as u64) * 49)
     }
 }
 

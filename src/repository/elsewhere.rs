@@ -15,7 +15,7 @@ impl Ingest<'_> {
     ) -> Result<(), RepositoryError> {
         self.check_stop()?;
         let entry = self.chunk_entry(bytes)?;
-        self.store_new(class, bytes, entry, grouping)
+        self.store_new(class, bytes, entry, grouping, None)
     }
 
     /// Takes over a segment of another pack as it is sealed there.

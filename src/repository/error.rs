@@ -2,7 +2,7 @@
 
 use crate::crypto::envelope::EnvelopeError;
 use crate::event::counted;
-use crate::id::ChunkId;
+use crate::id::{ChunkId, SegmentId};
 use crate::index::IndexError;
 use crate::pack::PackError;
 use crate::store::{Location, ObjectName, StoreError, StoreErrorKind};
@@ -111,6 +111,14 @@ pub enum RepositoryError {
         /// What happened at each place.
         reason: String,
     },
+    /// A segment others were compressed against cannot be read.
+    #[error("segment {} cannot be read: {reason}", .segment.short())]
+    UnreadableSegment {
+        /// Which.
+        segment: SegmentId,
+        /// What happened at each place.
+        reason: String,
+    },
     /// A directory or list holds what it must not.
     #[error("a directory in the repository at {location} is damaged: {reason}")]
     DamagedTree {
@@ -167,6 +175,7 @@ impl RepositoryError {
             Self::Damaged { .. }
             | Self::MissingChunk { .. }
             | Self::UnreadableChunk { .. }
+            | Self::UnreadableSegment { .. }
             | Self::DamagedTree { .. } => true,
             _ => false,
         }

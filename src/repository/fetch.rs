@@ -5,7 +5,7 @@ use std::ops::{Deref, Range};
 use std::sync::{Arc, Mutex};
 
 use crate::id::{ChunkId, SegmentId, SessionId};
-use crate::index::Place;
+use crate::index::{MAX_CHAIN, Place};
 use crate::pack::unseal_segment;
 use crate::snapshot::ChunkRef;
 use crate::store::{ByteRange, ObjectName};
@@ -139,12 +139,71 @@ impl<'r> Fetcher<'r> {
 
     fn segment(&self, place: &Place) -> Result<Arc<Vec<u8>>, String> {
         let is_shared = place.entry.raw_len != place.chunk_len;
+        if is_shared && let Some(segment) = self.cached(&place.entry.id) {
+            return Ok(segment);
+        }
+        let segment = self.read_segment(place, 0)?;
         if is_shared {
-            let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if let Some(segment) = cache.segments.get(&place.entry.id) {
-                return Ok(Arc::clone(segment));
+            self.keep(place.entry.id, &segment);
+        }
+        Ok(segment)
+    }
+
+    fn cached(&self, id: &SegmentId) -> Option<Arc<Vec<u8>>> {
+        let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        cache.segments.get(id).map(Arc::clone)
+    }
+
+    fn keep(&self, id: SegmentId, segment: &Arc<Vec<u8>>) {
+        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        cache.insert(id, segment);
+    }
+
+    /// The raw bytes of segment `id`, wherever it can be read. They are kept for a while, since what was a
+    /// base once is likely to be one again soon.
+    pub fn segment_by_id(&self, id: &SegmentId) -> Result<Arc<Vec<u8>>, RepositoryError> {
+        self.base(id, 0)
+            .map_err(|reason| RepositoryError::UnreadableSegment { segment: *id, reason })
+    }
+
+    fn base(&self, id: &SegmentId, depth: usize) -> Result<Arc<Vec<u8>>, String> {
+        if let Some(segment) = self.cached(id) {
+            return Ok(segment);
+        }
+        let places = self
+            .repository
+            .index
+            .locate_segment(id, self.session)
+            .map_err(|error| error.to_string())?;
+        let mut reasons = Vec::new();
+        for place in &places {
+            match self.read_segment(place, depth) {
+                Ok(segment) => {
+                    self.keep(*id, &segment);
+                    return Ok(segment);
+                }
+                Err(reason) => reasons.push(format!("{}: {reason}", ObjectName::Pack(place.pack))),
             }
         }
+        Err(if reasons.is_empty() { "it is in no pack".to_owned() } else { reasons.join("; ") })
+    }
+
+    /// The segment at `place`, which `depth` deltas wait for.
+    fn read_segment(&self, place: &Place, depth: usize) -> Result<Arc<Vec<u8>>, String> {
+        let base = match place.entry.base {
+            None => None,
+            Some(_) if depth >= MAX_CHAIN => {
+                return Err(
+                    "it is a delta on a delta and so on, further than is ever written".into()
+                );
+            }
+            Some(base) => {
+                let read = self.base(&base, depth + 1);
+                Some(read.map_err(|reason| {
+                    format!("its base, segment {}, cannot be read: {reason}", base.short())
+                })?)
+            }
+        };
         let range = ByteRange::Exact {
             offset: u64::from(place.entry.offset),
             len: u64::from(place.entry.sealed_len),
@@ -154,13 +213,10 @@ impl<'r> Fetcher<'r> {
             .store
             .get(&ObjectName::Pack(place.pack), range)
             .map_err(|error| error.reason)?;
-        let raw = unseal_segment(&self.repository.keyring, place.class, &place.entry, &sealed)
+        let base = base.as_deref().map(Vec::as_slice);
+        let keyring = &self.repository.keyring;
+        let raw = unseal_segment(keyring, place.class, &place.entry, &sealed, base)
             .map_err(|error| error.to_string())?;
-        let segment = Arc::new(raw);
-        if is_shared {
-            let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            cache.insert(place.entry.id, &segment);
-        }
-        Ok(segment)
+        Ok(Arc::new(raw))
     }
 }

@@ -7,38 +7,30 @@
 //! What was uploaded until then is indexed all the same, so that the next run finds it.
 
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::chunker::GearTable;
-use crate::crypto::envelope::SealedKind;
 use crate::event::StopFlag;
-use crate::id::{ChunkId, PackId};
-use crate::index::{Claim, Dedup, IndexObject, IndexedPack};
+use crate::id::ChunkId;
+use crate::index::{Claim, Dedup};
 use crate::pack::{
     ChunkEntry, Compression, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer, UnnamedPack,
 };
 use crate::snapshot::ChunkRef;
-use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
 
+use super::bases::{Bases, DeltaOptions};
 use super::error::RepositoryError;
 use super::open::Repository;
+use super::recorder::{Recorder, run_uploader};
 use super::session::Session;
 
 /// Raw bytes after which a shared segment is closed.
 const SHARED_SEGMENT_BYTES: usize = 1 << 20;
 /// Chunks after which it is closed, too: finding one of them must stay cheap.
 const SHARED_SEGMENT_CHUNKS: usize = 1024;
-/// Packs after which an index object is written, so that a killed run loses little.
-const PACKS_PER_INDEX: usize = 64;
-/// Time after which an index object is written all the same.
-const INDEX_INTERVAL: Duration = Duration::from_secs(600);
-/// How long an idle uploader waits before it looks whether the session must beat.
-const IDLE: Duration = Duration::from_secs(30);
-
 /// How the pipeline is set up.
 #[derive(Debug, Clone, Copy)]
 pub struct IngestOptions {
@@ -46,12 +38,14 @@ pub struct IngestOptions {
     pub level: i32,
     /// Threads that compress and seal.
     pub sealers: NonZeroUsize,
+    /// How new segments are compressed against similar ones.
+    pub deltas: DeltaOptions,
 }
 
 impl Default for IngestOptions {
     fn default() -> Self {
         let sealers = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Self { level: 2, sealers }
+        Self { level: 2, sealers, deltas: DeltaOptions::default() }
     }
 }
 
@@ -87,19 +81,19 @@ pub struct IngestStats {
 
 /// The first failure, and the sign for the others to stop.
 #[derive(Debug, Default)]
-struct Failure {
+pub(super) struct Failure {
     first: Mutex<Option<RepositoryError>>,
     is_set: AtomicBool,
 }
 
 impl Failure {
-    fn set(&self, error: RepositoryError) {
+    pub fn set(&self, error: RepositoryError) {
         let mut first = self.first.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         first.get_or_insert(error);
         self.is_set.store(true, Ordering::SeqCst);
     }
 
-    fn is_set(&self) -> bool {
+    pub fn is_set(&self) -> bool {
         self.is_set.load(Ordering::SeqCst)
     }
 
@@ -129,6 +123,7 @@ impl SharedSegment {
             bytes: std::mem::replace(&mut self.bytes, buffer),
             chunks: std::mem::take(&mut self.chunks),
             compression: self.compression,
+            earlier: None,
         }
     }
 }
@@ -155,6 +150,7 @@ impl<'a> Ingest<'a> {
     fn new(
         repository: &'a Repository,
         dedup: &'a Dedup<'a>,
+        gear: Arc<GearTable>,
         (segments, sealed): (Sender<RawSegment>, Sender<SealedSegment>),
         used_buffers: Receiver<Vec<u8>>,
         failure: &'a Failure,
@@ -173,7 +169,7 @@ impl<'a> Ingest<'a> {
             ],
             failure,
             stop,
-            gear: Arc::new(GearTable::new(repository.keyring.gear_key())),
+            gear,
             stats: IngestStats::default(),
             scratch: Vec::new(),
         }
@@ -181,16 +177,15 @@ impl<'a> Ingest<'a> {
 
     /// Another producer for the same pipeline, to be used by another thread and then absorbed.
     pub fn fork(&self) -> Self {
-        let mut fork = Self::new(
+        Self::new(
             self.repository,
             self.dedup,
+            Arc::clone(&self.gear),
             (self.segments.clone(), self.sealed.clone()),
             self.used_buffers.clone(),
             self.failure,
             self.stop,
-        );
-        fork.gear = Arc::clone(&self.gear);
-        fork
+        )
     }
 
     /// Sends what `fork` still holds and adds its counts.
@@ -213,7 +208,7 @@ impl<'a> Ingest<'a> {
     }
 
     /// The repository written to.
-    pub fn repository(&self) -> &Repository {
+    pub fn repository(&self) -> &'a Repository {
         self.repository
     }
 
@@ -251,6 +246,17 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         grouping: Grouping,
     ) -> Result<ChunkRef, RepositoryError> {
+        self.store_later_chunk(class, bytes, grouping, None)
+    }
+
+    /// [`store_chunk`](Self::store_chunk) where `earlier` was at its place in the stream's earlier version.
+    pub fn store_later_chunk(
+        &mut self,
+        class: PackClass,
+        bytes: &[u8],
+        grouping: Grouping,
+        earlier: Option<ChunkId>,
+    ) -> Result<ChunkRef, RepositoryError> {
         self.check_stop()?;
         let entry = self.chunk_entry(bytes)?;
         let ChunkEntry { id, len } = entry;
@@ -260,7 +266,7 @@ impl<'a> Ingest<'a> {
             self.stats.known_bytes += u64::from(len);
             return Ok(chunk);
         }
-        self.store_new(class, bytes, entry, grouping)?;
+        self.store_new(class, bytes, entry, grouping, earlier)?;
         Ok(chunk)
     }
 
@@ -277,12 +283,13 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         entry: ChunkEntry,
         grouping: Grouping,
+        earlier: Option<ChunkId>,
     ) -> Result<(), RepositoryError> {
         self.stats.new_chunks += 1;
         self.stats.new_bytes += u64::from(entry.len);
         match grouping {
-            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try)?,
-            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip)?,
+            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try, earlier)?,
+            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip, None)?,
             Grouping::Shared | Grouping::SharedRaw => {
                 let shared = match (class, grouping) {
                     (PackClass::Tree, _) => 2,
@@ -330,10 +337,12 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         entry: ChunkEntry,
         compression: Compression,
+        earlier: Option<ChunkId>,
     ) -> Result<(), RepositoryError> {
         let mut buffer = self.buffer();
         buffer.extend_from_slice(bytes);
-        self.send(RawSegment { class, bytes: buffer, chunks: vec![entry], compression })
+        let chunks = vec![entry];
+        self.send(RawSegment { class, bytes: buffer, chunks, compression, earlier })
     }
 
     fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
@@ -358,92 +367,6 @@ struct SealerEnds {
     done_with: Sender<Vec<u8>>,
 }
 
-/// Where uploaders note what they put.
-struct Recorder<'a> {
-    repository: &'a Repository,
-    session: &'a Session<'a>,
-    dedup: &'a Dedup<'a>,
-    state: Mutex<Recorded>,
-    packs: AtomicU64,
-    stored_bytes: AtomicU64,
-}
-
-struct Recorded {
-    waiting: Vec<IndexedPack>,
-    last_flush: Duration,
-}
-
-impl Recorder<'_> {
-    fn put(&self, pack: UnnamedPack) -> Result<(), RepositoryError> {
-        let pack = pack.name();
-        let name = ObjectName::Pack(pack.id);
-        let store = &self.repository.store;
-        store.put(&name, &[&pack.bytes])?;
-        let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
-        let size = store.size(&name)?;
-        if size != expected {
-            return Err(RepositoryError::Store(StoreError {
-                kind: StoreErrorKind::TooShort,
-                verb: Verb::Put,
-                object: Some(name),
-                location: store.location().clone(),
-                reason: format!("{size} bytes arrived of {expected}"),
-            }));
-        }
-        self.packs.fetch_add(1, Ordering::Relaxed);
-        self.stored_bytes.fetch_add(expected, Ordering::Relaxed);
-        let chunks: Vec<ChunkId> = pack
-            .entries
-            .iter()
-            .flat_map(|entry| entry.chunks.iter().map(|chunk| chunk.id))
-            .collect();
-        let indexed = IndexedPack {
-            id: pack.id,
-            class: pack.class,
-            size: expected,
-            key: pack.key,
-            entries: pack.entries,
-        };
-        self.repository.index.add_pending(self.session.id(), &indexed)?;
-        self.dedup.recorded(&chunks);
-        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        state.waiting.push(indexed);
-        let now = self.repository.environment.clock.elapsed();
-        if state.waiting.len() >= PACKS_PER_INDEX
-            || now.saturating_sub(state.last_flush) >= INDEX_INTERVAL
-        {
-            state.last_flush = now;
-            let packs = std::mem::take(&mut state.waiting);
-            self.write_index(packs)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the index object of `packs`, after making them durable.
-    fn write_index(&self, packs: Vec<IndexedPack>) -> Result<(), RepositoryError> {
-        if packs.is_empty() {
-            return Ok(());
-        }
-        self.repository.store.sync()?;
-        let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
-        let object = IndexObject { packs, replaces: Vec::new() };
-        let id = self.repository.put_sealed(SealedKind::Index, &object, ObjectName::Index)?;
-        self.repository.store.sync()?;
-        let size = self.repository.store.size(&ObjectName::Index(id))?;
-        self.stored_bytes.fetch_add(size, Ordering::Relaxed);
-        self.repository.index.confirm(self.session.id(), id, &ids)?;
-        Ok(())
-    }
-
-    fn finish(&self) -> Result<(), RepositoryError> {
-        let packs = {
-            let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::mem::take(&mut state.waiting)
-        };
-        self.write_index(packs)
-    }
-}
-
 impl Repository {
     /// Runs `produce` with a pipeline under it. When it returns, all it stored is durable and indexed.
     pub fn ingest<T, E: From<RepositoryError>>(
@@ -455,17 +378,9 @@ impl Repository {
     ) -> Result<(T, IngestStats), E> {
         let dedup = Dedup::new(&self.index, session.id()).map_err(RepositoryError::from)?;
         let failure = Failure::default();
-        let recorder = Recorder {
-            repository: self,
-            session,
-            dedup: &dedup,
-            state: Mutex::new(Recorded {
-                waiting: Vec::new(),
-                last_flush: self.environment.clock.elapsed(),
-            }),
-            packs: AtomicU64::new(0),
-            stored_bytes: AtomicU64::new(0),
-        };
+        let recorder = Recorder::new(session, &dedup);
+        let gear = Arc::new(GearTable::new(self.keyring.gear_key()));
+        let bases = Bases::new(session, &dedup, Arc::clone(&gear), options.deltas);
         let sealers = options.sealers.get();
         let uploads = self.store.connections().get().min(2);
         let produced = std::thread::scope(|scope| {
@@ -479,8 +394,8 @@ impl Repository {
                     output: sealed.clone(),
                     done_with: done_with.clone(),
                 };
-                let failure = &failure;
-                scope.spawn(move || self.run_sealer(options.level, &ends, failure));
+                let (failure, bases) = (&failure, &bases);
+                scope.spawn(move || self.run_sealer(options.level, bases, &ends, failure));
             }
             drop((to_seal, done_with));
             {
@@ -494,7 +409,7 @@ impl Repository {
             }
             drop(to_put);
             let ends = (segments, sealed);
-            let mut ingest = Ingest::new(self, &dedup, ends, used_buffers, &failure, stop);
+            let mut ingest = Ingest::new(self, &dedup, gear, ends, used_buffers, &failure, stop);
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);
@@ -508,12 +423,11 @@ impl Repository {
         }
         let (value, mut stats) = produced?;
         indexed?;
-        stats.packs = recorder.packs.into_inner();
-        stats.stored_bytes = recorder.stored_bytes.into_inner();
+        (stats.packs, stats.stored_bytes) = recorder.put_so_far();
         Ok((value, stats))
     }
 
-    fn run_sealer(&self, level: i32, ends: &SealerEnds, failure: &Failure) {
+    fn run_sealer(&self, level: i32, bases: &Bases<'_>, ends: &SealerEnds, failure: &Failure) {
         let random = Arc::clone(&self.environment.random);
         let mut sealer = match Sealer::new(Arc::clone(&self.keyring), level, random) {
             Ok(sealer) => sealer,
@@ -523,7 +437,7 @@ impl Repository {
             if failure.is_set() {
                 continue;
             }
-            match sealer.seal_reusing(segment) {
+            match seal(&mut sealer, bases, segment) {
                 Ok((sealed, buffer)) => {
                     // If nobody waits for buffers, this one is dropped.
                     let _ = ends.done_with.try_send(buffer);
@@ -531,7 +445,7 @@ impl Repository {
                         return failure.set(RepositoryError::Internal("the packer is gone"));
                     }
                 }
-                Err(error) => failure.set(error.into()),
+                Err(error) => failure.set(error),
             }
         }
     }
@@ -576,22 +490,16 @@ impl Repository {
     }
 }
 
-fn run_uploader(input: &Receiver<UnnamedPack>, recorder: &Recorder<'_>, failure: &Failure) {
-    loop {
-        match input.recv_timeout(IDLE) {
-            Ok(pack) => {
-                if failure.is_set() {
-                    continue;
-                }
-                if let Err(error) = recorder.put(pack) {
-                    failure.set(error);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
-        }
-        if let Err(error) = recorder.session.keep_alive() {
-            failure.set(error);
-        }
-    }
+/// Seals one segment, as a delta where that pays; gives its raw buffer back.
+fn seal(
+    sealer: &mut Sealer,
+    bases: &Bases<'_>,
+    segment: RawSegment,
+) -> Result<(SealedSegment, Vec<u8>), RepositoryError> {
+    let features = bases.features(&segment);
+    let delta = match features {
+        Some(features) => bases.delta(&segment, features)?,
+        None => None,
+    };
+    Ok(sealer.seal_with(segment, features, delta.as_ref())?)
 }

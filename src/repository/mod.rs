@@ -5,6 +5,7 @@
 //! always packs, then index objects, then the snapshot: whatever dies in between leaves packs
 //! nobody names, never a snapshot that lacks something.
 
+mod bases;
 mod commit;
 mod config;
 mod elsewhere;
@@ -14,6 +15,7 @@ mod ingest;
 mod keys;
 mod objects;
 mod open;
+mod recorder;
 mod rescue;
 mod session;
 mod sessions;
@@ -21,6 +23,7 @@ mod stream;
 mod sync;
 mod verify;
 
+pub use bases::DeltaOptions;
 pub use commit::Commit;
 pub use config::{PACK_LEN_BOUNDS, RepositoryConfig};
 pub use error::RepositoryError;

@@ -36,6 +36,16 @@ impl StreamBuilder {
         Self::default()
     }
 
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Whether it has no bytes yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Adds the next chunk.
     pub fn push(
         &mut self,
@@ -190,6 +200,13 @@ impl<'f, 'r> ChunkWalk<'f, 'r> {
             self.stack.push((depth - 1, list));
         }
         Ok(None)
+    }
+
+    /// [`next_chunk`](Self::next_chunk) for those who need not know of the lists.
+    pub fn next_data_chunk(&mut self) -> Result<Option<ChunkRef>, RepositoryError> {
+        let chunk = self.next_chunk();
+        self.lists.clear();
+        chunk
     }
 
     /// The list chunks met since the last call.

@@ -39,6 +39,9 @@ pub struct Machine {
     pub systemd: u32,
 }
 
+/// Where throw-away servers live: beside the state directory.
+const SCRATCH: &str = "/var/lib/mrs-backup-scratch";
+
 /// What a timer's command has and one by hand has not.
 const DUE: &str = " --job run --due";
 
@@ -163,7 +166,9 @@ fn writable(instance: &Instance) -> Vec<PathBuf> {
     let repository = instance.repository.value.as_str();
     let repository = (!repository.contains("://")).then(|| PathBuf::from(repository));
     let dump = instance.postgres.as_ref().and_then(|postgres| postgres.standard_dump.as_ref());
-    repository.into_iter().chain(dump.map(|directory| directory.value.clone())).collect()
+    let scratch = instance.restore.scratch_directory.as_ref();
+    let others = dump.into_iter().chain(scratch).map(|directory| directory.value.clone());
+    repository.into_iter().chain(others).collect()
 }
 
 /// Names of the credentials the configuration of `instance` asks for.
@@ -201,6 +206,11 @@ fn service_text(
                 }
             }
             lines.push(format!("{start}{words}"));
+        } else if line.contains(SCRATCH) {
+            lines.push(match &machine.state_dir {
+                Some(directory) => line.replace(SCRATCH, &scratch_of(directory)),
+                None => line.to_owned(),
+            });
         } else if line.starts_with("ReadWritePaths=") {
             // A directory that is not there yet is no reason not to start: the error comes from us.
             let all = writable.iter().chain(&machine.state_dir);
@@ -247,6 +257,14 @@ fn finished(lines: &[String], instance: Option<&Instance>) -> String {
         text = text.replace("%i", &instance.name);
     }
     text
+}
+
+/// Where throw-away servers live if the state directory is not the usual one.
+fn scratch_of(state_dir: &Path) -> String {
+    let mut path = state_dir.as_os_str().to_owned();
+    path.push("-scratch");
+    // In the template the `-` of `ReadWritePaths=` stands before it: no quotes can.
+    path.to_string_lossy().replace('%', "%%")
 }
 
 /// A path as one word of a unit.
@@ -344,6 +362,25 @@ mod tests {
         assert!(
             old.contains("\nEnvironment=CREDENTIALS_DIRECTORY=/etc/mrs-backup/credentials/mrs\n")
         );
+    }
+
+    #[test]
+    fn throw_away_servers_have_their_place() {
+        let mrs = instance(
+            "schedule = { test_restore = \"@weekly\" }\nrestore = { scratch_directory = \"/srv/s\" }",
+        );
+        let name = "mrs-test-restore.service";
+        let usual = text(&of_instance(&mrs, &machine(252)), name);
+        assert!(
+            usual.contains(
+                "\nExecStartPre=+/usr/bin/install -d -m 0711 /var/lib/mrs-backup-scratch\n"
+            )
+        );
+        assert!(usual.contains("\nReadWritePaths=-/srv/s\n"), "{usual}");
+        let other = Machine { state_dir: Some("/srv/state".into()), ..machine(252) };
+        let other = text(&of_instance(&mrs, &other), name);
+        assert!(other.contains("\nReadWritePaths=-/srv/state-scratch\n"), "{other}");
+        assert!(other.contains("\nReadWritePaths=-/srv/state\n") && !other.contains("/var/lib"));
     }
 
     #[test]

@@ -89,6 +89,20 @@ fn days_are_those_of_the_zone() {
 }
 
 #[test]
+fn what_is_exactly_as_old_as_the_span_goes() {
+    let all = history(&["2027-03-27T11:00:00Z", "2027-03-27T11:00:01Z", "2027-03-28T10:00Z"]);
+    let within = |span: &str, zone: &str| {
+        let within = Some(span.parse().expect("a span"));
+        let policy = RetentionPolicy { within, ..RetentionPolicy::default() };
+        staying(&judged(&all, &policy, zone))
+    };
+    // Noon of two days in Paris, with 23 hours between: a day all the same.
+    assert_eq!(within("1d", "Europe/Paris"), [1, 2]);
+    assert_eq!(within("23h", "Europe/Paris"), [1, 2]);
+    assert_eq!(within("1d", "UTC"), [0, 1, 2]);
+}
+
+#[test]
 fn the_hour_that_comes_twice_is_two_hours() {
     let all = history(&["2027-10-31T00:30Z", "2027-10-31T01:30Z", "2027-10-31T02:30Z"]);
     let verdicts = judged(&all, &policy(&[(Period::Hour, 3)]), "Europe/Paris");

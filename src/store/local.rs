@@ -33,8 +33,8 @@ mod survey;
 /// make a spinning one seek between them.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 
-/// What is put and removed to see whether anything can be removed.
-const DELETE_PROBE: &str = ".delete-probe";
+/// What is written and removed to see what time it is there, and whether anything can be removed.
+const PROBE: &str = ".probe";
 
 /// A store in a directory.
 #[derive(Debug)]
@@ -133,6 +133,19 @@ impl LocalStore {
         }
         self.make_directories(name)?;
         Temporary::create(&target)
+    }
+
+    fn probe_path(&self) -> PathBuf {
+        self.root.join(ObjectKind::Pack.directory()).join(PROBE)
+    }
+
+    /// Writes a file that is no object; gives its time. Always the same file: where it cannot be removed,
+    /// one is left and no more.
+    fn probe(&self) -> io::Result<Timestamp> {
+        let mut file = fs::File::create(self.probe_path())?;
+        io::Write::write_all(&mut file, b"probe")?;
+        let modified = file.metadata()?.modified()?;
+        Timestamp::try_from(modified).map_err(io::Error::other)
     }
 
     fn drop_empty_session(&self, name: &ObjectName) {
@@ -340,7 +353,11 @@ impl Store for LocalStore {
         older_than: Duration,
         clock: &dyn Clock,
     ) -> Result<u64, StoreError> {
-        let now = clock.now();
+        // Files have the times of the disk's own machine. A writer whose clock is days ahead must not take
+        // files for stale that others are just writing.
+        let Ok(on_disk) = self.probe() else { return Ok(0) };
+        let _ = fs::remove_file(self.probe_path());
+        let now = clock.now().min(on_disk);
         let limit = now.saturating_sub(older_than).unwrap_or(Timestamp::MIN);
         let mut removed = 0;
         for kind in ObjectKind::ALL {
@@ -369,14 +386,11 @@ impl Store for LocalStore {
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
-        // Always the same file: where it cannot be removed, one is left and no more.
-        let probe = self.root.join(ObjectKind::Pack.directory()).join(DELETE_PROBE);
-        let tried = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&probe)
-            .and_then(|_| fs::remove_file(&probe));
+        let tried = self.probe().and_then(|_| match fs::remove_file(self.probe_path()) {
+            // Somebody else who looked was faster.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        });
         match tried {
             Ok(()) => Ok(false),
             Err(error) => match disk::kind_of(&error) {

@@ -281,3 +281,32 @@ fn a_test_restore_is_a_job_like_others() {
     let ran = run(&place, &["run", "--only", "test-restore"]);
     assert!(ran.stderr.contains("error: "), "the child says why: {ran:?}");
 }
+
+#[test]
+fn killed_at_any_step_the_next_night_goes_on() {
+    let place = configured(
+        "retention = { last = 1 }\ncheck = { read_data_subset = \"100%\" }\nmin_free = \"1MiB\"",
+    );
+    ok(&place, &["run"]);
+    // How long a night takes here and now tells at which moments to kill one.
+    let begun = Instant::now();
+    ok(&place, &["run"]);
+    let whole = begun.elapsed();
+    const MOMENTS: u32 = 24;
+    let mut killed = 0;
+    for moment in 0..MOMENTS {
+        place.write("src/a.txt", format!("night {moment}").repeat(3000).as_bytes());
+        let mut command = place.bare();
+        command.args(["-c", "config.toml", "run"]).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        std::thread::sleep(whole * moment / MOMENTS);
+        child.kill().unwrap();
+        killed += u32::from(!child.wait().unwrap().success());
+    }
+    assert!(killed >= MOMENTS / 3, "{killed} were killed");
+    let ran = ok(&place, &["run", "--json"]);
+    let all = pairs(&[("snapshot", "ok"), ("forget", "ok"), ("prune", "ok"), ("check", "ok")]);
+    assert_eq!(steps(&ran), all);
+    assert_eq!(snapshots(&place), 1, "what the others left is dropped as well");
+    ok(&place, &["check", "--read-data"]);
+}

@@ -174,11 +174,12 @@ def padme(n):
     return -(-n // unit) * unit
 
 
-def unzstd(frame, raw_length, what):
+def unzstd(frame, raw_length, what, base=None):
     """One frame with its content size, and nothing after it; no more room than `raw_length`."""
     try:
         need(zstandard.frame_content_size(frame) == raw_length, f"{what}: zstd content size is not the recorded one")
-        raw = zstandard.ZstdDecompressor().decompress(frame, max_output_size=raw_length, allow_extra_data=False)
+        prefix = base and zstandard.ZstdCompressionDict(base, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+        raw = zstandard.ZstdDecompressor(dict_data=prefix).decompress(frame, max_output_size=raw_length, allow_extra_data=False)
     except zstandard.ZstdError as e:
         raise Bad(f"{what}: zstd: {e}") from None
     need(len(raw) == raw_length, f"{what}: not as long as recorded")
@@ -225,7 +226,8 @@ Place = collections.namedtuple("Place", "pack cls segment at length")  # where a
 class Repository:
     def __init__(self, root, secret, is_key_file):
         self.root = os.fsencode(root)
-        self.places, self.known = {}, set()  # (class, chunk id) -> [Place]; the segments in it
+        self.places, self.known = {}, set()  # chunk id -> [Place]; the segments in it
+        self.segments = {}  # segment id -> [Place]
         self.cache, self.cached = collections.OrderedDict(), 0
         self.config_bytes = self.read(b"config", MAX_OBJECT)
         self.parse_config()
@@ -374,19 +376,48 @@ class Repository:
         items = typed(cbor(unzstd(text, r, "directory")), "array", "directory")
         return cls, key_id, segments(items, key_id, offset)
 
-    def open_segment(self, cls, s, sealed):
-        need(s.kind in (0, 1), "segment: of kind 2, which version 1 does not open")
+    def open_segment(self, cls, s, sealed, depth=0):
         need(len(sealed) == s.sealed, "segment: the pack is cut short")
         ad = (b"mrs-backup segment v1" + self.id + bytes([cls, s.kind]) + u32(s.key_id) + s.id +
               (s.base or bytes(32)) + u32(s.raw) + u32(s.sealed - 40))
         frame = unseal(self.key(s.key_id, ("data", "tree")[cls]), ad, sealed, "segment")
-        return frame if s.kind == 0 else unzstd(frame, s.raw, "segment")
+        if s.kind == 0:
+            return frame
+        return unzstd(frame, s.raw, "segment", self.base(s.base, depth + 1) if s.kind == 2 else None)
+
+    def base(self, id, depth):
+        """Raw bytes of the segment that a delta was made against, `depth` deltas away from what is wanted."""
+        need(depth <= 16, "segment: more deltas on each other than are followed")
+        last = Bad("no pack has it")
+        for p in self.segments.get(id, []):
+            try:
+                raw = self.segment(p, depth)
+                need(len(raw) <= 1 << 23, "it is longer than a base may be")
+                return raw
+            except (Bad, OSError) as e:
+                last = e  # another form of it may serve
+        raise Bad(f"base {id.hex()}: {last}")
+
+    def segment(self, p, depth=0):
+        where = (p.pack, p.segment.offset)
+        raw = self.cache.get(where)
+        if raw is None:
+            sealed = self.read(self.packs[p.pack], MAX_PACK, p.segment.offset, p.segment.sealed)
+            raw = self.open_segment(p.cls, p.segment, sealed, depth)
+            self.cache[where] = raw
+            self.cached += len(raw)
+            while self.cached > 64 * MIB and len(self.cache) > 1:
+                self.cached -= len(self.cache.popitem(last=False)[1])
+        else:
+            self.cache.move_to_end(where)
+        return raw
 
     def add_places(self, pack, cls, found):
         for s in found:
             if (pack, s.offset, s.id) in self.known:  # several index objects may list a pack
                 continue
             self.known.add((pack, s.offset, s.id))
+            self.segments.setdefault(s.id, []).append(Place(pack, cls, s, 0, s.raw))
             at = 0
             for id, length in s.chunks:
                 self.places.setdefault(id, []).append(Place(pack, cls, s, at, length))
@@ -427,18 +458,7 @@ class Repository:
         for p in self.places.get(id, []):
             try:
                 need(p.length == length, "listed with another length")
-                where = (p.pack, p.segment.offset)
-                raw = self.cache.get(where)
-                if raw is None:
-                    sealed = self.read(self.packs[p.pack], MAX_PACK, p.segment.offset, p.segment.sealed)
-                    raw = self.open_segment(p.cls, p.segment, sealed)
-                    self.cache[where] = raw
-                    self.cached += len(raw)
-                    while self.cached > 64 * MIB and len(self.cache) > 1:
-                        self.cached -= len(self.cache.popitem(last=False)[1])
-                else:
-                    self.cache.move_to_end(where)
-                data = raw[p.at:p.at + p.length]
+                data = self.segment(p)[p.at:p.at + p.length]
                 need(keyed(self.id_key, data) == id, "its bytes are not those of its id")
                 return data
             except (Bad, OSError) as e:
@@ -648,6 +668,7 @@ class Check:
         repo = self.repo
         for id, path in repo.objects("keys"):
             self.each("keys", id, path, MAX_SLOT, repo.slot)
+        repo.find_by_index()  # a snapshot must be readable through the index, and so must a delta's base
         for id, path in repo.packs.items():
             self.each("packs", id, path, MAX_PACK, lambda data, id=id: self.pack(id, data))
         for id, path in repo.objects("index"):
@@ -658,7 +679,6 @@ class Check:
         for path, staged in repo.session_objects():
             kind = SNAPSHOT if staged else SESSION
             self.each("sessions", staged, path, MAX_OBJECT, lambda data, kind=kind: repo.unseal_object(data, kind))
-        repo.find_by_index()  # a snapshot must be readable through the index
         for id, path in repo.objects("snapshots"):
             self.each("snapshots", id, path, MAX_OBJECT, lambda data: self.snapshot(repo.unseal_object(data, SNAPSHOT)))
         return self.problems
@@ -669,9 +689,7 @@ class Check:
         self.directories[id] = cls, key_id, len(data), {s.facts() for s in entries}
         for s in entries:
             self.counts["segments"] += 1
-            if s.kind == 2:
-                self.counts["segments of kind 2, not opened"] += 1
-                continue
+            self.counts["deltas"] += s.kind == 2
             raw, at = self.repo.open_segment(cls, s, view[s.offset:s.offset + s.sealed]), 0
             need(keyed(self.repo.id_key, raw) == s.id, f"segment {s.id.hex()}: its bytes are not those of its id")
             for chunk, length in s.chunks:

@@ -187,6 +187,19 @@ pub fn text(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
+/// `rows` with one line in `every` replaced by another: what a night does to a dump.
+pub fn changed_rows(rows: &[u8], every: usize) -> Vec<u8> {
+    let mut changed = Vec::with_capacity(rows.len() + rows.len() / every);
+    for (number, row) in rows.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        if number % every == every / 2 {
+            changed.extend(format!("{number} changed to {every}\n").into_bytes());
+        } else {
+            changed.extend_from_slice(row);
+        }
+    }
+    changed
+}
+
 /// Bytes that do not compress and follow from `seed`.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];

@@ -61,6 +61,10 @@ fn snapshot(night: &Night<'_>) -> Result<Done, CliError> {
 
 fn forget(night: &Night<'_>) -> Result<Done, CliError> {
     let Night { context, instance, repository, .. } = night;
+    // An append-only copy keeps everything, and that is no failure.
+    if repository.store().refuses_deletes()? {
+        return Ok(Done::ok(json!({ "append_only": true })));
+    }
     let known = Known::of(context, repository)?;
     let plan = known.plan_of(instance);
     if let Some(objection) = plan.objections.first() {

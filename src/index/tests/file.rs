@@ -116,7 +116,7 @@ fn other_repositories_versions_and_programs_are_set_aside() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path();
     for change in [
-        "PRAGMA user_version = 2",
+        "PRAGMA user_version = 99",
         "PRAGMA application_id = 5",
         "DROP TABLE seen",
         "DELETE FROM meta",

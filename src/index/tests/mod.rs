@@ -50,6 +50,7 @@ fn segment(offset: u32, chunks: &[u64]) -> SegmentEntry {
         kind: SegmentKind::Zstd,
         key: KeyId(1),
         base: None,
+        features: None,
         chunks: chunks.iter().map(|n| ChunkEntry { id: chunk(*n), len: 10 }).collect(),
     }
 }

@@ -68,19 +68,95 @@ fn ids_alike_in_the_key_are_told_apart() {
 }
 
 #[test]
-fn segments_based_on_others_do_not_count_and_come_last() {
+fn deltas_count_only_with_all_their_bases_and_come_last() {
     let index = index();
-    let mut delta = pack(1, &[&[1], &[2]]);
-    delta.entries[0].kind = SegmentKind::ZstdWithBase;
-    delta.entries[0].base = Some(SegmentId::new(id(2)));
-    index.add_object(object_id(1), &object(&[delta.clone(), pack(2, &[&[1]])])).unwrap();
-    refresh(&index, &[1], &[]);
-    assert!(!usable(&index, 1, MINE));
-    refresh(&index, &[1, 2], &[]);
+    let delta = |n: u64, base: u64| delta_pack(n, n, base);
+    // 1 is a delta on 2, that on 3, that on 4, which is plain.
+    let chain = [delta(1, 2), delta(2, 3), delta(3, 4), pack(4, &[&[4]])];
+    index.add_object(object_id(1), &object(&chain)).unwrap();
+    refresh(&index, &[1, 2, 3, 4], &[]);
     assert!(usable(&index, 1, MINE));
-    let found = index.locate(&chunk(1), None).unwrap();
-    assert_eq!(found[0].pack, pack_id(2));
-    assert_eq!(found[1].entry.base, delta.entries[0].base);
+    let places = index.usable_chain(&SegmentId::new(id(1)), MINE).unwrap().unwrap();
+    assert_eq!(
+        places.iter().map(|place| place.pack).collect::<Vec<_>>(),
+        [1, 2, 3, 4].map(pack_id)
+    );
+    for (present, condemned) in
+        [(&[1, 2, 3][..], &[][..]), (&[1, 2, 3, 4], &[3]), (&[2, 3, 4], &[])]
+    {
+        refresh(&index, present, condemned);
+        assert!(!usable(&index, 1, MINE), "{present:?} {condemned:?}");
+        assert_eq!(index.usable_chain(&SegmentId::new(id(1)), MINE).unwrap(), None);
+        assert!(index.locate(&chunk(1), None).unwrap().len() == 1, "it is still known");
+    }
+    // A plain form of one in the middle mends what hangs on it.
+    index.add_object(object_id(2), &object(&[pack(5, &[&[2]])])).unwrap();
+    refresh(&index, &[1, 5], &[]);
+    assert!(usable(&index, 1, MINE));
+    let places = index.usable_chain(&SegmentId::new(id(1)), MINE).unwrap().unwrap();
+    assert_eq!(places.len(), 2);
+    let found = index.locate(&chunk(2), None).unwrap();
+    assert_eq!(found[0].pack, pack_id(5), "the plain one first");
+    assert_eq!(found[1].entry.base, Some(SegmentId::new(id(3))));
+}
+
+#[test]
+fn a_circle_of_deltas_is_nothing() {
+    let index = index();
+    let circle = [delta_pack(1, 1, 2), delta_pack(2, 2, 1)];
+    index.add_object(object_id(1), &object(&circle)).unwrap();
+    refresh(&index, &[1, 2], &[]);
+    assert!(!usable(&index, 1, MINE));
+    assert_eq!(index.usable_chain(&SegmentId::new(id(1)), MINE).unwrap(), None);
+}
+
+#[test]
+fn deltas_are_found_by_their_base() {
+    let index = index();
+    let packs = [delta_pack(1, 1, 9), delta_pack(2, 2, 8), delta_pack(3, 3, 9), pack(4, &[&[9]])];
+    index.add_object(object_id(1), &object(&packs)).unwrap();
+    let mut found = index.deltas_on(&[SegmentId::new(id(9))].into()).unwrap();
+    found.sort_by_key(|(pack, _)| *pack);
+    let expected = [0, 2].map(|n: usize| (packs[n].id, packs[n].entries[0].clone()));
+    assert_eq!(found, expected);
+}
+
+fn delta_pack(n: u64, segment: u64, base: u64) -> IndexedPack {
+    let mut pack = pack(n, &[&[segment]]);
+    pack.entries[0].kind = SegmentKind::ZstdWithBase;
+    pack.entries[0].base = Some(SegmentId::new(id(base)));
+    pack
+}
+
+#[test]
+fn similar_segments_are_found_while_they_are_usable() {
+    use crate::chunker::Features;
+    let index = index();
+    let features =
+        |numbers: [u32; 3]| Features::from_bytes(&numbers.map(u32::to_le_bytes).concat()).unwrap();
+    let with = |n: u64, numbers| {
+        let mut pack = pack(n, &[&[n]]);
+        pack.entries[0].features = Some(features(numbers));
+        pack
+    };
+    let packs = [with(1, [1, 2, 3]), with(2, [1, 9, 9]), with(3, [1, 2, 8]), with(4, [2, 1, 7])];
+    index.add_object(object_id(1), &object(&packs)).unwrap();
+    let similar = |most| index.similar(features([1, 2, 3]), most).unwrap();
+    assert_eq!(similar(9), [], "not listed yet");
+    refresh(&index, &[1, 2, 3, 4], &[]);
+    let segments = |numbers: &[u64]| -> Vec<SegmentId> {
+        numbers.iter().map(|n| SegmentId::new(id(*n))).collect()
+    };
+    assert_eq!(similar(9), segments(&[1, 3, 2]));
+    assert_eq!(similar(2), segments(&[1, 3]));
+    refresh(&index, &[1, 2, 3, 4], &[1]);
+    assert_eq!(similar(9), segments(&[3, 2]));
+    // Gone with their packs.
+    index.drop_objects(&[object_id(1)]).unwrap();
+    index.add_object(object_id(2), &object(&[with(5, [4, 4, 4])])).unwrap();
+    refresh(&index, &[5], &[]);
+    assert_eq!(similar(9), []);
+    assert_eq!(index.similar(features([4, 0, 0]), 9).unwrap(), segments(&[5]));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use crate::chunker::{Chunker, GearTable, looks_incompressible};
 use crate::pack::PackClass;
-use crate::repository::{Grouping, Ingest, RepositoryError, StreamBuilder};
+use crate::repository::{ChunkWalk, Fetcher, Grouping, Ingest, RepositoryError, StreamBuilder};
 use crate::snapshot::StreamRef;
 
+use super::earlier::{EarlierVersion, Piece};
+
 /// Files up to this length are one chunk.
-const WHOLE_FILE_BYTES: usize = 64 << 10;
+pub(super) const WHOLE_FILE_BYTES: usize = 64 << 10;
 /// Chunks below this length share a segment with their neighbours.
 const SHARED_CHUNK_BYTES: usize = 32 << 10;
 /// A stream's first bytes, by which its compressibility is judged.
@@ -45,23 +47,30 @@ impl<R: Read> Read for UntilError<R> {
     }
 }
 
+/// Bytes of opened lists of chunks of earlier versions that are kept.
+const LIST_CACHE: usize = 4 << 20;
+
 /// Reads streams into a pipeline, reusing its buffers.
-pub(super) struct ContentStore {
+pub(super) struct ContentStore<'r> {
     gear: Arc<GearTable>,
+    lists: Fetcher<'r>,
     sample: Vec<u8>,
 }
 
-impl ContentStore {
-    pub fn new(ingest: &Ingest<'_>) -> Self {
-        Self { gear: Arc::clone(ingest.gear()), sample: Vec::new() }
+impl<'r> ContentStore<'r> {
+    pub fn new(ingest: &Ingest<'r>) -> Self {
+        let lists = Fetcher::new(ingest.repository(), LIST_CACHE);
+        Self { gear: Arc::clone(ingest.gear()), lists, sample: Vec::new() }
     }
 
-    /// Stores all that `reader` gives; `progress` is told the length of each piece.
+    /// Stores all that `reader` gives; `progress` is told the length of each piece. `earlier` gives an
+    /// earlier version of the stream, and is asked only if the stream is cut.
     pub fn store(
         &mut self,
         ingest: &mut Ingest<'_>,
         reader: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
+        earlier: &mut dyn FnMut(&Fetcher<'r>) -> Option<StreamRef>,
     ) -> Result<Stored, RepositoryError> {
         let mut sample = std::mem::take(&mut self.sample);
         sample.clear();
@@ -70,7 +79,8 @@ impl ContentStore {
             progress(sample.len() as u64);
             store_whole(ingest, &sample).map(|content| Stored { content, read_error })
         } else {
-            self.store_cut(ingest, &sample, reader, progress)
+            let earlier = earlier(&self.lists);
+            self.store_cut(ingest, &sample, reader, progress, earlier)
         };
         self.sample = sample;
         stored
@@ -82,6 +92,7 @@ impl ContentStore {
         sample: &[u8],
         reader: &mut dyn Read,
         progress: &mut dyn FnMut(u64),
+        earlier: Option<StreamRef>,
     ) -> Result<Stored, RepositoryError> {
         let is_opaque = looks_incompressible(&sample[..SAMPLE_BYTES]);
         let config = ingest.repository().config();
@@ -91,18 +102,32 @@ impl ContentStore {
         let input = sample.chain(&mut rest);
         let mut chunker = Chunker::with_buffer(&self.gear, profile, input, buffer);
         let mut stream = StreamBuilder::new();
+        let mut earlier = earlier.filter(|_| !is_opaque).map(|earlier| {
+            let mut walk = ChunkWalk::new(&self.lists, &earlier);
+            // What cannot be read ends it.
+            EarlierVersion::new(std::iter::from_fn(move || walk.next_data_chunk().ok().flatten()))
+        });
         let failed = loop {
             match chunker.next_chunk() {
                 Ok(Some(bytes)) => {
-                    let grouping = match (is_opaque, bytes.len() < SHARED_CHUNK_BYTES) {
-                        (false, false) => Grouping::Alone,
-                        (false, true) => Grouping::Shared,
-                        (true, false) => Grouping::AloneRaw,
-                        (true, true) => Grouping::SharedRaw,
+                    let pieces = match &mut earlier {
+                        Some(earlier) => earlier.pieces(stream.len(), bytes.len()),
+                        None => vec![Piece { len: bytes.len(), earlier: None }],
                     };
-                    let chunk = ingest.store_chunk(PackClass::Data, bytes, grouping)?;
-                    progress(bytes.len() as u64);
-                    stream.push(ingest, chunk)?;
+                    let mut rest = bytes;
+                    for piece in pieces {
+                        let (bytes, after) = rest.split_at(piece.len.min(rest.len()));
+                        rest = after;
+                        let grouping = grouping(is_opaque, bytes.len());
+                        let (class, offset) = (PackClass::Data, stream.len());
+                        let chunk =
+                            ingest.store_later_chunk(class, bytes, grouping, piece.earlier)?;
+                        if let Some(earlier) = &mut earlier {
+                            earlier.found(&chunk, offset);
+                        }
+                        progress(bytes.len() as u64);
+                        stream.push(ingest, chunk)?;
+                    }
                 }
                 Ok(None) => break None,
                 Err(error) => break Some(error),
@@ -113,16 +138,21 @@ impl ContentStore {
     }
 }
 
+/// Which segment a chunk of `len` bytes goes to.
+fn grouping(is_opaque: bool, len: usize) -> Grouping {
+    match (is_opaque, len < SHARED_CHUNK_BYTES) {
+        (false, false) => Grouping::Alone,
+        (false, true) => Grouping::Shared,
+        (true, false) => Grouping::AloneRaw,
+        (true, true) => Grouping::SharedRaw,
+    }
+}
+
 /// Stores bytes that are all of their stream as one chunk.
 fn store_whole(ingest: &mut Ingest<'_>, bytes: &[u8]) -> Result<StreamRef, RepositoryError> {
     let mut stream = StreamBuilder::new();
     if !bytes.is_empty() {
-        let grouping = match (looks_incompressible(bytes), bytes.len() < SHARED_CHUNK_BYTES) {
-            (false, false) => Grouping::Alone,
-            (false, true) => Grouping::Shared,
-            (true, false) => Grouping::AloneRaw,
-            (true, true) => Grouping::SharedRaw,
-        };
+        let grouping = grouping(looks_incompressible(bytes), bytes.len());
         let chunk = ingest.store_chunk(PackClass::Data, bytes, grouping)?;
         stream.push(ingest, chunk)?;
     }
@@ -163,7 +193,8 @@ mod tests {
             backup_with(&repository, counter as u64 + 1, |ingest| {
                 let mut store = ContentStore::new(ingest);
                 let stored =
-                    store.store(ingest, &mut Failing(*len, false), &mut |_| {}).expect("stored");
+                    store.store(ingest, &mut Failing(*len, false), &mut |_| {}, &mut |_| None);
+                let stored = stored.expect("stored");
                 assert_eq!(stored.content.len, *len as u64);
                 assert_eq!(stored.read_error.expect("an error").to_string(), "bad sector");
                 StreamRef::default()

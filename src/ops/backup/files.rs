@@ -6,15 +6,17 @@ use crate::event::{Event, Observer};
 use crate::index::{FileState, Index, IndexError, RowSet, StateReader, StateWriter};
 use crate::ops::browse::display_path;
 use crate::repository::{DirectoryBuilder, Ingest, RepositoryError, Session};
-use crate::snapshot::{Extent, Node, NodeReader, try_encode_node};
+use crate::snapshot::{Extent, Node, NodeReader, StreamRef, try_encode_node};
 use crate::source::files::{FileContent, FileStamp, TreeVisitor, Trouble};
 
 use super::BackupCounts;
-use super::content::ContentStore;
+use super::content::{ContentStore, WHOLE_FILE_BYTES};
 use super::reasons::Reasons;
 
 /// A file changed this recently may change again within the same time stamp: it is not remembered.
 const RACY_NANOS: i128 = 2_000_000_000;
+/// No file has this inode number: what is remembered with it is never taken for unchanged.
+const NO_INODE: u64 = 0;
 /// Progress is told after this many bytes or files.
 const PROGRESS_BYTES: u64 = 1 << 20;
 const PROGRESS_FILES: u64 = 256;
@@ -82,7 +84,7 @@ impl OpenDirectory {
 pub(super) struct FileVisitor<'v, 'i, 's> {
     pub ingest: &'v mut Ingest<'i>,
     pub session: &'v Session<'s>,
-    pub content: &'v mut ContentStore,
+    pub content: &'v mut ContentStore<'i>,
     pub observer: &'v Arc<dyn Observer>,
     pub counts: &'v mut BackupCounts,
     /// Why the source is not complete.
@@ -100,6 +102,8 @@ pub(super) struct FileVisitor<'v, 'i, 's> {
     pub result: Option<Node>,
     pending_bytes: u64,
     pending_files: u64,
+    /// The content of the next file when it was last stored.
+    earlier: Option<StreamRef>,
     /// The next entry is stored without some of its attributes: it is looked at again next time.
     lacks_attributes: bool,
 }
@@ -109,7 +113,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     pub fn new(
         ingest: &'v mut Ingest<'i>,
         session: &'v Session<'s>,
-        content: &'v mut ContentStore,
+        content: &'v mut ContentStore<'i>,
         observer: &'v Arc<dyn Observer>,
         counts: &'v mut BackupCounts,
         root: String,
@@ -135,6 +139,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             result: None,
             pending_bytes: 0,
             pending_files: 0,
+            earlier: None,
             lacks_attributes: false,
         })
     }
@@ -181,9 +186,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
 
     /// Whether all chunks of a remembered node are still usable.
     fn still_stored(&mut self, record: &[u8]) -> Result<bool, RepositoryError> {
-        let mut reader = NodeReader::default();
-        reader.push(record);
-        let Ok(Some(node)) = reader.next_node() else { return Ok(false) };
+        let Some(node) = node_of(record) else { return Ok(false) };
         let Some(content) = node.content else { return Ok(true) };
         // A list's own chunks would have to be read to know the rest: such a file is read again.
         Ok(content.depth == 0 && self.ingest.are_stored(&content.chunks, self.session)?)
@@ -198,9 +201,19 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
         Ok(())
     }
 
-    fn remember(&mut self, node: &Node, stamp: &FileStamp) -> Result<(), RepositoryError> {
+    /// Remembers the file for the next run: as unchanged for as long as its `stamp` is the same, or, if that
+    /// `is_settled` not, only as what its next version is likely to resemble.
+    fn remember(
+        &mut self,
+        node: &Node,
+        stamp: &FileStamp,
+        is_settled: bool,
+    ) -> Result<(), RepositoryError> {
         self.forget()?;
-        if self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS || stamp.links > 1 {
+        let is_racy = self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS;
+        let is_settled = is_settled && !is_racy && stamp.links <= 1;
+        let len = node.content.as_ref().map_or(0, |content| content.len);
+        if !is_settled && len <= WHOLE_FILE_BYTES as u64 {
             return Ok(());
         }
         let mut record = Vec::new();
@@ -209,7 +222,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
         }
         let state = FileState {
             name: node.name.clone(),
-            inode: stamp.inode,
+            inode: if is_settled { stamp.inode } else { NO_INODE },
             size: stamp.size,
             mtime: stamp.mtime,
             ctime: stamp.ctime,
@@ -225,6 +238,13 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
             None => Ok(()),
         }
     }
+}
+
+/// A remembered node.
+fn node_of(record: &[u8]) -> Option<Node> {
+    let mut reader = NodeReader::default();
+    reader.push(record);
+    reader.next_node().ok().flatten()
 }
 
 /// The first `len` bytes of the data: a node whose extents say more than its content has is refused.
@@ -263,6 +283,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
     }
 
     fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, RepositoryError> {
+        self.earlier = None;
         let index = self.session.repository().index();
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
         let generation = directory.previous.as_ref().map(|previous| previous.generation);
@@ -271,6 +292,7 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             == (stamp.inode, stamp.size, stamp.mtime, stamp.ctime);
         let is_current = generation == Some(self.generation);
         if !is_same || stamp.links > 1 || (!is_current && !self.still_stored(&file.node)?) {
+            self.earlier = node_of(&file.node).and_then(|node| node.content);
             self.forget()?;
             return Ok(false);
         }
@@ -303,7 +325,9 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 observer.event(&Event::Progress { bytes: std::mem::take(pending), items: 0 });
             }
         };
-        let stored = self.content.store(self.ingest, content, &mut progress)?;
+        let mut earlier = self.earlier.take();
+        let earlier = &mut |_: &_| earlier.take();
+        let stored = self.content.store(self.ingest, content, &mut progress, earlier)?;
         let trouble = match stored.read_error {
             Some(error) => Some(format!("reading stopped: {error}")),
             None if content.is_torn() => Some("it became shorter while it was read".to_owned()),
@@ -322,9 +346,9 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
             let item = display_path(&path);
             self.incomplete.push(format!("{item}: {message}"));
             self.observer.event(&Event::ItemFailed { item, message });
-            self.forget()?;
+            self.remember(&node, stamp, false)?;
         } else if is_whole {
-            self.remember(&node, stamp)?;
+            self.remember(&node, stamp, true)?;
         } else {
             self.forget()?;
         }

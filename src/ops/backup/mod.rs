@@ -5,6 +5,7 @@
 //! and says so, unless nothing else was asked for.
 
 mod content;
+mod earlier;
 mod files;
 mod reasons;
 mod streams;
@@ -28,7 +29,7 @@ use crate::source::files::{WalkError, WalkOptions, walk};
 
 use content::ContentStore;
 use files::FileVisitor;
-use streams::{StreamsStored, store_all};
+use streams::{StreamsStored, Told, store_all};
 pub use tree::PlaceTaken;
 use tree::Scaffold;
 
@@ -178,7 +179,9 @@ fn backup_in(
     let index = repository.index();
     let mut roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
-        gather(session, &mut plan, &mut roots, ingest, observer, start.timestamp().as_second())
+        let earlier = history.parent.as_ref().map(|(_, snapshot)| snapshot);
+        let time = start.timestamp().as_second();
+        gather(session, &mut plan, &mut roots, ingest, earlier, observer, time)
     })?;
     let is_complete = gathered.sources.iter().all(|source| source.incomplete.is_empty());
     let nanos = |time: jiff::Timestamp| i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
@@ -192,7 +195,7 @@ fn backup_in(
         tags: plan.tags,
         sources: gathered.sources,
         is_complete,
-        parent: history.parent,
+        parent: history.parent.map(|(id, _)| id),
         predecessors: history.predecessors,
         counter: history.counter,
         statistics: statistics(&gathered.counts, &stats),
@@ -253,7 +256,7 @@ fn statistics(counts: &BackupCounts, stats: &IngestStats) -> BTreeMap<String, u6
 
 /// What the instance's earlier snapshots say.
 struct History {
-    parent: Option<SnapshotId>,
+    parent: Option<(SnapshotId, Snapshot)>,
     predecessors: Vec<SnapshotId>,
     counter: u64,
 }
@@ -271,7 +274,7 @@ impl History {
             .map(|(id, _)| *id)
             .collect();
         Ok(Self {
-            parent: own.last().map(|(id, _)| *id),
+            parent: own.last().map(|newest| (*newest).clone()),
             predecessors,
             counter: counter.saturating_add(1),
         })
@@ -302,6 +305,7 @@ fn gather(
     plan: &mut BackupPlan,
     roots: &mut [StateRoot],
     ingest: &mut Ingest<'_>,
+    earlier: Option<&Snapshot>,
     observer: &Arc<dyn Observer>,
     time: i64,
 ) -> Result<Gathered, BackupError> {
@@ -312,8 +316,9 @@ fn gather(
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     for source in &mut plan.streams {
+        let told = Told { observer, earlier, time };
         let StreamsStored { incomplete, has_any } =
-            store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, observer, time)?;
+            store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, told)?;
         if is_alone && !has_any && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }

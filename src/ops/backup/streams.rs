@@ -5,9 +5,9 @@ use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::event::{Event, Observer};
-use crate::ops::browse::display_path;
-use crate::repository::Ingest;
-use crate::snapshot::{Node, NodeKind};
+use crate::ops::browse::{display_path, resolve};
+use crate::repository::{Fetcher, Ingest};
+use crate::snapshot::{Node, NodeKind, Snapshot};
 use crate::source::{StreamEnd, StreamSink, StreamSource};
 
 use super::content::ContentStore;
@@ -17,17 +17,25 @@ use super::{BackupCounts, BackupError};
 /// Takes the streams of one source.
 pub(super) struct StreamStore<'s, 'i> {
     ingest: &'s Ingest<'i>,
-    observer: &'s Arc<dyn Observer>,
-    /// Given to the streams' nodes, seconds since 1970.
-    time: i64,
+    told: Told<'s>,
     state: Mutex<State<'s, 'i>>,
+}
+
+/// What is the same for all streams.
+#[derive(Clone, Copy)]
+pub(super) struct Told<'s> {
+    pub observer: &'s Arc<dyn Observer>,
+    /// The instance's last snapshot, in which streams have earlier versions.
+    pub earlier: Option<&'s Snapshot>,
+    /// Given to the streams' nodes, seconds since 1970.
+    pub time: i64,
 }
 
 struct State<'s, 'i> {
     scaffold: &'s mut Scaffold,
     counts: &'s mut BackupCounts,
     /// Producers nobody uses now.
-    idle: Vec<(Ingest<'i>, ContentStore)>,
+    idle: Vec<(Ingest<'i>, ContentStore<'i>)>,
     /// Why the source is not complete.
     incomplete: Vec<String>,
     /// Streams stored whole.
@@ -50,8 +58,7 @@ pub(super) fn store_all(
     ingest: &mut Ingest<'_>,
     scaffold: &mut Scaffold,
     counts: &mut BackupCounts,
-    observer: &Arc<dyn Observer>,
-    time: i64,
+    told: Told<'_>,
 ) -> Result<StreamsStored, BackupError> {
     ingest.check_stop()?;
     let state = State {
@@ -62,7 +69,7 @@ pub(super) fn store_all(
         whole: 0,
         failed: None,
     };
-    let store = StreamStore { ingest, observer, time, state: Mutex::new(state) };
+    let store = StreamStore { ingest, told, state: Mutex::new(state) };
     let outcome = source.read_all(&store);
     let state = store.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
     let (mut incomplete, failed, whole) = (state.incomplete, state.failed, state.whole);
@@ -78,7 +85,7 @@ pub(super) fn store_all(
     if let Err(error) = outcome {
         let message = error.to_string();
         incomplete.push(message.clone());
-        observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
+        told.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
     }
     Ok(StreamsStored { incomplete, has_any: whole > 0 })
 }
@@ -91,7 +98,7 @@ impl<'s, 'i> StreamStore<'s, 'i> {
     fn try_store(&self, path: &[u8], reader: &mut dyn Read) -> Result<StreamEnd, BackupError> {
         self.ingest.check_stop()?;
         let item = display_path(path);
-        self.observer.event(&Event::Working { item: item.clone() });
+        self.told.observer.event(&Event::Working { item: item.clone() });
         let idle = self.lock().idle.pop();
         let (mut ingest, mut content) = idle.unwrap_or_else(|| {
             let ingest = self.ingest.fork();
@@ -101,9 +108,11 @@ impl<'s, 'i> StreamStore<'s, 'i> {
         let mut bytes_read = 0;
         let mut progress = |bytes: u64| {
             bytes_read += bytes;
-            self.observer.event(&Event::Progress { bytes, items: 0 });
+            self.told.observer.event(&Event::Progress { bytes, items: 0 });
         };
-        let stored = content.store(&mut ingest, reader, &mut progress);
+        let earlier =
+            &mut |fetcher: &Fetcher<'_>| resolve(fetcher, self.told.earlier?, path).ok()?.content;
+        let stored = content.store(&mut ingest, reader, &mut progress, earlier);
         let mut state = self.lock();
         state.idle.push((ingest, content));
         let stored = stored?;
@@ -111,13 +120,13 @@ impl<'s, 'i> StreamStore<'s, 'i> {
         state.counts.bytes += bytes_read;
         let mut node = Node::new("", NodeKind::File);
         node.mode = 0o600;
-        node.mtime = self.time;
+        node.mtime = self.told.time;
         node.content = Some(stored.content);
         node.is_torn = stored.read_error.is_some();
         state.scaffold.insert(path, node)?;
         let Some(error) = stored.read_error else {
             state.whole += 1;
-            self.observer.event(&Event::Progress { bytes: 0, items: 1 });
+            self.told.observer.event(&Event::Progress { bytes: 0, items: 1 });
             return Ok(StreamEnd::Whole);
         };
         drop(state);
@@ -146,12 +155,12 @@ impl StreamSink for StreamStore<'_, '_> {
         }
         let (item, message) = (item.to_owned(), message.to_owned());
         self.lock().incomplete.push(format!("{item}: {message}"));
-        self.observer.event(&Event::ItemFailed { item, message });
+        self.told.observer.event(&Event::ItemFailed { item, message });
     }
 
     fn warn(&self, item: &str, message: &str) {
         let (item, message) = (item.to_owned(), message.to_owned());
         self.lock().counts.warnings += 1;
-        self.observer.event(&Event::Warning { item, message });
+        self.told.observer.event(&Event::Warning { item, message });
     }
 }

@@ -17,8 +17,8 @@ use std::collections::{HashMap, HashSet};
 
 use crate::event::{Observer, StopFlag};
 use crate::id::{ChunkId, PackId, SegmentId, SnapshotId};
-use crate::index::{Index, IndexError, Place};
-use crate::repository::{Repository, RepositoryError};
+use crate::index::{Index, IndexError, MAX_CHAIN, Place};
+use crate::repository::{Refresh, Repository, RepositoryError};
 use crate::snapshot::Snapshot;
 use crate::store::ObjectName;
 
@@ -69,17 +69,32 @@ enum Bad {
 }
 
 impl BadPlaces {
-    fn is_bad(&self, place: &Place) -> bool {
-        match self.0.get(&place.pack) {
+    /// Whether it cannot be read, or nothing it was compressed against can.
+    fn is_bad(&self, index: &Index, place: &Place, depth: usize) -> Result<bool, IndexError> {
+        let is_bad = match self.0.get(&place.pack) {
             None => false,
             Some(Bad::All) => true,
             Some(Bad::Segments(segments)) => segments.contains(&place.entry.id),
+        };
+        let Some(base) = place.entry.base.filter(|_| !is_bad) else { return Ok(is_bad) };
+        if depth >= MAX_CHAIN {
+            return Ok(true);
         }
+        self.are_bad(index, &index.locate_segment(&base, None)?, depth + 1)
+    }
+
+    fn are_bad(&self, index: &Index, places: &[Place], depth: usize) -> Result<bool, IndexError> {
+        for place in places {
+            if !self.is_bad(index, place, depth)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Whether `chunk` has no good place.
     fn is_lost(&self, index: &Index, chunk: &ChunkId) -> Result<bool, IndexError> {
-        Ok(index.locate(chunk, None)?.iter().all(|place| self.is_bad(place)))
+        self.are_bad(index, &index.locate(chunk, None)?, 0)
     }
 }
 
@@ -97,6 +112,7 @@ pub fn check(
     let refresh = repository.refresh_for_check()?;
     let covered = objects::check_index(repository, &findings, stop)?;
     let packs = packs::check_packs(repository, options.read_data, &refresh, &findings, stop)?;
+    note_suspects(repository, &packs, &refresh)?;
     let walked = selected(options, &objects, &findings);
     let mut lost =
         trees::check_trees(repository, &walked, &packs.bad, packs.has_unindexed, &findings, stop)?;
@@ -113,6 +129,20 @@ pub fn check(
     packs::report_missing(repository, &packs.missing, &needs, is_partial, &findings)?;
     check_memory(repository, &objects, &findings)?;
     Ok(findings.into_report())
+}
+
+/// Remembers which packs are damaged: the next backup stores what it sees of them again. One that was
+/// read whole and is good, or is gone, is no suspect any more.
+fn note_suspects(
+    repository: &Repository,
+    packs: &packs::Packs,
+    refresh: &Refresh,
+) -> Result<(), RepositoryError> {
+    let index = repository.index();
+    let mut suspects = index.suspects()?;
+    suspects.retain(|id| refresh.packs.contains_key(id) && !packs.proven.contains(id));
+    suspects.extend(&packs.damaged);
+    Ok(index.set_suspects(&suspects)?)
 }
 
 /// The snapshots whose trees are walked.

@@ -11,12 +11,12 @@ use crate::event::{StopFlag, counted};
 use crate::id::{ChunkId, PackId, SegmentId};
 use crate::index::PackRow;
 use crate::pack::{MAX_PACK_LEN, PackClass, SegmentEntry, open_segment, read_directory};
-use crate::repository::{Refresh, Repository, RepositoryError, is_rightly_named};
+use crate::repository::{Fetcher, Refresh, Repository, RepositoryError, is_rightly_named};
 use crate::store::{ByteRange, ObjectName, StoreErrorKind};
 
 use super::affected::Needs;
 use super::report::{Findings, Severity, Step};
-use super::{Bad, BadPlaces, ReadData};
+use super::{Bad, BadPlaces, CACHE, ReadData};
 use crate::ops::pack_head::read_head;
 
 const DAMAGED: &str = "leave the repository as it is and copy this pack back from another copy, if there is one; `affected` lists the paths that need it, all others can be restored";
@@ -31,6 +31,10 @@ pub(super) struct Packs {
     pub missing: Vec<PackRow>,
     /// Whether packs lie there that no index object names.
     pub has_unindexed: bool,
+    /// Damaged ones that are there.
+    pub damaged: HashSet<PackId>,
+    /// Read whole, and good.
+    pub proven: HashSet<PackId>,
 }
 
 /// One pack to look at.
@@ -59,9 +63,22 @@ pub(super) fn check_packs(
     let total = jobs.iter().filter(|job| job.is_whole).map(|job| job.size).sum();
     let step = Step::begin(findings.observer, "packs", Some(total));
     findings.count(|counts| counts.packs += jobs.len() as u64);
-    let checker =
-        Checker { repository, findings, step: &step, stop, bad: Mutex::new(&mut packs.bad) };
+    let bases = Fetcher::new(repository, CACHE);
+    let checker = Checker {
+        repository,
+        bases,
+        findings,
+        step: &step,
+        stop,
+        bad: Mutex::new(&mut packs.bad),
+        judged: Mutex::default(),
+    };
     checker.run(&jobs)?;
+    let judged = checker.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
+    for (id, is_good) in judged {
+        let set = if is_good { &mut packs.proven } else { &mut packs.damaged };
+        set.insert(id);
+    }
     Ok(packs)
 }
 
@@ -138,10 +155,14 @@ fn plan(read_data: ReadData, refresh: &Refresh, mut rows: HashMap<PackId, PackRo
 /// What the threads share.
 struct Checker<'a, 'o> {
     repository: &'a Repository,
+    /// Reads what deltas were compressed against.
+    bases: Fetcher<'a>,
     findings: &'a Findings<'o>,
     step: &'a Step<'o>,
     stop: &'a StopFlag,
     bad: Mutex<&'a mut BadPlaces>,
+    /// Packs read whole, and whether they are as they were written.
+    judged: Mutex<Vec<(PackId, bool)>>,
 }
 
 impl Checker<'_, '_> {
@@ -193,7 +214,9 @@ impl Checker<'_, '_> {
             let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
             bad.0.insert(job.id, Bad::Segments(look.bad_segments));
         }
-        if !look.reasons.is_empty() {
+        let is_whole = look.reasons.is_empty();
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).push((job.id, is_whole));
+        if !is_whole {
             self.findings.error(&name, look.reasons.join("; "), DAMAGED);
         } else if look.differs_from_index {
             let message = "the index says something else than its directory";
@@ -271,7 +294,10 @@ impl Checker<'_, '_> {
         let mut first = None;
         for entry in entries {
             let opened = sealed(entry).and_then(|sealed| {
-                open_segment(self.repository.keyring(), class, entry, &sealed)
+                let base = entry.base.map(|base| self.bases.segment_by_id(&base)).transpose();
+                let base = base.map_err(|error| format!("it is a delta: {error}"))?;
+                let base = base.as_deref().map(Vec::as_slice);
+                open_segment(self.repository.keyring(), class, entry, &sealed, base)
                     .map_err(|error| error.to_string())
             });
             if let Err(reason) = opened {
@@ -349,24 +375,42 @@ pub(super) fn report_missing(
     Ok(())
 }
 
-/// Chunks of packs with bad places that have no good place left.
+/// Chunks of packs with bad places that have no good place left, and those of deltas on them.
 pub(super) fn lost_chunks(
     repository: &Repository,
     bad: &BadPlaces,
 ) -> Result<HashSet<ChunkId>, RepositoryError> {
     let index = repository.index();
     let mut lost = HashSet::new();
+    let mut seen = HashSet::new();
+    let mut look = |segment: &SegmentEntry| -> Result<(), RepositoryError> {
+        for chunk in &segment.chunks {
+            if !lost.contains(&chunk.id) && bad.is_lost(index, &chunk.id)? {
+                lost.insert(chunk.id);
+            }
+        }
+        Ok(())
+    };
     for (pack, which) in &bad.0 {
         for segment in index.segments_of(pack)? {
             if matches!(which, Bad::Segments(segments) if !segments.contains(&segment.id)) {
                 continue;
             }
-            for chunk in &segment.chunks {
-                if !lost.contains(&chunk.id) && bad.is_lost(index, &chunk.id)? {
-                    lost.insert(chunk.id);
-                }
+            look(&segment)?;
+            seen.insert(segment.id);
+        }
+    }
+    // And what hangs on them, in packs that are whole.
+    let mut bases = seen.clone();
+    while !bases.is_empty() {
+        let mut next = HashSet::new();
+        for (_, delta) in index.deltas_on(&bases)? {
+            if seen.insert(delta.id) {
+                look(&delta)?;
+                next.insert(delta.id);
             }
         }
+        bases = next;
     }
     Ok(lost)
 }

@@ -8,7 +8,10 @@ use std::collections::HashSet;
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::pack::{MAX_PACK_LEN, PackClass, SealedSegment, SegmentEntry, unseal_segment};
-use crate::repository::{Grouping, Ingest, Repository, RepositoryError, Session, is_rightly_named};
+use crate::repository::{
+    DeltaOptions, Grouping, Ingest, IngestOptions, Repository, RepositoryError, Session,
+    is_rightly_named,
+};
 use crate::store::{ByteRange, ObjectName};
 
 use super::PruneOptions;
@@ -61,7 +64,9 @@ fn repack(
     let bytes = plan.summary.repack_bytes;
     observer.event(&Event::StepStarted { step: "repack", total_bytes: Some(bytes) });
     let mut damaged = HashSet::new();
-    let (done, ingested) = repository.ingest(session, options.ingest, stop, |ingest| {
+    // A delta could have its base in a pack that is condemned right after this.
+    let pipeline = IngestOptions { deltas: DeltaOptions::OFF, ..options.ingest };
+    let (done, ingested) = repository.ingest(session, pipeline, stop, |ingest| {
         let mut done = Vec::new();
         for at in &plan.repack {
             match repack_one(repository, plan, *at, ingest)? {
@@ -79,6 +84,11 @@ fn repack(
         }
         Ok::<_, RepositoryError>(done)
     })?;
+    if !damaged.is_empty() {
+        let index = repository.index();
+        damaged.extend(index.suspects()?);
+        index.set_suspects(&damaged)?;
+    }
     stats.repacked_packs = done.len() as u64;
     stats.stored_bytes = ingested.stored_bytes;
     observer.event(&Event::StepFinished { step: "repack" });
@@ -140,7 +150,8 @@ fn rewrite(
     needed: &[usize],
     ingest: &mut Ingest<'_>,
 ) -> Result<Result<(), String>, RepositoryError> {
-    let raw = match unseal_segment(repository.keyring(), class, entry, sealed) {
+    // A delta has one chunk: it is needed whole or not at all.
+    let raw = match unseal_segment(repository.keyring(), class, entry, sealed, None) {
         Ok(raw) => raw,
         Err(error) => return Ok(Err(error.to_string())),
     };

@@ -16,7 +16,7 @@ fn small() -> (Arc<Keyring>, Arc<dyn Randomness>, FinishedPack) {
 /// Everything a reader gets out of a pack.
 fn read_all(keyring: &Keyring, bytes: &[u8]) -> Result<Vec<Vec<u8>>, PackError> {
     let (header, entries) = read_directory(keyring, bytes)?;
-    let open = |entry| open_segment(keyring, header.class, entry, sealed(bytes, entry));
+    let open = |entry| open_segment(keyring, header.class, entry, sealed(bytes, entry), None);
     entries.iter().map(open).collect()
 }
 
@@ -113,7 +113,7 @@ fn segments_do_not_open_as_one_another() {
     let (keyring, _, pack) = small();
     let (first, second) = (&pack.entries[0], &pack.entries[1]);
     let open = |entry: &SegmentEntry, from: &SegmentEntry| {
-        open_segment(&keyring, PackClass::Data, entry, sealed(&pack.bytes, from))
+        open_segment(&keyring, PackClass::Data, entry, sealed(&pack.bytes, from), None)
     };
     assert!(open(first, first).is_ok() && open(second, second).is_ok());
     assert!(matches!(open(first, second), Err(PackError::Malformed(_))));
@@ -125,7 +125,7 @@ fn segments_do_not_open_as_one_another() {
         Err(PackError::Open(OpenError::NotAuthentic(crate::crypto::xaes::NotAuthentic)))
     );
     // A data segment in a tree pack.
-    let as_tree = open_segment(&keyring, PackClass::Tree, first, sealed(&pack.bytes, first));
+    let as_tree = open_segment(&keyring, PackClass::Tree, first, sealed(&pack.bytes, first), None);
     assert!(matches!(as_tree, Err(PackError::Open(_))));
 }
 
@@ -151,17 +151,17 @@ fn an_entry_that_lies_is_refused() {
         let mut entry = good.clone();
         lie(&mut entry);
         assert_ne!(&entry, good);
-        let opened = open_segment(&keyring, pack.class, &entry, sealed(&pack.bytes, good));
+        let opened = open_segment(&keyring, pack.class, &entry, sealed(&pack.bytes, good), None);
         assert!(opened.is_err(), "{at}");
     }
     let mut wrong = good.clone();
     wrong.chunks[1].id = good.chunks[0].id;
-    let opened = open_segment(&keyring, pack.class, &wrong, sealed(&pack.bytes, good));
+    let opened = open_segment(&keyring, pack.class, &wrong, sealed(&pack.bytes, good), None);
     assert!(matches!(opened, Err(PackError::WrongChunk(_))));
 }
 
 #[test]
-fn the_reserved_kind_is_listed_but_not_opened() {
+fn a_delta_without_its_base_is_not_opened() {
     let (keyring, random, pack) = small();
     let mut entries = pack.entries.clone();
     entries[1].kind = SegmentKind::ZstdWithBase;
@@ -170,8 +170,8 @@ fn the_reserved_kind_is_listed_but_not_opened() {
     let bytes = forged(&keyring, &*random, &raw, raw.len() as u32);
     let (_, read) = read_directory(&keyring, &bytes).unwrap();
     assert_eq!(read, entries);
-    let opened = open_segment(&keyring, pack.class, &read[1], sealed(&bytes, &read[1]));
-    assert_eq!(opened, Err(PackError::UnknownKind(entries[1].id.short())));
+    let opened = open_segment(&keyring, pack.class, &read[1], sealed(&bytes, &read[1]), None);
+    assert_eq!(opened, Err(PackError::NeedsBase(entries[1].id.short())));
 }
 
 #[test]
@@ -285,11 +285,12 @@ fn a_bomb_gets_no_room() {
         kind: SegmentKind::Zstd,
         key: keyring.current(),
         base: None,
+        features: None,
         chunks: vec![chunk],
     };
     let ad = layout::segment_ad(keyring.repository(), PackClass::Data, &entry, zeros.len() as u32);
     let mut bytes = Vec::new();
     keyring.seal_into(Purpose::Data, &ad, &zeros, &*random, &mut bytes).unwrap();
-    let opened = open_segment(&keyring, PackClass::Data, &entry, &bytes);
+    let opened = open_segment(&keyring, PackClass::Data, &entry, &bytes, None);
     assert_eq!(opened, Err(PackError::Decompress(entry.id.short())));
 }

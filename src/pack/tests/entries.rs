@@ -4,6 +4,7 @@ use minicbor::{Decoder, Encoder};
 use proptest::prelude::*;
 
 use super::*;
+use crate::chunker::Features;
 use crate::id::{ChunkId, SegmentId};
 
 fn encode(entries: &[SegmentEntry], key: u32) -> Vec<u8> {
@@ -27,6 +28,7 @@ fn plain() -> SegmentEntry {
         kind: SegmentKind::Zstd,
         key: KeyId(3),
         base: None,
+        features: None,
         chunks: vec![ChunkEntry { id, len: 500 }],
     }
 }
@@ -58,7 +60,11 @@ fn unknown_keys_and_indefinite_lengths_are_read() {
 #[test]
 fn kinds_this_version_never_heard_of_are_refused() {
     let mut bytes = encode(
-        &[SegmentEntry { kind: SegmentKind::ZstdWithBase, base: Some(plain().id), ..plain() }],
+        &[SegmentEntry {
+            kind: SegmentKind::ZstdWithBase,
+            base: Some(SegmentId::new([8; 32])),
+            ..plain()
+        }],
         3,
     );
     assert!(decode(&bytes, 3).is_ok());
@@ -121,7 +127,9 @@ fn entries() -> impl Strategy<Value = SegmentEntry> {
                 _ => {}
             }
             let id = SegmentId::new(id);
-            SegmentEntry { id, offset, sealed_len, raw_len, kind, key: KeyId(key), base, chunks }
+            let key = KeyId(key);
+            let features = (sort % 2 == 0).then(|| Features::from_bytes(&other[..12])).flatten();
+            SegmentEntry { id, offset, sealed_len, raw_len, kind, key, base, features, chunks }
         },
     )
 }

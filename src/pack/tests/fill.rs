@@ -16,6 +16,7 @@ fn dummy(keyring: &Keyring, seed: u64, len: u32) -> SealedSegment {
         kind: SegmentKind::Zstd,
         key: keyring.current(),
         base: None,
+        features: None,
         chunks: vec![ChunkEntry { id, len: raw_len }],
     };
     SealedSegment { class: PackClass::Data, bytes: vec![0; entry.sealed_len as usize], entry }

@@ -37,6 +37,7 @@ fn raw(keyring: &Keyring, class: PackClass, parts: &[Vec<u8>]) -> RawSegment {
         bytes: parts.concat(),
         chunks: parts.iter().map(chunk).collect(),
         compression: Compression::Try,
+        earlier: None,
     }
 }
 

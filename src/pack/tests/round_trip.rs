@@ -15,7 +15,7 @@ fn check(keyring: &Keyring, pack: &FinishedPack, segments: &[Vec<Vec<u8>>]) {
     assert_eq!(entries, pack.entries);
     assert_eq!(entries.len(), segments.len());
     for (entry, parts) in entries.iter().zip(segments) {
-        let opened = open_segment(keyring, pack.class, entry, sealed(&pack.bytes, entry));
+        let opened = open_segment(keyring, pack.class, entry, sealed(&pack.bytes, entry), None);
         assert!(opened.unwrap() == parts.concat());
     }
 }

@@ -86,7 +86,7 @@ impl Rig {
 }
 
 pub fn options() -> PruneOptions {
-    let ingest = IngestOptions { level: 1, sealers: NonZeroUsize::MIN };
+    let ingest = IngestOptions { level: 1, sealers: NonZeroUsize::MIN, ..IngestOptions::default() };
     PruneOptions { ingest, ..PruneOptions::default() }
 }
 
