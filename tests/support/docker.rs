@@ -149,7 +149,9 @@ impl Docker {
         let version = lib.file_name().expect("a version").to_owned();
         let share = Path::new("/usr/share/postgresql").join(&version);
         for directory in [lib.as_path(), &share] {
-            run(Command::new("cp").args(["-a", "--parents"]).arg(directory).arg(&tree));
+            let target = tree.join(directory.strip_prefix("/").expect("absolute"));
+            fs::create_dir_all(target.parent().expect("a parent")).unwrap();
+            run(Command::new("cp").arg("-a").arg(directory).arg(&target));
         }
         let mut programs: Vec<PathBuf> = vec!["/bin/bash".into()];
         programs.extend(fs::read_dir(bin).unwrap().map(|entry| entry.unwrap().path()));
@@ -162,7 +164,9 @@ impl Docker {
                 .extend(text.split_whitespace().filter(|w| w.starts_with('/')).map(str::to_owned));
         }
         for file in needed {
-            run(Command::new("cp").args(["-L", "--parents"]).arg(file).arg(&tree));
+            let target = tree.join(file.trim_start_matches('/'));
+            fs::create_dir_all(target.parent().expect("a parent")).unwrap();
+            fs::copy(&file, target).unwrap();
         }
         for program in ["psql", "pg_dump", "pg_dumpall"] {
             symlink(bin.join(program), tree.join("usr/bin").join(program)).unwrap();

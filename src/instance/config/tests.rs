@@ -118,8 +118,8 @@ fn unknown_keys_name_the_nearest() {
     says("version = 1\ninstances = 3", ":2:1: unknown key `instances`; did you mean `instance`?");
     says(
         &with("postgres = { databases = [\"mrs\"], sock = \"x\" }"),
-        ":4:35: unknown key `sock`; known keys: host, port, user, databases, bin_dir, password, \
-         globals, standard_dump",
+        ":4:35: unknown key `sock`; known keys: url, container, host, port, user, databases, bin_dir, password, \
+         globals, workers, stream_from_kib, lock_wait, shrink_warning, standard_dump",
     );
     says(
         "version = 1\n[defaults]\nhome = \"/x\"",
