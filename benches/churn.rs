@@ -1,24 +1,33 @@
 //! A month of small files that change, and what that leaves in shared segments.
 //!
-//!     cargo run --release --example churn -- [FILES [NIGHTS]]
+//!     cargo run --release --example churn -- [FILES [NIGHTS [PERCENT]]]
 //!
-//! Every night 1% of the files change, 0.5% come and 0.5% go; four of five changes hit one file in five.
+//! Every night PERCENT (1) of a hundred files change, and half as many come and go; four of five changes
+//! hit one file in five.
 //! A month later the last snapshot is restored, and what that reads is counted beside the restore of
 //! the same files from a new repository. Everything follows from seeds; nothing is timed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use mrs_backup::clock::SystemClock;
 use mrs_backup::crypto::slot::Credential;
 use mrs_backup::crypto::{Secret, SystemRandom};
 use mrs_backup::event::{Silent, StopFlag};
 use mrs_backup::ops::backup::{BackupPlan, FilesInput, backup};
+use mrs_backup::ops::browse::TreeWalk;
+use mrs_backup::ops::forget::{ForgetNote, forget_snapshots};
+use mrs_backup::ops::prune::{PruneOptions, PruneSummary, Pruned, prune};
 use mrs_backup::ops::restore::{self, RestoreOptions};
-use mrs_backup::repository::{Environment, IngestOptions, InitOptions, Repository};
+use mrs_backup::pack::PackClass;
+use mrs_backup::repository::{
+    Environment, Fetcher, IngestOptions, InitOptions, Repository, RepositoryError,
+};
+use mrs_backup::snapshot::NodeKind;
 use mrs_backup::source::files::WalkOptions;
 use mrs_backup::store::{MemoryStore, ObjectKind, ObjectName, Recording, Store, Verb, list_all};
 use rand::rngs::ChaCha8Rng;
@@ -73,14 +82,14 @@ impl Files {
         }
     }
 
-    fn night(&mut self, night: u64) -> Outcome<()> {
-        let changes = self.numbers.len() / 100;
+    fn night(&mut self, night: u64, percent: usize) -> Outcome<()> {
+        let changes = self.numbers.len() * percent / 100;
         for _ in 0..changes {
             let at = self.pick();
             self.write(self.numbers[at], night)?;
         }
         for _ in 0..changes / 2 {
-            let at = self.pick();
+            let at = self.random.random_range(0..self.numbers.len());
             let gone = self.numbers.swap_remove(at);
             let name = format!("{:03}/{gone:07}.html", gone / 200);
             fs::remove_file(self.root.join(name))?;
@@ -142,17 +151,78 @@ fn restore_reads(repository: &Repository, store: &Recording) -> Outcome<(usize, 
     Ok((reads.len(), reads.iter().map(|call| call.bytes).sum()))
 }
 
+/// How much of the shared segments of files the newest snapshot uses: segments below a quarter, a half,
+/// three quarters and the rest, and the bytes it uses of those below a quarter and of all.
+fn shares(repository: &Repository) -> Outcome<([usize; 4], u64, u64)> {
+    let listed = repository.snapshots()?.snapshots;
+    let (_, newest) = listed.into_iter().next_back().ok_or("no snapshot")?;
+    let fetcher = Fetcher::new(repository, 16 << 20);
+    let mut used = HashSet::new();
+    let mut walk = TreeWalk::new(&fetcher, b"", &newest.root);
+    while let Some(entry) = walk.next_entry()? {
+        walk.enter(&entry);
+        if let (NodeKind::File, Some(content)) = (entry.node.kind, &entry.node.content) {
+            used.extend(content.chunks.iter().map(|chunk| chunk.id));
+        }
+    }
+    let (mut classes, mut little, mut all) = ([0; 4], 0, 0);
+    for pack in repository.index().packs()?.iter().filter(|pack| pack.is_present) {
+        for segment in repository.index().segments_of(&pack.id)? {
+            if pack.class != PackClass::Data || segment.chunks.len() < 2 {
+                continue;
+            }
+            let needed = segment.chunks.iter().filter(|chunk| used.contains(&chunk.id));
+            let bytes: u64 = needed.map(|chunk| u64::from(chunk.len)).sum();
+            if bytes == 0 {
+                continue;
+            }
+            let class = usize::try_from(bytes * 4 / u64::from(segment.raw_len))?.min(3);
+            classes[class] += 1;
+            little += if class == 0 { bytes } else { 0 };
+            all += bytes;
+        }
+    }
+    Ok((classes, little, all))
+}
+
 fn tell(what: &str, repository: &Repository, store: &Recording) -> Outcome<()> {
     let stored = pack_bytes(store)?;
     let (reads, bytes) = restore_reads(repository, store)?;
     println!("{what}: packs {stored} bytes; restore of the newest: {reads} reads, {bytes} bytes");
+    let (classes, little, all) = shares(repository)?;
+    println!(
+        "    segments used up to 25, 50, 75, 100%: {classes:?}; of {all} bytes {little} lie in the first"
+    );
     Ok(())
 }
 
-fn main() -> Outcome<()> {
-    let mut arguments = std::env::args().skip(1);
-    let count = arguments.next().map_or(Ok(20_000), |text| text.parse())?;
-    let nights: u64 = arguments.next().map_or(Ok(30), |text| text.parse())?;
+/// Keeps the last `keep` snapshots and prunes; gives the bytes that were written again.
+fn prune_to(repository: &Repository, keep: usize) -> Outcome<u64> {
+    let listed = repository.snapshots()?.snapshots;
+    let gone = &listed[..listed.len().saturating_sub(keep)];
+    let ids: Vec<_> = gone.iter().map(|(id, _)| *id).collect();
+    forget_snapshots(repository, &ids, &ForgetNote::default(), &Silent)?;
+    let options = PruneOptions { grace: Duration::ZERO, ..PruneOptions::default() };
+    let mut repacked = 0;
+    // What the first condemns, the second deletes.
+    for _ in 0..2 {
+        let accept = |_: &PruneSummary| Ok::<_, RepositoryError>(true);
+        let done = prune(repository, &options, &StopFlag::new(), &Silent, accept)?;
+        let Pruned::Done(summary, _) = done else { return Err("nothing was pruned".into()) };
+        repacked += summary.repack_bytes;
+    }
+    Ok(repacked)
+}
+
+/// What became of the files.
+enum Policy {
+    /// All snapshots stay.
+    All,
+    /// The last seven stay; pruned every night.
+    Week,
+}
+
+fn month(policy: &Policy, count: u64, nights: u64, percent: usize) -> Outcome<()> {
     let home = tempfile::tempdir()?;
     let root = home.path().join("data");
     let mut files = Files::new(&root, count)?;
@@ -160,13 +230,41 @@ fn main() -> Outcome<()> {
     let month = repository(&store)?;
     back_up(&month, &root)?;
     tell("night 1", &month, &store)?;
+    let mut repacked = 0;
     for night in 2..=nights {
-        files.night(night)?;
+        files.night(night, percent)?;
         back_up(&month, &root)?;
+        if matches!(policy, Policy::Week) {
+            repacked += prune_to(&month, 7)?;
+        }
     }
-    tell(&format!("night {nights}, all snapshots kept"), &month, &store)?;
-    let fresh_store = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
-    let fresh = repository(&fresh_store)?;
-    back_up(&fresh, &root)?;
-    tell("the same files in a new repository", &fresh, &fresh_store)
+    match policy {
+        Policy::All => tell(&format!("night {nights}, all snapshots kept"), &month, &store)?,
+        Policy::Week => {
+            let what =
+                format!("night {nights}, seven kept, pruned nightly ({repacked} bytes moved)");
+            tell(&what, &month, &store)?;
+        }
+    }
+    if matches!(policy, Policy::All) {
+        let repacked = prune_to(&month, 7)?;
+        let what = format!("then seven kept and pruned once ({repacked} bytes moved)");
+        tell(&what, &month, &store)?;
+        let repacked = prune_to(&month, 1)?;
+        tell(&format!("then one kept and pruned once ({repacked} bytes moved)"), &month, &store)?;
+        let fresh_store = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
+        let fresh = repository(&fresh_store)?;
+        back_up(&fresh, &root)?;
+        tell("the same files in a new repository", &fresh, &fresh_store)?;
+    }
+    Ok(())
+}
+
+fn main() -> Outcome<()> {
+    let mut arguments = std::env::args().skip(1);
+    let count = arguments.next().map_or(Ok(20_000), |text| text.parse())?;
+    let nights = arguments.next().map_or(Ok(30), |text| text.parse())?;
+    let percent = arguments.next().map_or(Ok(1), |text| text.parse())?;
+    month(&Policy::All, count, nights, percent)?;
+    month(&Policy::Week, count, nights, percent)
 }

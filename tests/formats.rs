@@ -21,7 +21,7 @@ use mrs_backup::store::open_store;
 use support::{environment, password, restore_into, silent};
 
 /// Every fixture that must be there.
-const FIXTURES: &[&str] = &["v1/basic"];
+const FIXTURES: &[&str] = &["v1/basic", "v1/deltas"];
 
 fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/repositories")

@@ -52,7 +52,12 @@ impl Scene {
             state_dir: None,
         };
         let cost = KdfCost::default();
-        let options = InitOptions { cost, label: String::new(), pack_len: Some(1 << 20) };
+        let options = InitOptions {
+            cost,
+            label: String::new(),
+            pack_len: Some(1 << 20),
+            ..InitOptions::default()
+        };
         let store = Arc::new(LocalStore::new(home.path().join("repo")));
         let credential = testing::credential();
         let repository =

@@ -135,10 +135,7 @@ fn plan(context: &Context, settings: &Settings, args: Args) -> Result<BackupPlan
     let of_config = settings.instance.as_ref().map(|instance| instance.name.clone());
     let instance = context.global.instance.clone().or(of_config).unwrap_or_else(host_name);
     let ingest = match &settings.instance {
-        Some(instance) => IngestOptions {
-            level: i32::from(instance.compression.value),
-            ..IngestOptions::default()
-        },
+        Some(instance) => instance.ingest(),
         None => IngestOptions::default(),
     };
     Ok(BackupPlan { instance, tags: args.tags, files, streams, ingest })

@@ -30,6 +30,11 @@ pub struct Args {
     #[arg(long, default_value = "")]
     label: String,
 
+    /// Never compress a changed piece against the earlier one. Costs space each night; a damaged pack then
+    /// harms nothing but what is in it
+    #[arg(long)]
+    no_deltas: bool,
+
     #[command(flatten)]
     cost: Cost,
 }
@@ -49,7 +54,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         (true, Some(instance)) => instance.name.clone(),
         _ => args.label,
     };
-    let options = InitOptions { cost: args.cost.kdf(), label, pack_len: None };
+    let options =
+        InitOptions { cost: args.cost.kdf(), label, pack_len: None, no_deltas: args.no_deltas };
     let environment = context.environment(&settings)?;
     let repository = Repository::init(store, &credential, &options, environment)?;
     let id = repository.config().id;

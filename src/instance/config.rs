@@ -24,6 +24,7 @@ use jiff::tz::TimeZone;
 use crate::crypto::Secret;
 use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ServerSettings};
+use crate::repository::{DeltaOptions, IngestOptions};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
@@ -33,7 +34,7 @@ pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
 pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
-pub use value::parse_duration;
+pub use value::{DeltaSource, parse_duration};
 
 /// Gives environment variables: the process's, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<OsString>;
@@ -211,6 +212,8 @@ pub struct Instance {
     pub tags: Setting<Vec<String>>,
     /// Level of zstd.
     pub compression: Setting<u8>,
+    /// Whose changed pieces are compressed against the earlier ones.
+    pub deltas: Setting<Vec<DeltaSource>>,
     /// Time zone of its days.
     pub timezone: Setting<TimeZone>,
     /// Its databases.
@@ -236,6 +239,15 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// How its snapshots are compressed.
+    pub fn ingest(&self) -> IngestOptions {
+        let has = |source| self.deltas.value.contains(&source);
+        let (files, streams) = (has(DeltaSource::Files), has(DeltaSource::Databases));
+        let deltas = DeltaOptions { files, streams, ..DeltaOptions::default() };
+        let level = i32::from(self.compression.value);
+        IngestOptions { level, deltas, ..IngestOptions::default() }
+    }
+
     /// `paths`, each absolute.
     pub fn absolute_paths(&self) -> Vec<PathBuf> {
         self.paths.value.iter().map(|path| self.home.value.join(path)).collect()

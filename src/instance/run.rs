@@ -10,7 +10,7 @@ use std::sync::Arc;
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::backup::{BackupError, BackupOutcome, BackupPlan, FilesInput, backup};
 use crate::postgres::ServerError;
-use crate::repository::{IngestOptions, Repository, RepositoryError};
+use crate::repository::{Repository, RepositoryError};
 use crate::snapshot::ReceiptRecord;
 use crate::source::files::{ExcludeError, Excludes, WalkOptions};
 use crate::source::postgres::PostgresSource;
@@ -127,8 +127,7 @@ pub fn plan(
             tags.push(tag.clone());
         }
     }
-    let ingest =
-        IngestOptions { level: i32::from(instance.compression.value), ..IngestOptions::default() };
+    let ingest = instance.ingest();
     Ok(BackupPlan { instance: instance.name.clone(), tags, files, streams, ingest })
 }
 

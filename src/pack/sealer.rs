@@ -17,6 +17,8 @@ use super::reader::PackError;
 /// What is known of a segment's compressibility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
+    /// As `Try`, and like others by its content: it may become a delta, or the base of one.
+    Similar,
     /// Try zstd and keep the frame if it is smaller by 2% or more.
     Try,
     /// Known to be incompressible: store raw.

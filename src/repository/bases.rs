@@ -1,4 +1,4 @@
-//! Finds what a new segment is compressed against (docs/adr/0006).
+//! Finds what a new segment is compressed against (docs/adr/0008).
 //!
 //! The chunk that was at its place in the stream's earlier version is tried first, then those with the
 //! same features. A delta is kept only if it is much smaller than the segment would be by itself.
@@ -36,17 +36,21 @@ pub struct DeltaOptions {
     /// At the end of the longest chain: how many times as large a delta on the next ancestor may be, in percent,
     /// that it is preferred. 100 never climbs.
     pub climb: u64,
+    /// Whether content of files is compared.
+    pub files: bool,
+    /// Whether streams (databases, outputs of commands) are.
+    pub streams: bool,
 }
 
 impl DeltaOptions {
     /// Every segment stands by itself.
-    pub const OFF: Self = Self { depth: 0, climb: 100 };
+    pub const OFF: Self = Self { depth: 0, climb: 100, files: false, streams: false };
 }
 
 impl Default for DeltaOptions {
     /// Measured over 30 nights; see docs/benchmarks.md.
     fn default() -> Self {
-        Self { depth: 8, climb: 180 }
+        Self { depth: 8, climb: 180, files: true, streams: true }
     }
 }
 
@@ -68,6 +72,7 @@ impl<'a> Bases<'a> {
         options: DeltaOptions,
     ) -> Self {
         let repository = session.repository();
+        let options = if repository.config.deltas { options } else { DeltaOptions::OFF };
         let fetcher = Fetcher::new(repository, CACHE).in_session(session.id());
         Self { repository, session, dedup, fetcher, gear, options }
     }
@@ -76,7 +81,7 @@ impl<'a> Bases<'a> {
     pub fn features(&self, segment: &RawSegment) -> Option<Features> {
         let is_candidate = self.options.depth > 0
             && segment.class == PackClass::Data
-            && segment.compression == Compression::Try
+            && segment.compression == Compression::Similar
             && segment.chunks.len() == 1
             && (LEAST_LEN..=MAX_DELTA_LEN).contains(&segment.bytes.len());
         is_candidate.then(|| Features::of(&self.gear, &segment.bytes))

@@ -34,6 +34,8 @@ pub struct RepositoryConfig {
     pub pack_len: u64,
     /// What people call it.
     pub label: String,
+    /// Whether segments may be deltas on others.
+    pub deltas: bool,
 }
 
 /// Why bytes are not a config object we can use.
@@ -60,6 +62,8 @@ struct ConfigMap {
     pack_len: u64,
     #[n(4)]
     label: Option<String>,
+    #[n(5)]
+    deltas: Option<bool>,
 }
 
 #[derive(Encode, Decode)]
@@ -96,6 +100,7 @@ impl RepositoryConfig {
             opaque: ChunkerProfile::default_for(ProfileName::Opaque),
             pack_len: 16 << 20,
             label,
+            deltas: true,
         }
     }
 
@@ -110,6 +115,7 @@ impl RepositoryConfig {
             ],
             pack_len: self.pack_len,
             label: Some(self.label.clone()).filter(|label| !label.is_empty()),
+            deltas: (!self.deltas).then_some(false),
         };
         let map = minicbor::to_vec(&map)
             .map_err(|_| RepositoryError::Internal("the config cannot be encoded"))?;
@@ -168,6 +174,7 @@ impl RepositoryConfig {
             opaque: profile(ProfileName::Opaque)?,
             pack_len: map.pack_len,
             label: map.label.unwrap_or_default(),
+            deltas: map.deltas.unwrap_or(true),
         })
     }
 

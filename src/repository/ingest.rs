@@ -142,6 +142,8 @@ pub struct Ingest<'a> {
     stop: &'a StopFlag,
     gear: Arc<GearTable>,
     pub(super) stats: IngestStats,
+    /// Whether what is stored now may become a delta, or the base of one.
+    is_compared: bool,
     /// For the chunker of the next stream, so that small files do not allocate.
     pub(super) scratch: Vec<u8>,
 }
@@ -171,13 +173,14 @@ impl<'a> Ingest<'a> {
             stop,
             gear,
             stats: IngestStats::default(),
+            is_compared: true,
             scratch: Vec::new(),
         }
     }
 
     /// Another producer for the same pipeline, to be used by another thread and then absorbed.
     pub fn fork(&self) -> Self {
-        Self::new(
+        let mut fork = Self::new(
             self.repository,
             self.dedup,
             Arc::clone(&self.gear),
@@ -185,7 +188,9 @@ impl<'a> Ingest<'a> {
             self.used_buffers.clone(),
             self.failure,
             self.stop,
-        )
+        );
+        fork.is_compared = self.is_compared;
+        fork
     }
 
     /// Sends what `fork` still holds and adds its counts.
@@ -210,6 +215,11 @@ impl<'a> Ingest<'a> {
     /// The repository written to.
     pub fn repository(&self) -> &'a Repository {
         self.repository
+    }
+
+    /// Whether what is stored from now on may become a delta, or the base of one.
+    pub fn compare(&mut self, is_compared: bool) {
+        self.is_compared = is_compared;
     }
 
     /// Counts so far.
@@ -288,7 +298,11 @@ impl<'a> Ingest<'a> {
         self.stats.new_chunks += 1;
         self.stats.new_bytes += u64::from(entry.len);
         match grouping {
-            Grouping::Alone => self.send_alone(class, bytes, entry, Compression::Try, earlier)?,
+            Grouping::Alone => {
+                let compression =
+                    if self.is_compared { Compression::Similar } else { Compression::Try };
+                self.send_alone(class, bytes, entry, compression, earlier)?;
+            }
             Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip, None)?,
             Grouping::Shared | Grouping::SharedRaw => {
                 let shared = match (class, grouping) {

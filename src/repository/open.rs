@@ -41,6 +41,8 @@ pub struct InitOptions {
     pub label: String,
     /// Largest pack in bytes; `None` for the default of 16 MiB.
     pub pack_len: Option<u64>,
+    /// No segment is ever compressed against another one.
+    pub no_deltas: bool,
 }
 
 /// An open repository.
@@ -91,6 +93,7 @@ impl Repository {
         if let Some(len) = options.pack_len {
             config.pack_len = len;
         }
+        config.deltas = !options.no_deltas;
         store.create()?;
         let slot = write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
         let slot_id = object_id(&slot);

@@ -96,7 +96,7 @@ impl Process {
 
     /// What the program reads, if that is a pipe. It ends when it is dropped.
     pub fn take_stdin(&mut self) -> Option<ChildStdin> {
-        self.child.stdin.take()
+        self.lifeline.take()
     }
 
     /// Ends the program if it takes longer.

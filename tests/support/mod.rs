@@ -43,7 +43,12 @@ pub fn environment(state: Option<&Path>) -> Environment {
 }
 
 pub fn init(store: &Arc<dyn Store>, state: Option<&Path>) -> Result<Repository, RepositoryError> {
-    let options = InitOptions { cost: CHEAP, label: "test".to_owned(), pack_len: Some(1 << 20) };
+    let options = InitOptions {
+        cost: CHEAP,
+        label: "test".to_owned(),
+        pack_len: Some(1 << 20),
+        ..InitOptions::default()
+    };
     Repository::init(Arc::clone(store), &password("secret"), &options, environment(state))
 }
 

@@ -14,8 +14,8 @@ use super::night::{
 };
 use super::restore::RestoreFile;
 use super::value::{
-    AbsolutePath, Conninfo, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText,
-    Share, Size, Workers, Zone,
+    AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
+    RepositoryText, Share, Size, Workers, Zone,
 };
 
 /// Which version of the file we understand.
@@ -69,6 +69,8 @@ macro_rules! instance_keys {
             pub tags: Option<Vec<Line>>,
             /// Level of zstd, 1 to 19.
             pub compression: Option<Level>,
+            /// Whose changed pieces are compressed against the earlier ones. Default: all.
+            pub deltas: Option<Vec<DeltaSource>>,
             /// Time zone of its days (`Europe/Paris`). Default: the system's.
             #[schemars(with = "Option<String>")]
             pub timezone: Option<Zone>,

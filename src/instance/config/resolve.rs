@@ -14,6 +14,7 @@ use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
 use super::restore;
+use super::value::DeltaSource;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
 };
@@ -100,6 +101,9 @@ fn instance(
         one_file_system: or_default(inherited!(own, defaults, one_file_system), || false),
         tags: or_default(tags, Vec::new),
         compression: or_default(compression, || 2),
+        deltas: or_default(inherited!(own, defaults, deltas), || {
+            vec![DeltaSource::Files, DeltaSource::Databases]
+        }),
         timezone: or_default(timezone, system_zone),
         postgres,
         restore,

@@ -80,6 +80,8 @@ impl Instance {
         lines.plain("one_file_system", &self.one_file_system);
         lines.list("tags", &self.tags);
         lines.plain("compression", &self.compression);
+        let deltas = self.deltas.value.iter().map(|source| source.as_str().to_owned()).collect();
+        lines.list("deltas", &Setting::new(deltas, self.deltas.origin));
         let zone = self.timezone.value.iana_name().unwrap_or("UTC");
         lines.text("timezone", &Setting::new(zone, self.timezone.origin));
         let (retention, schedule) = (&self.retention, &self.schedule);

@@ -124,8 +124,8 @@ fn unknown_keys_name_the_nearest() {
     says(
         "version = 1\n[defaults]\nhome = \"/x\"",
         ":3:1: unknown key `home`; known keys: repository, require_mount, key, paths, exclude, \
-         exclude_caches, one_file_system, tags, compression, timezone, postgres, restore, \
-         retention, schedule, check, prune, lock_wait, min_free",
+         exclude_caches, one_file_system, tags, compression, deltas, timezone, postgres, \
+         restore, retention, schedule, check, prune, lock_wait, min_free",
     );
     let umlauts = "version = 1\n[instance.a]\nhome = \"/é\"\npostgres = { user = \"é\", prot = 1 }";
     says(umlauts, ":4:26: unknown key `prot`; did you mean `port`?");
@@ -323,6 +323,7 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.one_file_system = false (default)",
             "instance.mrs.tags = [] (default)",
             "instance.mrs.compression = 2 (default)",
+            "instance.mrs.deltas = [\"files\", \"databases\"] (default)",
             "instance.mrs.timezone = \"UTC\" (file)",
             "instance.mrs.retention = { last = 7, daily = 7, weekly = 5, monthly = 12, yearly = 75 } (default)",
             "instance.mrs.schedule = {} (default)",

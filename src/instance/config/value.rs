@@ -119,6 +119,26 @@ Share(u8) from i64,
     _ => Err(format!("{share} is no share in percent; choose 0 to 100")),
 });
 
+/// A kind of source whose changed pieces are compressed against the earlier ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum DeltaSource {
+    /// Files.
+    Files,
+    /// Databases.
+    Databases,
+}
+
+impl DeltaSource {
+    /// As it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Files => "files",
+            Self::Databases => "databases",
+        }
+    }
+}
+
 /// A time zone by its name.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
 #[serde(try_from = "String")]

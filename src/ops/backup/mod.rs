@@ -315,6 +315,7 @@ fn gather(
     let mut sources = Vec::new();
     let mut databases = Vec::new();
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
+    ingest.compare(plan.ingest.deltas.streams);
     for source in &mut plan.streams {
         let told = Told { observer, earlier, time };
         let StreamsStored { incomplete, has_any } =
@@ -331,6 +332,7 @@ fn gather(
         databases.extend(source.databases());
     }
     let mut found_any = !plan.streams.is_empty();
+    ingest.compare(plan.ingest.deltas.files);
     for (input, root) in plan.files.iter().zip(roots) {
         let tree_path = input.tree_path.clone();
         let name = root.name.clone();

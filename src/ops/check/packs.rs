@@ -19,7 +19,7 @@ use super::report::{Findings, Severity, Step};
 use super::{Bad, BadPlaces, CACHE, ReadData};
 use crate::ops::pack_head::read_head;
 
-const DAMAGED: &str = "leave the repository as it is and copy this pack back from another copy, if there is one; `affected` lists the paths that need it, all others can be restored";
+const DAMAGED: &str = "copy this pack back from another copy, or run `mrs-backup repair packs` (with `--from` that copy, if there is one); `affected` lists the paths that need it, all others can be restored";
 const WRONG_INDEX: &str = "the pack itself is whole: run `mrs-backup index rebuild --from-packs`";
 const MISSING: &str = "copy this pack back from another copy of the repository, if there is one; `affected` lists the paths that need it, all others can be restored";
 

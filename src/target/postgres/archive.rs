@@ -66,9 +66,7 @@ impl ArchiveRestore<'_> {
         if self.without_tablespaces {
             arguments.push("--no-tablespaces".to_owned());
         }
-        // A file it can jump about in is only there where it runs on this host.
-        let is_file = matches!(input, Input::Bytes(_));
-        if is_file && self.cluster.server().runs_programs_here() {
+        if matches!(input, Input::Bytes(_)) {
             if workers > 1 {
                 arguments.push(format!("--jobs={workers}"));
             }

@@ -91,6 +91,17 @@ impl Cluster {
         arguments: &[&str],
         input: Input<'_>,
     ) -> Result<Vec<u8>, DatabaseError> {
+        if !self.server.runs_programs_here() && !matches!(input, Input::Nothing) {
+            // There its standard input is what ends it when we are killed.
+            return Err(DatabaseError::Program {
+                doing: doing.to_owned(),
+                server: self.place(),
+                reason: format!(
+                    "{} cannot be fed from here; set `bin_dir` to PostgreSQL's programs on this host",
+                    self.server.program_name(program)
+                ),
+            });
+        }
         let mut command = self.server.command(program, database);
         command.args(arguments);
         let start = |stdin: Stdio| {
@@ -164,7 +175,7 @@ fn in_memory(bytes: &[u8]) -> io::Result<File> {
 /// Writes what `reader` gives to the program. That the program does not want it all is its business:
 /// its exit status tells. An error is one of reading.
 fn feed(reader: &mut dyn Read, pipe: Option<ChildStdin>) -> Result<(), String> {
-    let Some(mut pipe) = pipe else { return Ok(()) };
+    let Some(mut pipe) = pipe else { return Err("there is no way to the program".to_owned()) };
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = match reader.read(&mut buffer) {

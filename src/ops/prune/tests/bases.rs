@@ -199,3 +199,34 @@ fn long_chains_and_wide_ones_are_followed_to_their_ends() {
     assert_needed(&mark(&rig, &[39]), &packs);
     assert_needed(&mark(&rig, &[102]), &packs[..2]);
 }
+
+/// Text of which a little changes each night.
+fn night(n: u64) -> Vec<u8> {
+    let mut text = Vec::new();
+    for line in 0..6000_u64 {
+        let version = if line % 400 == n * 7 % 400 { n } else { 0 };
+        let word = line.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ version;
+        text.extend(format!("{line}\t{word:x}\tsome text of a row\n").into_bytes());
+    }
+    text
+}
+
+#[test]
+fn deltas_of_many_nights_survive_the_loss_of_their_neighbours() {
+    let rig = Rig::new();
+    let nights: Vec<_> = (1..10).map(|n| rig.backup(n, &dir([("t", file(night(n)))]))).collect();
+    let mut deltas = 0;
+    rig.repository.index().each_delta(|_, _| deltas += 1).unwrap();
+    assert!(deltas > 10, "{deltas}");
+    // The first night, on which the others are based, goes first; at last only one is left.
+    for gone in nights.iter().take(8) {
+        rig.forget(*gone);
+        let strict = PruneOptions { max_unused: MaxUnused::Bytes(0), ..options() };
+        rig.prune_with(&strict);
+        rig.assert_clean();
+        rig.clock.advance(GRACE);
+        rig.prune_with(&strict);
+        rig.assert_clean();
+    }
+    assert_eq!(rig.count(ObjectKind::Snapshot), 1);
+}
