@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-short bench-peers clean
+.PHONY: help run test test-long bench bench-short bench-peers bench-postgres clean
 
 BINARY := target/release/mrs-backup
 
@@ -25,6 +25,10 @@ bench-short: ## Run every benchmark once, to see that it works
 bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they are installed
 	cargo build --release --locked
 	benches/peers.sh $(ARGS)
+
+bench-postgres: ## Measure nights of a PostgreSQL database of 1 GiB beside pg_dump and restic
+	cargo build --release --locked
+	benches/postgres.sh $(BINARY) $(ARGS)
 
 clean: ## Remove everything that was built
 	cargo clean

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
-use std::io::{BufWriter, IsTerminal, Write};
+use std::io::{BufWriter, ErrorKind, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -11,29 +11,46 @@ use serde_json::json;
 
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
+use crate::ops::dump_database::{DatabaseDump, DumpDatabaseError, DumpFormat};
 use crate::repository::Fetcher;
-use crate::snapshot::Snapshot;
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
 use super::ls::CACHE;
 use super::{CliError, Done, Exit};
 
-/// Write one file of a snapshot to standard output or to a file
+/// Write one file or database of a snapshot to standard output or to a file
+///
+/// A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
+/// them is needed to load it; roles are in the file postgres/globals.sql.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
 {SNAPSHOT_HELP}
 
 Examples:
   mrs-backup dump latest docker-compose.yml
-  mrs-backup dump latest postgres/mrs/rest.dump | pg_restore -d scratch
+  mrs-backup dump latest --database mrs | pg_restore -d scratch
+  mrs-backup dump latest --database mrs --format plain | psql -v ON_ERROR_STOP=1 -d scratch
   mrs-backup dump 2026-11-22 log/admin/django.log -o /tmp/django.log"))]
 pub struct Args {
     /// Snapshot
     snapshot: String,
 
     /// Path of the file in it
-    path: OsString,
+    #[arg(required_unless_present = "database", conflicts_with = "database")]
+    path: Option<OsString>,
+
+    /// Database, instead of a path
+    #[arg(short = 'd', long, value_name = "NAME")]
+    database: Option<String>,
+
+    /// Form of the database: `custom` for pg_restore, `plain` for psql
+    #[arg(long, value_name = "FORMAT", default_value = "custom", requires = "database")]
+    format: Format,
+
+    /// Directory of pg_restore, which `plain` needs. Default: the instance's `bin_dir`, or the search path
+    #[arg(long, value_name = "DIR", requires = "database")]
+    bin_dir: Option<PathBuf>,
 
     /// Where to; a file that is there is not overwritten. `-`: standard output
     #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
@@ -43,9 +60,15 @@ pub struct Args {
     filter: Filter,
 }
 
+/// As `--format` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    Plain,
+    Custom,
+}
+
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
-    let is_stdout = args.output.as_os_str() == "-";
-    if is_stdout && context.out.is_json() {
+    if args.output.as_os_str() == "-" && context.out.is_json() {
         return Err(CliError::usage_hint(
             "with --json standard output is for JSON",
             "write the content to a file with -o FILE",
@@ -55,12 +78,35 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let repository = context.open_to_read(&settings)?;
     let (id, snapshot) = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
     let fetcher = Fetcher::new(&repository, CACHE);
-    let path = args.path.as_bytes();
-    let bytes = if is_stdout {
-        to_stdout(context, &fetcher, &snapshot, path)?
-    } else {
-        to_file(context, &fetcher, &snapshot, path, &args.output)?
-    };
+    if let Some(database) = &args.database {
+        let of_config = settings.instance.as_ref().and_then(|instance| instance.postgres.as_ref());
+        let of_config = of_config.and_then(|postgres| postgres.bin_dir.as_ref());
+        let bin_dir = args.bin_dir.as_deref().or(of_config.map(|dir| dir.value.as_path()));
+        let found = DatabaseDump::find(&fetcher, &snapshot, database, &context.stop)?;
+        let format = match args.format {
+            Format::Plain => DumpFormat::Plain,
+            Format::Custom => DumpFormat::Custom,
+        };
+        let bytes = write(context, &args.output, |out| {
+            found.write(format, bin_dir, out).map_err(|error| match error {
+                DumpDatabaseError::Output(error) if error.kind() == ErrorKind::BrokenPipe => {
+                    CliError::ClosedPipe
+                }
+                error => error.into(),
+            })
+        })?;
+        return Ok(Done::ok(json!({ "snapshot": id, "database": database, "bytes": bytes })));
+    }
+    let path = args.path.unwrap_or_default();
+    let path = path.as_bytes();
+    let bytes = write(context, &args.output, |out| {
+        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(|error| match error {
+            DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
+                CliError::ClosedPipe
+            }
+            error => error.into(),
+        })
+    })?;
     let fields = json!({ "snapshot": id, "bytes": bytes });
     if resolve(&fetcher, &snapshot, path)?.is_torn {
         // Half a dump must not be taken for a whole one.
@@ -73,11 +119,18 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     Ok(Done::ok(fields))
 }
 
+/// Gives what `fill` writes to standard output or to a new file.
+fn write(
+    context: &Context,
+    output: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
+) -> Result<u64, CliError> {
+    if output.as_os_str() == "-" { to_stdout(context, fill) } else { to_file(output, fill) }
+}
+
 fn to_stdout(
     context: &Context,
-    fetcher: &Fetcher<'_>,
-    snapshot: &Snapshot,
-    path: &[u8],
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
 ) -> Result<u64, CliError> {
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
@@ -87,35 +140,24 @@ fn to_stdout(
         });
     }
     let mut out = BufWriter::with_capacity(1 << 16, stdout.lock());
-    let result = dump(fetcher, snapshot, path, &mut out, &context.stop);
-    if let Err(DumpError::Output { error, .. }) = &result
-        && error.kind() == std::io::ErrorKind::BrokenPipe
-    {
-        return Err(CliError::ClosedPipe);
-    }
-    let bytes = result?;
+    let bytes = fill(&mut out)?;
     out.flush().map_err(CliError::output)?;
     Ok(bytes)
 }
 
 fn to_file(
-    context: &Context,
-    fetcher: &Fetcher<'_>,
-    snapshot: &Snapshot,
-    path: &[u8],
     target: &Path,
+    fill: impl FnOnce(&mut dyn Write) -> Result<u64, CliError>,
 ) -> Result<u64, CliError> {
     let failed = |error| CliError::io(format!("write {}", target.display()), &error);
     let file =
         OpenOptions::new().write(true).create_new(true).mode(0o600).open(target).map_err(failed)?;
     let mut out = BufWriter::with_capacity(1 << 16, &file);
-    let written = dump(fetcher, snapshot, path, &mut out, &context.stop)
-        .map_err(CliError::from)
-        .and_then(|bytes| {
-            out.flush().map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            Ok(bytes)
-        });
+    let written = fill(&mut out).and_then(|bytes| {
+        out.flush().map_err(failed)?;
+        file.sync_all().map_err(failed)?;
+        Ok(bytes)
+    });
     if written.is_err() {
         // Half a file must not be taken for a whole one. It was made here, just now.
         let _ = fs::remove_file(target);

@@ -14,6 +14,7 @@ use crate::instance::{LockError, MountError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
+use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
@@ -113,6 +114,9 @@ pub enum CliError {
     /// A file in a snapshot.
     #[error(transparent)]
     Dump(#[from] DumpError),
+    /// A database for PostgreSQL's programs.
+    #[error(transparent)]
+    DumpDatabase(#[from] DumpDatabaseError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -221,6 +225,9 @@ impl CliError {
                 _ => Exit::Failed,
             },
             Self::Dump(DumpError::NotAFile { .. }) => Exit::Usage,
+            Self::DumpDatabase(DumpDatabaseError::Browse(error)) => browse_exit(error),
+            Self::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => Exit::Incomplete,
+            Self::DumpDatabase(_) => Exit::Failed,
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
@@ -320,5 +327,6 @@ fn source_exit(error: &SourceError) -> Exit {
         | SourceError::Database { .. }
         | SourceError::OldProgram { .. } => Exit::Failed,
         SourceError::Stopped { .. } => Exit::Interrupted,
+        SourceError::Server(error) => database_error::server_exit(error),
     }
 }

@@ -5,6 +5,7 @@ use crate::instance::{LockError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::dump::DumpError;
+use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
@@ -25,7 +26,15 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
-        CliError::Browse(error) | CliError::Dump(DumpError::Browse(error)) => return browse(error),
+        CliError::Browse(error)
+        | CliError::Dump(DumpError::Browse(error))
+        | CliError::DumpDatabase(DumpDatabaseError::Browse(error)) => return browse(error),
+        CliError::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => {
+            "choose another snapshot; `mrs-backup snapshots` shows which are complete"
+        }
+        CliError::DumpDatabase(DumpDatabaseError::Program { .. }) => {
+            "name the directory of a pg_restore as new as the server with --bin-dir DIR, or use --format custom"
+        }
         CliError::Config(ConfigError::Environment { .. } | ConfigError::UnknownInstance { .. }) => {
             return None;
         }
@@ -59,6 +68,7 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::Run(_)
         | CliError::Restore(_)
         | CliError::Dump(_)
+        | CliError::DumpDatabase(_)
         | CliError::Source(_)
         | CliError::Exclude(_) => return None,
     };

@@ -23,6 +23,7 @@ use jiff::tz::TimeZone;
 
 use crate::crypto::Secret;
 use crate::ops::prune::MaxUnused;
+use crate::postgres::{ContainerSettings, ServerSettings};
 use crate::repository::{DeltaOptions, IngestOptions};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
@@ -129,6 +130,10 @@ impl fmt::Debug for Repository {
 /// How an instance's databases are reached, on the way to [`PostgresSettings`].
 #[derive(Debug, Clone)]
 pub struct PostgresConfig {
+    /// Connection string of libpq.
+    pub url: Option<Setting<String>>,
+    /// The compose service the server runs in.
+    pub container: Option<Setting<ContainerSettings>>,
     /// Directory of the socket (absolute), or host name.
     pub host: Option<Setting<String>>,
     /// Port.
@@ -143,21 +148,41 @@ pub struct PostgresConfig {
     pub password: Option<Setting<KeySource>>,
     /// Also dump roles.
     pub globals: Setting<bool>,
+    /// Sessions that copy tables at once.
+    pub workers: Setting<u8>,
+    /// KiB on the server's disk from which a table is a stream of its own.
+    pub stream_from_kib: Setting<u64>,
+    /// How long to wait for tables others have locked.
+    pub lock_wait: Setting<Duration>,
+    /// Percent by which a database or table may shrink between two nights without a warning.
+    pub shrink_warning: Setting<u8>,
     /// Directory in which a standard, unencrypted dump is left, too.
     pub standard_dump: Option<Setting<PathBuf>>,
 }
 
 impl PostgresConfig {
-    /// What the source of dumps needs, with the password once it is read.
-    pub fn settings(&self, password: Option<Secret>) -> PostgresSettings {
-        PostgresSettings {
+    /// How the server is reached, with the password once it is read.
+    pub fn server(&self, password: Option<Secret>) -> ServerSettings {
+        ServerSettings {
+            conninfo: self.url.as_ref().map(|url| url.value.clone()),
             host: self.host.as_ref().map(|host| host.value.clone()),
             port: self.port.as_ref().map(|port| port.value),
             user: self.user.as_ref().map(|user| user.value.clone()),
-            databases: self.databases.value.clone(),
-            bin_dir: self.bin_dir.as_ref().map(|directory| directory.value.clone()),
             password,
+            bin_dir: self.bin_dir.as_ref().map(|directory| directory.value.clone()),
+            container: self.container.as_ref().map(|container| container.value.clone()),
+        }
+    }
+
+    /// What the source of databases needs.
+    pub fn settings(&self, password: Option<Secret>) -> PostgresSettings {
+        PostgresSettings {
+            server: self.server(password),
+            databases: self.databases.value.clone(),
             globals: self.globals.value,
+            workers: self.workers.value.into(),
+            stream_from: self.stream_from_kib.value << 10,
+            lock_wait: self.lock_wait.value,
         }
     }
 }

@@ -6,6 +6,7 @@ mod lock;
 mod mount;
 mod run;
 mod server;
+mod shrink;
 mod standard_dump;
 
 pub use job::{Job, Step, Went};

@@ -16,9 +16,14 @@ use crate::source::files::{ExcludeError, Excludes, WalkOptions};
 use crate::source::postgres::PostgresSource;
 use crate::source::{SourceError, StreamSource};
 
-use super::config::{Instance, KeyError, KeyReader, PostgresConfig, process_environment};
+use super::config::{Instance, KeyError, PostgresConfig};
 use super::lock::LockError;
+use super::server::password;
+use super::shrink::shrunk;
 use super::standard_dump;
+
+/// Snapshots without databases that are passed over to find one that has them.
+const LOOK_BACK: usize = 14;
 
 /// Why there is no snapshot of an instance.
 #[derive(Debug, thiserror::Error)]
@@ -178,18 +183,7 @@ fn postgres_source(
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<PostgresSource, RunError> {
-    let password = match &config.password {
-        None => None,
-        Some(source) => {
-            let reader = KeyReader { environment: &process_environment, stop: Arc::clone(stop) };
-            let read = reader.read(&source.value)?;
-            for message in read.warnings {
-                observer.event(&Event::Warning { item: "postgres.password".to_owned(), message });
-            }
-            Some(read.secret)
-        }
-    };
-    let settings = config.settings(password);
+    let settings = config.settings(password(config, stop, observer)?);
     Ok(PostgresSource::new(settings, &instance.name, Arc::clone(stop))?)
 }
 
@@ -230,9 +224,37 @@ pub fn run(
         note("standard dump", standard_dump::leave(repository, &backup, &directory.value, stop));
     }
     let result = if backup.snapshot.is_complete { "ok" } else { "incomplete" };
-    let told = receipt(repository, instance, result, Some(&backup), None);
+    let mut told = receipt(repository, instance, result, Some(&backup), None);
+    let shrunk = shrunk_since_before(repository, instance, &backup);
+    if !shrunk.is_empty() {
+        let lines = shrunk.iter().map(|(item, message)| format!("{item}: {message}"));
+        told.details.insert("shrunk".to_owned(), lines.collect::<Vec<_>>().join("; "));
+    }
+    for (item, message) in shrunk {
+        observer.event(&Event::Warning { item, message });
+    }
     note("receipt", repository.put_receipt(&told).map(|_| ()).map_err(|error| error.to_string()));
     Ok(RunOutcome { backup, failed })
+}
+
+/// What the databases have lost since the newest snapshot before that has them.
+fn shrunk_since_before(
+    repository: &Repository,
+    instance: &Instance,
+    backup: &BackupOutcome,
+) -> Vec<(String, String)> {
+    let Some(postgres) = &instance.postgres else { return Vec::new() };
+    let mut before = backup.snapshot.parent;
+    // Of nights that failed there may be no databases; but one forgotten long ago is of no interest.
+    for _ in 0..LOOK_BACK {
+        let Some(snapshot) = before.and_then(|id| repository.snapshot(&id).ok()) else { break };
+        if !snapshot.databases.is_empty() {
+            let after = &backup.snapshot.databases;
+            return shrunk(&snapshot.databases, after, postgres.shrink_warning.value);
+        }
+        before = snapshot.parent;
+    }
+    Vec::new()
 }
 
 /// Fails where a snapshot would make a nearly full disk a full one.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use crate::event::StopFlag;
 use crate::ops::backup::BackupOutcome;
-use crate::ops::dump::dump;
+use crate::ops::dump_database::{DatabaseDump, DumpFormat};
 use crate::postgres::path_component;
 use crate::repository::{Fetcher, Repository};
 
@@ -35,7 +35,8 @@ pub(super) fn leave(
         let target = directory.join(format!("{}.dump", path_component(&database.name)));
         let aside = Aside::new(target).map_err(failed)?;
         let mut out = BufWriter::new(&aside.file);
-        dump(&fetcher, &backup.snapshot, database.archive_path(), &mut out, stop)
+        DatabaseDump::find(&fetcher, &backup.snapshot, &database.name, stop)
+            .and_then(|found| found.write(DumpFormat::Custom, None, &mut out))
             .map_err(|error| error.to_string())?;
         out.flush().map_err(failed)?;
         drop(out);

@@ -10,6 +10,7 @@ pub mod check;
 pub mod diff;
 mod display;
 pub mod dump;
+pub mod dump_database;
 mod find;
 pub mod forget;
 mod pack_head;

@@ -185,6 +185,9 @@ async fn until_stopped<T>(
     stop: &StopFlag,
     future: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, Broken> {
+    if stop.is_stopped() {
+        return Err(Broken::Stopped);
+    }
     let mut future = pin!(future);
     loop {
         match tokio::time::timeout(BEAT, future.as_mut()).await {

@@ -17,6 +17,6 @@ pub use client::{Client, CopyIn, CopyOut, Rows};
 pub use container::{ContainerSettings, ContainerWay};
 pub use error::ServerError;
 pub use layout::{GLOBALS_PATH, archive_path, database_path, path_component, table_path};
-pub use parameters::Environment;
+pub use parameters::{Environment, check_conninfo};
 pub use quote::{conninfo, identifier, literal, qualified};
 pub use server::{Server, ServerSettings};

@@ -53,6 +53,17 @@ pub(super) fn parse(text: &str) -> Result<Parameters, ServerError> {
     check(parameters, "the connection string")
 }
 
+/// Error if `text` is no connection string, or has a password: it would be seen wherever it is shown.
+pub fn check_conninfo(text: &str) -> Result<(), ServerError> {
+    if parse(text)?.contains_key("password") {
+        return Err(ServerError::settings(
+            "the connection string has a password in it",
+            "take it out and use `password`, or a password file",
+        ));
+    }
+    Ok(())
+}
+
 fn check(parameters: Parameters, place: &str) -> Result<Parameters, ServerError> {
     for (keyword, value) in &parameters {
         let is_known = KEYWORDS.iter().any(|(known, _)| known == keyword)

@@ -6,12 +6,18 @@
 //! offset stays "not set"), but each block names its entry, so: every entry with data must appear
 //! once, every block must be closed, and nothing may follow.
 
+mod merge;
 mod parser;
+mod rows;
 
 use std::io::{self, Read};
 
 use super::error::StreamError;
 use parser::Parser;
+
+pub use merge::{Contents, MergeError, TableEntry};
+pub(crate) use rows::count_lines;
+pub use rows::{ArchivedRows, RowsDigest};
 
 /// What a walk found out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -22,6 +28,8 @@ pub struct ArchiveReport {
     pub entries: u64,
     /// Entries whose data passed.
     pub with_data: u64,
+    /// The rows of tables that passed.
+    pub tables: Vec<ArchivedRows>,
     /// Why the archive could not be walked; the bytes pass all the same.
     pub note: Option<String>,
 }

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use crate::postgres::ServerError;
+
 /// Why a source gives no (further) stream.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
@@ -56,6 +58,9 @@ pub enum SourceError {
         /// The server's major version.
         major: u32,
     },
+    /// The server cannot be reached, or a statement failed.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// The settings contradict themselves.
     #[error("PostgreSQL settings: {reason}; {way_out}")]
     Settings {

@@ -43,6 +43,9 @@ pub trait StreamSink: Sync {
     /// sink's to report.
     fn store(&self, path: &[u8], reader: &mut dyn Read) -> StreamEnd;
 
+    /// Takes note that `item` cannot be had, which makes the source incomplete.
+    fn fail(&self, item: &str, message: &str);
+
     /// Tells people something that does not make the source incomplete.
     fn warn(&self, item: &str, message: &str);
 }

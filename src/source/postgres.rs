@@ -1,99 +1,100 @@
-//! PostgreSQL databases as streams: one `pg_dump` archive each, then the cluster's roles.
+//! PostgreSQL databases as streams, each database at one moment.
 //!
-//! We run PostgreSQL's own programs. How they reach the server goes through their environment, not
-//! their arguments, which every user of the host can see. The password too: the environment of a
-//! process can be read by its owner and root only, who can read the configuration as well, and
-//! unlike a password file nothing is left behind by a crash.
+//! Large tables are copied by several sessions at once, each table a stream of its own; *everything else*
+//! is in one archive of `pg_dump`, so that what we do not know of is backed up all the same. All of them see
+//! the same snapshot ([`attempt`]). Roles and tablespaces come from `pg_dumpall`. A database is whole when
+//! every program exited well, every stream reached its end, every table is accounted for, and the
+//! session that held the snapshot could still end its transaction.
 
-mod connection;
-mod dump;
+mod attempt;
+mod discover;
+mod globals;
 mod probe;
+mod rest;
+mod tables;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::Secret;
+use crate::clock::{Clock, SystemClock};
 use crate::event::StopFlag;
-use crate::postgres::{GLOBALS_PATH, archive_path, database_path};
-use crate::snapshot::{DatabaseManifest, DatabaseProperties, SourceRecord};
+use crate::postgres::{
+    Client, GLOBALS_PATH, Server, ServerError, ServerSettings, archive_path, database_path, literal,
+};
+use crate::snapshot::{DatabaseManifest, DatabaseProperties, SourceRecord, TableManifest};
 
-use super::archive::ArchiveWalker;
-use super::error::{SourceError, StreamError};
-use super::process::{CaptureError, Process, capture};
-use super::{OpenStream, StreamEnd, StreamSink, StreamSource};
-use connection::{Connection, conninfo};
-use dump::{DumpReader, GlobalsReader};
-use probe::Versions;
+use super::error::SourceError;
+use super::process::Process;
+use super::{StreamEnd, StreamSink, StreamSource};
+use attempt::{Choices, Held, hold};
+use rest::archived_tables;
+use tables::Reading;
 
-/// How long `pg_dump` waits for a lock another session holds.
-const LOCK_WAIT: Duration = Duration::from_secs(600);
-/// How long the small questions may take.
+/// How long the small questions to programs may take.
 const QUESTION_LIMIT: Duration = Duration::from_secs(120);
-/// Largest list of roles; kept in memory, because only the exit tells whether it must be asked again.
-const GLOBALS_LIMIT: u64 = 64 << 20;
-/// What to do when a program is missing.
-const INSTALL: &str = "install postgresql-client or set `bin_dir` to the directory it is in";
 
-/// Which databases of which server, and how to reach it.
-#[derive(Debug, Clone, Default)]
+/// Which databases of which server, and how to read them.
+#[derive(Debug, Clone)]
 pub struct PostgresSettings {
-    /// Directory of its socket, or host name. `None`: what the environment or libpq says.
-    pub host: Option<String>,
-    /// Port.
-    pub port: Option<u16>,
-    /// Role.
-    pub user: Option<String>,
+    /// How the server is reached.
+    pub server: ServerSettings,
     /// Databases.
     pub databases: Vec<String>,
-    /// Where `pg_dump`, `pg_dumpall` and `psql` are. `None`: the search path.
-    pub bin_dir: Option<PathBuf>,
-    /// Password of the role.
-    pub password: Option<Secret>,
     /// Also dump roles and tablespaces.
     pub globals: bool,
+    /// Sessions that copy tables at once.
+    pub workers: usize,
+    /// Bytes on the server's disk from which a table is a stream of its own; smaller ones stay in the archive.
+    pub stream_from: u64,
+    /// How long to wait, all in all, for tables others have locked.
+    pub lock_wait: Duration,
 }
 
-/// Where the streams stand.
+impl Default for PostgresSettings {
+    fn default() -> Self {
+        Self {
+            server: ServerSettings::default(),
+            databases: Vec::new(),
+            globals: false,
+            workers: 2,
+            stream_from: 64 << 10,
+            lock_wait: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Reads databases one after the other.
 #[derive(Debug)]
-struct Progress {
-    /// Streams still to come or not read to their verified end.
+pub struct PostgresSource {
+    settings: PostgresSettings,
+    run: String,
+    stop: Arc<StopFlag>,
+    manifests: Vec<DatabaseManifest>,
+    /// What was not read to its verified end yet.
     unfinished: Vec<String>,
     details: BTreeMap<String, String>,
 }
 
-/// Dumps databases one after the other.
-#[derive(Debug)]
-pub struct PostgresSource {
-    connection: Connection,
-    databases: Vec<String>,
-    globals: bool,
-    stop: Arc<StopFlag>,
-    manifests: Vec<DatabaseManifest>,
-    is_probed: bool,
-    next: usize,
-    progress: Progress,
-}
-
 impl PostgresSource {
-    /// Dumps as `settings` say; `run` is a name the server's administrator sees.
+    /// Reads as `settings` say. `run` is a name the server's administrator sees, and belongs to one run at
+    /// a time: what an earlier run of that name left at the server is ended.
     pub fn new(
-        settings: PostgresSettings,
+        mut settings: PostgresSettings,
         run: &str,
         stop: Arc<StopFlag>,
     ) -> Result<Self, SourceError> {
         let mut databases: Vec<String> = Vec::new();
-        for name in &settings.databases {
+        for name in std::mem::take(&mut settings.databases) {
             if name.is_empty() || name.contains('\0') {
                 return Err(SourceError::Settings {
                     reason: format!("`{}` is no name of a database", name.escape_debug()),
                     way_out: "list the names `psql -l` shows",
                 });
             }
-            if !databases.contains(name) {
-                databases.push(name.clone());
+            if !databases.contains(&name) {
+                databases.push(name);
             }
         }
         if databases.is_empty() {
@@ -102,216 +103,183 @@ impl PostgresSource {
                 way_out: "list at least one in `databases`",
             });
         }
-        let mut unfinished: Vec<String> = databases.iter().map(|name| archive_path(name)).collect();
-        if settings.globals {
-            unfinished.push(GLOBALS_PATH.to_owned());
-        }
+        let mut unfinished: Vec<String> =
+            databases.iter().map(|name| database_path(name)).collect();
+        unfinished.extend(settings.globals.then(|| GLOBALS_PATH.to_owned()));
+        settings.databases = databases;
+        let run: String = run.chars().filter(char::is_ascii_graphic).take(40).collect();
         Ok(Self {
-            globals: settings.globals,
-            connection: Connection::new(settings, run)?,
-            databases,
+            settings,
+            run,
             stop,
             manifests: Vec::new(),
-            is_probed: false,
-            next: 0,
-            progress: Progress { unfinished, details: BTreeMap::new() },
+            unfinished,
+            details: BTreeMap::new(),
         })
     }
 
-    fn start(&self, command: Command, program: &str) -> Result<Process, SourceError> {
-        let program = self.connection.program(program).display().to_string();
-        Process::start(command, program, INSTALL, Arc::clone(&self.stop))
-    }
-
-    /// Asks for all versions, so that nothing starts if something cannot succeed.
-    fn probe(&mut self) -> Result<(), SourceError> {
-        let client = self.client_version()?;
-        let mut identifier = None;
-        for database in &self.databases {
-            let versions = self.ask(database)?;
-            if client.major < versions.major {
-                return Err(SourceError::OldProgram {
-                    program: self.connection.program("pg_dump").display().to_string(),
-                    client: client.text,
-                    server: self.connection.place(),
-                    version: versions.server,
-                    major: versions.major,
-                });
-            }
-            let identifier =
-                identifier.get_or_insert_with(|| self.system_identifier(database)).clone();
-            self.progress.details.insert("server".to_owned(), versions.server.clone());
-            self.manifests.push(DatabaseManifest {
+    /// Finds the server and asks all that can be asked before anything starts, so that nothing starts if
+    /// something cannot succeed.
+    fn probe(&mut self) -> Result<Server, SourceError> {
+        let run = format!("{}-{}", self.run, std::process::id());
+        let server = Server::find(&self.settings.server, &run, &|name| std::env::var_os(name))?;
+        let client = probe::client_version(&server, &self.stop)?;
+        self.manifests.clear();
+        for database in &self.settings.databases {
+            let mut session = server.connect(database, &self.stop)?;
+            let version = discover::prepare(&mut session, discover::LOCK_TIMEOUT)?;
+            let mut manifest = DatabaseManifest {
                 name: database.clone(),
-                server_version: versions.server,
-                encoding: versions.encoding,
-                collation: versions.collation,
-                system_identifier: identifier,
                 path: database_path(database).into_bytes(),
-                tables: Vec::new(),
                 archive: Some(archive_path(database).into_bytes()),
                 properties: DatabaseProperties {
                     pg_dump_version: client.text.clone(),
                     ..DatabaseProperties::default()
                 },
+                ..DatabaseManifest::default()
+            };
+            discover::describe(&mut session, version, &mut manifest)?;
+            if client.major < version / 10_000 {
+                return Err(SourceError::OldProgram {
+                    program: server.program_name("pg_dump"),
+                    client: client.text,
+                    server: server.place(),
+                    version: manifest.server_version,
+                    major: version / 10_000,
+                });
+            }
+            self.end_remains(&server, &mut session)?;
+            self.details.insert("server".to_owned(), manifest.server_version.clone());
+            self.manifests.push(manifest);
+        }
+        self.details.insert("pg_dump".to_owned(), client.text);
+        self.details.insert("place".to_owned(), server.place());
+        if let Some(image) = server.image() {
+            self.details.insert("image".to_owned(), image.to_owned());
+        }
+        Ok(server)
+    }
+
+    /// Ends sessions that a run of the same name left, which was killed.
+    fn end_remains(&self, server: &Server, session: &mut Client) -> Result<(), ServerError> {
+        let prefix = format!("mrs-backup/{}-", self.run);
+        let query = format!(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+             WHERE usename = current_user AND application_name <> {own} \
+             AND left(application_name, {length}) = {prefix} \
+             AND substr(application_name, {length} + 1) ~ '^[0-9]+$'",
+            own = literal(server.application()),
+            length = prefix.len(),
+            prefix = literal(&prefix),
+        );
+        session.value("end what a killed run left", &query).map(|_| ())
+    }
+
+    /// Reads one database.
+    fn read(
+        &mut self,
+        server: &Server,
+        at: usize,
+        sink: &dyn StreamSink,
+    ) -> Result<StreamEnd, SourceError> {
+        let choices = Choices {
+            workers: self.settings.workers.max(1),
+            stream_from: self.settings.stream_from,
+            lock_wait: self.settings.lock_wait,
+        };
+        let (began, stop) = (SystemClock.elapsed(), Arc::clone(&self.stop));
+        let mut patience = |pause: Duration| {
+            let end = SystemClock.elapsed() + pause;
+            while SystemClock.elapsed() < end && !stop.is_stopped() {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            SystemClock.elapsed().saturating_sub(began)
+        };
+        let held = hold(server, &self.manifests[at], choices, &self.stop, &mut patience)?;
+        let Held { mut holder, snapshot, workers, dump, streamed, archived, manifest } = held;
+        let reading = Reading {
+            server: server.clone(),
+            database: manifest.name.clone(),
+            encoding: manifest.encoding.clone(),
+            snapshot,
+            stop: Arc::clone(&self.stop),
+        };
+        let mut rest = dump.reader();
+        let path = archive_path(&manifest.name);
+        let (end, mut copied) = std::thread::scope(|scope| {
+            let copying: Vec<_> = workers
+                .into_iter()
+                .map(|worker| scope.spawn(|| worker.copy_all(&reading, sink)))
+                .collect();
+            let end = sink.store(path.as_bytes(), &mut rest);
+            let copied: Vec<TableManifest> =
+                copying.into_iter().flat_map(|worker| worker.join().unwrap_or_default()).collect();
+            (end, copied)
+        });
+        self.manifests[at] = manifest;
+        if end == StreamEnd::Refused {
+            return Ok(end);
+        }
+        let is_copied = copied.len() == streamed.len();
+        if end == StreamEnd::Whole {
+            let report = rest.report();
+            let note = report.note.clone().unwrap_or_else(|| {
+                let version = report.version.clone().unwrap_or_default();
+                format!(
+                    "version {version}, {} entries, {} with data, all there",
+                    report.entries, report.with_data
+                )
             });
+            self.details.insert(format!("archive {}", reading.database), note);
+            copied.extend(archived_tables(&report, &archived, &streamed, sink));
         }
-        self.progress.details.insert("pg_dump".to_owned(), client.text);
-        self.progress.details.insert("place".to_owned(), self.connection.place());
-        Ok(())
+        copied.sort_by(|a, b| (&a.schema, &a.name).cmp(&(&b.schema, &b.name)));
+        self.manifests[at].tables = copied;
+        // Whoever lost the view of the database in between is found out here.
+        if let Err(error) = holder.run("end the transaction that held the snapshot", "COMMIT") {
+            sink.fail(&reading.database, &error.to_string());
+        } else if is_copied && end == StreamEnd::Whole {
+            let path = database_path(&reading.database);
+            self.unfinished.retain(|unfinished| *unfinished != path);
+        }
+        Ok(end)
     }
 
-    fn client_version(&self) -> Result<probe::Client, SourceError> {
-        let mut command = self.connection.command("pg_dump");
-        command.arg("--version");
-        let process = self.start(command, "pg_dump").map(|process| process.within(QUESTION_LIMIT));
-        let program = self.connection.program("pg_dump").display().to_string();
-        let output = match capture(process, 4096) {
-            Ok(output) => output,
-            Err(CaptureError::Start(error)) => return Err(error),
-            Err(CaptureError::Stream(error)) => {
-                return Err(start_error(program, &error));
+    fn read_globals(&mut self, server: &Server, sink: &dyn StreamSink) {
+        let database = self.settings.databases.first().map_or("", String::as_str);
+        match globals::read(server, database, &self.stop) {
+            Ok((text, note)) => {
+                if let Some(note) = note {
+                    self.details.insert("globals".to_owned(), note.to_owned());
+                }
+                if sink.store(GLOBALS_PATH.as_bytes(), &mut text.as_slice()) == StreamEnd::Whole {
+                    self.unfinished.retain(|path| path != GLOBALS_PATH);
+                }
             }
-        };
-        probe::parse_client(&output).ok_or_else(|| SourceError::Start {
-            program,
-            reason: format!(
-                "`--version` says {:?}, which is no version",
-                String::from_utf8_lossy(&output).trim()
-            ),
-            way_out: INSTALL.to_owned(),
-        })
-    }
-
-    fn query(&self, database: &str, query: &str) -> Result<Vec<u8>, CaptureError> {
-        let mut command = self.connection.command("psql");
-        command.args(["-XAtq", "-F", "\x1f", "-v", "ON_ERROR_STOP=1", "--no-password"]);
-        command.arg("--dbname").arg(conninfo(database)).arg("-c").arg(query);
-        capture(self.start(command, "psql").map(|process| process.within(QUESTION_LIMIT)), 1 << 20)
-    }
-
-    fn ask(&self, database: &str) -> Result<Versions, SourceError> {
-        let output = match self.query(database, probe::QUERY) {
-            Ok(output) => output,
-            Err(error) => return Err(self.database_error("reach", database, error)),
-        };
-        probe::parse_versions(&output).ok_or_else(|| SourceError::Database {
-            verb: "ask the version of",
-            database: database.to_owned(),
-            server: self.connection.place(),
-            reason: format!("the answer is {:?}", String::from_utf8_lossy(&output)),
-            way_out: "check that `psql` in `bin_dir` is PostgreSQL's own",
-        })
-    }
-
-    /// May be forbidden to the role; empty then.
-    fn system_identifier(&self, database: &str) -> String {
-        let output = self.query(database, probe::SYSTEM_IDENTIFIER).unwrap_or_default();
-        String::from_utf8_lossy(&output).trim().to_owned()
-    }
-
-    fn database_error(
-        &self,
-        verb: &'static str,
-        database: &str,
-        error: CaptureError,
-    ) -> SourceError {
-        match error {
-            CaptureError::Start(error) => error,
-            CaptureError::Stream(StreamError::Stopped { program }) => {
-                SourceError::Stopped { program }
-            }
-            CaptureError::Stream(error) => SourceError::Database {
-                verb,
-                database: database.to_owned(),
-                server: self.connection.place(),
-                reason: error.to_string(),
-                way_out: "check `host`, `port`, `user`, `password` and `databases`, and that the server runs",
-            },
-        }
-    }
-
-    fn open_dump(&mut self, database: String) -> Result<OpenStream<'_>, SourceError> {
-        let mut command = self.connection.command("pg_dump");
-        command.args(["-Fc", "-Z0", "-C", "--no-password"]);
-        command.arg(format!("--lock-wait-timeout={}", LOCK_WAIT.as_millis()));
-        command.arg("--dbname").arg(conninfo(&database));
-        let process = self.start(command, "pg_dump")?;
-        let path = archive_path(&database);
-        let reader = DumpReader {
-            walker: ArchiveWalker::new(process),
-            path: path.clone(),
-            database,
-            progress: &mut self.progress,
-        };
-        Ok(OpenStream { path: path.into_bytes(), reader: Box::new(reader) })
-    }
-
-    fn globals_text(&self, with_passwords: bool) -> Result<Vec<u8>, CaptureError> {
-        let mut command = self.connection.command("pg_dumpall");
-        command.args(["--globals-only", "--no-password"]);
-        if !with_passwords {
-            command.arg("--no-role-passwords");
-        }
-        // The default is to try `postgres`, which the role may not be allowed to enter.
-        if let Some(database) = self.databases.first() {
-            command.arg("--database").arg(conninfo(database));
-        }
-        capture(self.start(command, "pg_dumpall"), GLOBALS_LIMIT)
-    }
-
-    fn open_globals(&mut self) -> Result<OpenStream<'_>, SourceError> {
-        let text = match self.globals_text(true) {
-            Err(CaptureError::Stream(StreamError::Failed { message, .. }))
-                if is_passwords_forbidden(&message) =>
-            {
-                let note = "roles are without their passwords: only a superuser may read them";
-                self.progress.details.insert("globals".to_owned(), note.to_owned());
-                self.globals_text(false)
-            }
-            other => other,
-        };
-        let database = self.databases.first().map_or("", String::as_str);
-        let text =
-            text.map_err(|error| self.database_error("dump the roles by", database, error))?;
-        let reader = GlobalsReader {
-            text: std::io::Cursor::new(text),
-            path: GLOBALS_PATH,
-            progress: &mut self.progress,
-        };
-        Ok(OpenStream { path: GLOBALS_PATH.as_bytes().to_vec(), reader: Box::new(reader) })
-    }
-
-    /// The next stream, or `None` at the end.
-    pub fn next_stream(&mut self) -> Result<Option<OpenStream<'_>>, SourceError> {
-        if !self.is_probed {
-            self.manifests.clear();
-            self.probe()?;
-            self.is_probed = true;
-        }
-        let position = self.next;
-        self.next += 1;
-        match self.databases.get(position).cloned() {
-            Some(database) => self.open_dump(database).map(Some),
-            None if position == self.databases.len() && self.globals => {
-                self.open_globals().map(Some)
-            }
-            None => Ok(None),
+            Err(error) => sink.fail(GLOBALS_PATH, &error.to_string()),
         }
     }
 }
 
 impl StreamSource for PostgresSource {
     fn paths(&self) -> Vec<Vec<u8>> {
-        let dumps = self.databases.iter().map(|database| archive_path(database));
-        dumps.chain(self.globals.then(|| GLOBALS_PATH.to_owned())).map(String::into_bytes).collect()
+        let databases = self.settings.databases.iter().map(|database| database_path(database));
+        let globals = self.settings.globals.then(|| GLOBALS_PATH.to_owned());
+        databases.chain(globals).map(String::into_bytes).collect()
     }
 
     fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError> {
-        while let Some(mut stream) = self.next_stream()? {
-            if sink.store(&stream.path, stream.reader.as_mut()) == StreamEnd::Refused {
-                break;
+        let server = self.probe()?;
+        for at in 0..self.manifests.len() {
+            match self.read(&server, at, sink) {
+                Ok(StreamEnd::Refused) => return Ok(()),
+                Ok(_) => {}
+                // The other databases are worth having all the same.
+                Err(error) => sink.fail(&self.manifests[at].name, &error.to_string()),
             }
+        }
+        if self.settings.globals {
+            self.read_globals(&server, sink);
         }
         Ok(())
     }
@@ -322,27 +290,31 @@ impl StreamSource for PostgresSource {
             kind: "postgresql".to_owned(),
             name: "postgres".to_owned(),
             path: b"postgres".to_vec(),
-            incomplete: self.progress.unfinished.iter().map(lacks).collect(),
-            details: self.progress.details.clone(),
+            incomplete: self.unfinished.iter().map(lacks).collect(),
+            details: self.details.clone(),
         }
     }
 
     fn databases(&self) -> Vec<DatabaseManifest> {
-        self.manifests.clone()
+        // One of which nothing was read is not in the snapshot.
+        let is_read = |manifest: &&DatabaseManifest| {
+            !manifest.tables.is_empty() || !self.unfinished.contains(&database_path(&manifest.name))
+        };
+        self.manifests.iter().filter(is_read).cloned().collect()
     }
 }
 
-fn is_passwords_forbidden(message: &str) -> bool {
-    message.contains("permission denied") && message.contains("pg_authid")
-}
-
-fn start_error(program: String, error: &StreamError) -> SourceError {
-    match error {
-        StreamError::Stopped { .. } => SourceError::Stopped { program },
-        error => {
-            SourceError::Start { program, reason: error.to_string(), way_out: INSTALL.to_owned() }
-        }
-    }
+/// Starts one of PostgreSQL's programs.
+fn start(
+    server: &Server,
+    command: Command,
+    program: &str,
+    stop: &Arc<StopFlag>,
+) -> Result<Process, SourceError> {
+    let (name, hint) = (server.program_name(program), server.install_hint());
+    // A program in the container ends with its standard input.
+    let input = if server.runs_programs_here() { Stdio::null() } else { Stdio::piped() };
+    Process::start_fed(command, name, hint, Arc::clone(stop), input)
 }
 
 #[cfg(test)]

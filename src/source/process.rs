@@ -57,7 +57,8 @@ impl Process {
         Self::start_fed(command, program, way_out, stop, Stdio::null())
     }
 
-    /// The same for a program that reads.
+    /// The same for a program that reads. With [`Stdio::piped`] its standard input stays open, and
+    /// empty, until it is to end.
     pub fn start_fed(
         mut command: Command,
         program: String,

@@ -1,6 +1,8 @@
 //! What several integration tests share: small repositories, trees of files, comparisons.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub mod docker;
+pub mod nasty;
 pub mod postgres;
 
 use std::collections::BTreeMap;

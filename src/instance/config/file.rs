@@ -14,8 +14,8 @@ use super::night::{
 };
 use super::restore::RestoreFile;
 use super::value::{
-    AbsolutePath, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath, RepositoryText,
-    Size, Zone,
+    AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
+    RepositoryText, Share, Size, Workers, Zone,
 };
 
 /// Which version of the file we understand.
@@ -111,6 +111,10 @@ instance_keys!(
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PostgresFile {
+    /// Connection string of libpq, a URI or `keyword=value`, without a password. `host`, `port` and `user` win over it.
+    pub url: Option<Conninfo>,
+    /// The compose service the server runs in.
+    pub container: Option<ContainerFile>,
     /// Directory of the socket (with a `/`), or host name.
     pub host: Option<Line>,
     /// Port.
@@ -125,8 +129,44 @@ pub(super) struct PostgresFile {
     pub password: Option<PasswordSource>,
     /// Also dump roles. Default: true.
     pub globals: Option<bool>,
+    /// Sessions that copy tables at once, 1 to 32. Default: 2.
+    pub workers: Option<Workers>,
+    /// KiB on the server's disk from which a table is a stream of its own. Default: 64.
+    pub stream_from_kib: Option<u32>,
+    /// How long to wait for tables others have locked (`90s`, `10m`). Default: 10m.
+    pub lock_wait: Option<DurationText>,
+    /// Percent by which rows or bytes may become fewer since the last snapshot without a warning. Default: 20.
+    pub shrink_warning: Option<Share>,
     /// Directory in which a standard dump is left, too. It is NOT encrypted.
     pub standard_dump: Option<PlainPath>,
+}
+
+/// A compose service.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ContainerFile {
+    /// Its name in the compose file.
+    pub service: Line,
+    /// The compose project. Default: the one that was started in `home`.
+    pub project: Option<Line>,
+    /// How to connect. Default: `auto`, the first of the others that is possible.
+    #[serde(default)]
+    pub via: Via,
+}
+
+/// How to connect to a server in a container.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Via {
+    /// The first that is possible.
+    #[default]
+    Auto,
+    /// The socket in a directory mounted from the host.
+    Socket,
+    /// The container's address.
+    Address,
+    /// `docker exec`.
+    Exec,
 }
 
 /// Only the version: a file of another version may hold anything else.

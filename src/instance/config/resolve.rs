@@ -7,10 +7,11 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 
 use crate::ops::prune::MaxUnused;
+use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
 use super::diagnose::ConfigError;
-use super::file::{ConfigFile, DefaultsFile, InstanceFile, PostgresFile};
+use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
 use super::restore;
 use super::value::DeltaSource;
@@ -155,7 +156,18 @@ fn postgres(
     let host = inherited!(own, defaults, host).map(|host| socket_at_home(home, host.0));
     let password = inherited!(own, defaults, password);
     let absolute = |path: super::value::PlainPath| -> PathBuf { home.join(path.0) };
+    let container = inherited!(own, defaults, container).map(|file| container(file, home));
+    let workers = inherited!(own, defaults, workers).map(|workers| workers.0);
+    let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
+    let shrink_warning = inherited!(own, defaults, shrink_warning).map(|share| share.0);
+    let stream_from = inherited!(own, defaults, stream_from_kib).map(u64::from);
     Ok(Some(PostgresConfig {
+        url: from_file(inherited!(own, defaults, url).map(|url| url.0)),
+        container: from_file(container),
+        workers: or_default(workers, || 2),
+        stream_from_kib: or_default(stream_from, || 64),
+        lock_wait: or_default(lock_wait, || Duration::from_secs(600)),
+        shrink_warning: or_default(shrink_warning, || 20),
         host: from_file(host),
         port: from_file(inherited!(own, defaults, port).map(u16::from)),
         user: from_file(inherited!(own, defaults, user).map(|user| user.0)),
@@ -165,6 +177,21 @@ fn postgres(
         globals: or_default(inherited!(own, defaults, globals), || true),
         standard_dump: from_file(inherited!(own, defaults, standard_dump).map(absolute)),
     }))
+}
+
+fn container(file: ContainerFile, home: &Path) -> ContainerSettings {
+    ContainerSettings {
+        service: file.service.0,
+        project: file.project.map(|project| project.0),
+        directory: home.to_owned(),
+        way: match file.via {
+            Via::Auto => ContainerWay::Auto,
+            Via::Socket => ContainerWay::Socket,
+            Via::Address => ContainerWay::Address,
+            Via::Exec => ContainerWay::Exec,
+        },
+        docker: PathBuf::from("docker"),
+    }
 }
 
 /// With a slash it is the directory of a socket. Its path is cleaned of `.`, because libpq takes

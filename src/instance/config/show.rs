@@ -135,6 +135,17 @@ impl RestoreConfig {
 
 impl PostgresConfig {
     fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(url) = &self.url {
+            lines.text("url", url);
+        }
+        if let Some(Setting { value, origin }) = &self.container {
+            lines.put("container.service", format!("{:?}", value.service), *origin);
+            if let Some(project) = &value.project {
+                lines.put("container.project", format!("{project:?}"), *origin);
+            }
+            let via = format!("{:?}", value.way).to_lowercase();
+            lines.put("container.via", format!("{via:?}"), *origin);
+        }
         if let Some(host) = &self.host {
             lines.text("host", host);
         }
@@ -152,6 +163,11 @@ impl PostgresConfig {
             lines.plain("password", password);
         }
         lines.plain("globals", &self.globals);
+        lines.plain("workers", &self.workers);
+        lines.plain("stream_from_kib", &self.stream_from_kib);
+        let wait = format!("\"{}s\"", self.lock_wait.value.as_secs());
+        lines.put("lock_wait", wait, self.lock_wait.origin);
+        lines.plain("shrink_warning", &self.shrink_warning);
         if let Some(directory) = &self.standard_dump {
             lines.path("standard_dump", directory);
         }

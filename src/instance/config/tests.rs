@@ -76,7 +76,7 @@ fn a_full_file_is_read() {
     assert_eq!(postgres.bin_dir.as_ref().unwrap().value, Path::new("/usr/lib/postgresql/15/bin"));
     assert_eq!(postgres.globals, Setting::new(false, Origin::File));
     let settings = postgres.settings(None);
-    assert_eq!((settings.port, settings.databases), (Some(5432), vec!["mrs".to_owned()]));
+    assert_eq!((settings.server.port, settings.databases), (Some(5432), vec!["mrs".to_owned()]));
 }
 
 #[test]
@@ -118,8 +118,8 @@ fn unknown_keys_name_the_nearest() {
     says("version = 1\ninstances = 3", ":2:1: unknown key `instances`; did you mean `instance`?");
     says(
         &with("postgres = { databases = [\"mrs\"], sock = \"x\" }"),
-        ":4:35: unknown key `sock`; known keys: host, port, user, databases, bin_dir, password, \
-         globals, standard_dump",
+        ":4:35: unknown key `sock`; known keys: url, container, host, port, user, databases, bin_dir, password, \
+         globals, workers, stream_from_kib, lock_wait, shrink_warning, standard_dump",
     );
     says(
         "version = 1\n[defaults]\nhome = \"/x\"",

@@ -93,6 +93,32 @@ Level(u8) from i64,
     _ => Err(format!("{level} is no compression level; choose 1 (fast) to 19 (small)")),
 });
 
+checked!(
+/// A connection string without a password.
+Conninfo(String) from String,
+|text| {
+    crate::postgres::check_conninfo(&text).map_err(|error| error.to_string())?;
+    Ok(text)
+});
+
+checked!(
+/// Sessions at once.
+#[schemars(extend("minimum" = 1, "maximum" = 32))]
+Workers(u8) from i64,
+|count| match u8::try_from(count) {
+    Ok(count @ 1..=32) => Ok(count),
+    _ => Err(format!("{count} workers are not possible; choose 1 to 32")),
+});
+
+checked!(
+/// A share in percent.
+#[schemars(extend("minimum" = 0, "maximum" = 100))]
+Share(u8) from i64,
+|share| match u8::try_from(share) {
+    Ok(share @ 0..=100) => Ok(share),
+    _ => Err(format!("{share} is no share in percent; choose 0 to 100")),
+});
+
 /// A kind of source whose changed pieces are compressed against the earlier ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]

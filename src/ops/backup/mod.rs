@@ -29,7 +29,7 @@ use crate::source::files::{WalkError, WalkOptions, walk};
 
 use content::ContentStore;
 use files::FileVisitor;
-use streams::{Told, store_all};
+use streams::{StreamsStored, Told, store_all};
 pub use tree::PlaceTaken;
 use tree::Scaffold;
 
@@ -318,8 +318,9 @@ fn gather(
     ingest.compare(plan.ingest.deltas.streams);
     for source in &mut plan.streams {
         let told = Told { observer, earlier, time };
-        let incomplete = store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, told)?;
-        if is_alone && !incomplete.is_empty() {
+        let StreamsStored { incomplete, has_any } =
+            store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, told)?;
+        if is_alone && !has_any && !incomplete.is_empty() {
             return Err(BackupError::Source(incomplete.join("; ")));
         }
         let mut record = source.record();

@@ -38,24 +38,41 @@ struct State<'s, 'i> {
     idle: Vec<(Ingest<'i>, ContentStore<'i>)>,
     /// Why the source is not complete.
     incomplete: Vec<String>,
+    /// Streams stored whole.
+    whole: u64,
     /// Why there will be no snapshot.
     failed: Option<BackupError>,
 }
 
-/// Stores every stream of `source`; gives the reasons why it is not complete.
+/// How the streams of a source went.
+pub(super) struct StreamsStored {
+    /// Why the source is not complete.
+    pub incomplete: Vec<String>,
+    /// Whether there is anything worth having.
+    pub has_any: bool,
+}
+
+/// Stores every stream of `source`.
 pub(super) fn store_all(
     source: &mut dyn StreamSource,
     ingest: &mut Ingest<'_>,
     scaffold: &mut Scaffold,
     counts: &mut BackupCounts,
     told: Told<'_>,
-) -> Result<Vec<String>, BackupError> {
+) -> Result<StreamsStored, BackupError> {
     ingest.check_stop()?;
-    let state = State { scaffold, counts, idle: Vec::new(), incomplete: Vec::new(), failed: None };
+    let state = State {
+        scaffold,
+        counts,
+        idle: Vec::new(),
+        incomplete: Vec::new(),
+        whole: 0,
+        failed: None,
+    };
     let store = StreamStore { ingest, told, state: Mutex::new(state) };
     let outcome = source.read_all(&store);
     let state = store.state.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let (mut incomplete, failed) = (state.incomplete, state.failed);
+    let (mut incomplete, failed, whole) = (state.incomplete, state.failed, state.whole);
     let producers: Vec<Ingest<'_>> = state.idle.into_iter().map(|(ingest, _)| ingest).collect();
     for producer in producers {
         ingest.absorb(producer)?;
@@ -70,7 +87,7 @@ pub(super) fn store_all(
         incomplete.push(message.clone());
         told.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
     }
-    Ok(incomplete)
+    Ok(StreamsStored { incomplete, has_any: whole > 0 })
 }
 
 impl<'s, 'i> StreamStore<'s, 'i> {
@@ -108,14 +125,14 @@ impl<'s, 'i> StreamStore<'s, 'i> {
         node.is_torn = stored.read_error.is_some();
         state.scaffold.insert(path, node)?;
         let Some(error) = stored.read_error else {
+            state.whole += 1;
             self.told.observer.event(&Event::Progress { bytes: 0, items: 1 });
             return Ok(StreamEnd::Whole);
         };
+        drop(state);
         // A stop is asked for by a person, not a fault of the source.
         self.ingest.check_stop()?;
-        let message = error.to_string();
-        state.incomplete.push(format!("{item}: {message}"));
-        self.told.observer.event(&Event::ItemFailed { item, message });
+        self.fail(&item, &error.to_string());
         Ok(StreamEnd::Broken)
     }
 }
@@ -129,6 +146,16 @@ impl StreamSink for StreamStore<'_, '_> {
                 StreamEnd::Refused
             }
         }
+    }
+
+    fn fail(&self, item: &str, message: &str) {
+        // What fails because somebody asked to stop is no fault of the source.
+        if self.ingest.check_stop().is_err() {
+            return;
+        }
+        let (item, message) = (item.to_owned(), message.to_owned());
+        self.lock().incomplete.push(format!("{item}: {message}"));
+        self.told.observer.event(&Event::ItemFailed { item, message });
     }
 
     fn warn(&self, item: &str, message: &str) {

@@ -1,18 +1,27 @@
 //! The archive's grammar as a state machine: it takes bytes in pieces of any size and keeps nothing
-//! but the ids of entries whose data is still to come.
+//! but the entries whose data is still to come, and what it found out about tables.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::event::counted;
 
 use super::ArchiveReport;
+use super::rows::{ArchivedRows, RowsDigest};
 
 /// The longest string or chunk PostgreSQL could write.
-const LONGEST: i64 = 1 << 30;
+pub(super) const LONGEST: i64 = 1 << 30;
+
+/// Where an entry's fields have the oid, the name, the kind and the schema of its object.
+const OID: usize = 3;
+const NAME: usize = 4;
+const KIND: usize = 5;
+const SCHEMA: usize = 10;
+/// The longest of these that is kept: names have 63 bytes.
+const LONGEST_NAME: usize = 256;
 
 /// One field of the header or of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Field {
+pub(super) enum Field {
     Byte,
     Int,
     Str,
@@ -81,6 +90,13 @@ pub(super) struct Parser {
     dump_id: i64,
     current: i64,
     missing: BTreeSet<i64>,
+    /// Fields of the entry that is being read.
+    texts: BTreeMap<usize, Vec<u8>>,
+    has_data: bool,
+    /// Tables whose rows are still to come, by their entries.
+    tables: BTreeMap<i64, ArchivedRows>,
+    /// The rows that pass now.
+    rows: Option<RowsDigest>,
     report: ArchiveReport,
 }
 
@@ -101,6 +117,10 @@ impl Parser {
             dump_id: 0,
             current: 0,
             missing: BTreeSet::new(),
+            texts: BTreeMap::new(),
+            has_data: false,
+            tables: BTreeMap::new(),
+            rows: None,
             report: ArchiveReport::default(),
         }
     }
@@ -117,6 +137,7 @@ impl Parser {
                 Want::Skip(left) => {
                     let used = usize::try_from(left).unwrap_or(usize::MAX).min(bytes.len());
                     let left = left - used as u64;
+                    self.keep(&bytes[..used]);
                     self.offset += used as u64;
                     self.want = Want::Skip(left);
                     if left == 0 {
@@ -190,6 +211,48 @@ impl Parser {
         }
     }
 
+    /// Takes what it wants of a string's or a chunk's content.
+    fn keep(&mut self, bytes: &[u8]) {
+        match self.state {
+            State::Text(Part::Entry, index @ (OID | NAME | KIND | SCHEMA)) => {
+                let text = self.texts.entry(index).or_default();
+                let room = LONGEST_NAME.saturating_sub(text.len());
+                text.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            }
+            State::ChunkData { is_large_object: false } => {
+                if let Some(rows) = &mut self.rows {
+                    rows.push(bytes);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// All fields of an entry were read.
+    fn entry_ended(&mut self) {
+        let texts = std::mem::take(&mut self.texts);
+        let text = |index: usize| texts.get(&index).map_or(&[][..], Vec::as_slice);
+        if self.has_data && text(KIND) == b"TABLE DATA" {
+            let name = |index| String::from_utf8_lossy(text(index)).into_owned();
+            let oid = name(OID).parse().unwrap_or(0);
+            let (schema, name) = (name(SCHEMA), name(NAME));
+            let table = ArchivedRows { oid, schema, name, ..ArchivedRows::default() };
+            self.tables.insert(self.dump_id, table);
+        }
+        self.has_data = false;
+    }
+
+    /// A block of rows was closed.
+    fn rows_ended(&mut self) {
+        let table = self.tables.remove(&self.current);
+        if let (Some(digest), Some(mut table)) = (self.rows.take(), table)
+            && let Some((rows, bytes, hash)) = digest.finish()
+        {
+            (table.rows, table.bytes, table.hash) = (rows, bytes, hash);
+            self.report.tables.push(table);
+        }
+    }
+
     /// After a string's or a chunk's content.
     fn skipped(&mut self) {
         match self.state {
@@ -213,6 +276,7 @@ impl Parser {
         if part == Part::Entry {
             self.entries_left -= 1;
             self.report.entries += 1;
+            self.entry_ended();
         }
         if self.entries_left > 0 {
             self.enter(State::Field(Part::Entry, 0));
@@ -248,6 +312,7 @@ impl Parser {
                     ));
                 }
                 self.report.with_data += 1;
+                self.rows = self.tables.contains_key(&self.current).then(RowsDigest::default);
                 self.enter(match is_large_objects {
                     true => State::LargeObject,
                     false => State::ChunkLength { is_large_object: false },
@@ -317,8 +382,11 @@ impl Parser {
                     .map_err(|_| "its number of entries is negative".to_owned())?;
             }
             Some(Field::DumpId) => self.dump_id = self.int()?,
-            Some(Field::HasData) if self.int()? != 0 && !self.missing.insert(self.dump_id) => {
-                return Err(format!("entry {} is in its contents twice", self.dump_id));
+            Some(Field::HasData) => {
+                self.has_data = self.int()? != 0;
+                if self.has_data && !self.missing.insert(self.dump_id) {
+                    return Err(format!("entry {} is in its contents twice", self.dump_id));
+                }
             }
             Some(Field::Offset) if !(1..=3).contains(&self.held[0]) => {
                 return Err(format!("entry {} has no known state of data", self.dump_id));
@@ -335,7 +403,10 @@ impl Parser {
     fn at_chunk(&mut self, is_large_object: bool) -> Result<(), String> {
         match self.int()? {
             0 if is_large_object => self.enter(State::LargeObject),
-            0 => self.enter(State::BlockKind),
+            0 => {
+                self.rows_ended();
+                self.enter(State::BlockKind);
+            }
             len @ 1..=LONGEST => {
                 self.state = State::ChunkData { is_large_object };
                 self.want = Want::Skip(len.unsigned_abs());
@@ -360,7 +431,7 @@ impl Parser {
     }
 }
 
-fn header_fields(minor: u8) -> Vec<Field> {
+pub(super) fn header_fields(minor: u8) -> Vec<Field> {
     // 1.15 has one byte for the way of compression, earlier ones its level.
     let mut fields = vec![if minor >= 15 { Field::Byte } else { Field::Int }];
     // Creation time: seconds to years, and summer time.
@@ -371,7 +442,7 @@ fn header_fields(minor: u8) -> Vec<Field> {
     fields
 }
 
-fn entry_fields(minor: u8) -> Vec<Field> {
+pub(super) fn entry_fields(minor: u8) -> Vec<Field> {
     let mut fields = vec![Field::DumpId, Field::HasData];
     // Oids of catalogue and object, tag, description.
     fields.extend([Field::Str; 4]);

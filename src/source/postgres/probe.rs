@@ -1,13 +1,11 @@
-//! Versions of both sides.
+//! The version of PostgreSQL's programs.
 
-/// Everything about server and database, separated by 0x1F (`psql -F`).
-pub(super) const QUERY: &str = "SELECT current_setting('server_version'), \
-     current_setting('server_version_num'), pg_catalog.pg_encoding_to_char(encoding), datcollate \
-     FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database()";
+use std::sync::Arc;
 
-/// Apart from the rest because a cautious administrator may forbid it.
-pub(super) const SYSTEM_IDENTIFIER: &str =
-    "SELECT system_identifier FROM pg_catalog.pg_control_system()";
+use crate::event::StopFlag;
+use crate::postgres::Server;
+use crate::source::error::{SourceError, StreamError};
+use crate::source::process::{CaptureError, capture};
 
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Client {
@@ -15,12 +13,35 @@ pub(super) struct Client {
     pub major: u32,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Versions {
-    pub server: String,
-    pub major: u32,
-    pub encoding: String,
-    pub collation: String,
+/// Asks `pg_dump` for its version.
+pub(super) fn client_version(server: &Server, stop: &Arc<StopFlag>) -> Result<Client, SourceError> {
+    let mut command = server.command("pg_dump", "");
+    command.arg("--version");
+    let process = super::start(server, command, "pg_dump", stop)
+        .map(|process| process.within(super::QUESTION_LIMIT));
+    let program = server.program_name("pg_dump");
+    let output = match capture(process, 4096) {
+        Ok(output) => output,
+        Err(CaptureError::Start(error)) => return Err(error),
+        Err(CaptureError::Stream(StreamError::Stopped { .. })) => {
+            return Err(SourceError::Stopped { program });
+        }
+        Err(CaptureError::Stream(error)) => {
+            return Err(SourceError::Start {
+                program,
+                reason: error.to_string(),
+                way_out: server.install_hint().to_owned(),
+            });
+        }
+    };
+    parse_client(&output).ok_or_else(|| SourceError::Start {
+        program,
+        reason: format!(
+            "`--version` says {:?}, which is no version",
+            String::from_utf8_lossy(&output).trim()
+        ),
+        way_out: server.install_hint().to_owned(),
+    })
 }
 
 /// `pg_dump (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`, `... 18beta1`.
@@ -30,19 +51,4 @@ pub(super) fn parse_client(output: &[u8]) -> Option<Client> {
     let version = rest.split_whitespace().next()?;
     let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
     Some(Client { text: version.to_owned(), major: digits.parse().ok()? })
-}
-
-pub(super) fn parse_versions(output: &[u8]) -> Option<Versions> {
-    let text = std::str::from_utf8(output).ok()?;
-    let mut fields = text.strip_suffix('\n')?.split('\x1f');
-    let server = fields.next()?.to_owned();
-    let number: u32 = fields.next()?.parse().ok()?;
-    let encoding = fields.next()?.to_owned();
-    let collation = fields.next()?.to_owned();
-    fields.next().is_none().then_some(Versions {
-        server,
-        major: number / 10_000,
-        encoding,
-        collation,
-    })
 }

@@ -1,0 +1,218 @@
+//! Databases in containers of a compose project: found, reached in every way, and left as they were.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Read;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use mrs_backup::crypto::Secret;
+use mrs_backup::event::StopFlag;
+use mrs_backup::postgres::{ContainerSettings, ContainerWay, ServerSettings};
+use mrs_backup::source::postgres::{PostgresSettings, PostgresSource};
+use mrs_backup::source::{StreamEnd, StreamSink, StreamSource};
+use support::docker::Docker;
+
+fn settings(docker: &Docker, service: &str, home: &Path, way: ContainerWay) -> PostgresSettings {
+    PostgresSettings {
+        server: ServerSettings {
+            container: Some(ContainerSettings {
+                service: service.to_owned(),
+                project: None,
+                directory: home.to_owned(),
+                way,
+                docker: docker.client(),
+            }),
+            ..ServerSettings::default()
+        },
+        databases: vec!["mrs".to_owned()],
+        stream_from: 0,
+        globals: true,
+        ..PostgresSettings::default()
+    }
+}
+
+/// Keeps streams in memory and stops the source after `limit` bytes.
+struct Sink {
+    streams: Mutex<BTreeMap<String, Vec<u8>>>,
+    failed: Mutex<Vec<String>>,
+    limit: Option<(usize, Arc<StopFlag>)>,
+}
+
+impl StreamSink for Sink {
+    fn store(&self, path: &[u8], reader: &mut dyn Read) -> StreamEnd {
+        let path = String::from_utf8(path.to_vec()).unwrap();
+        let (mut bytes, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+        loop {
+            match reader.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(len) => bytes.extend_from_slice(&buffer[..len]),
+                Err(error) => {
+                    self.fail(&path, &error.to_string());
+                    return StreamEnd::Broken;
+                }
+            }
+            if let Some((limit, stop)) = &self.limit
+                && bytes.len() > *limit
+            {
+                stop.stop();
+            }
+        }
+        self.streams.lock().unwrap().insert(path, bytes);
+        StreamEnd::Whole
+    }
+
+    fn fail(&self, item: &str, message: &str) {
+        self.failed.lock().unwrap().push(format!("{item}: {message}"));
+    }
+
+    fn warn(&self, _: &str, _: &str) {}
+}
+
+/// Reads the database; gives its streams and where it was.
+fn read(settings: PostgresSettings) -> (BTreeMap<String, Vec<u8>>, String) {
+    let mut source = PostgresSource::new(settings, "test", Arc::new(StopFlag::new())).unwrap();
+    let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit: None };
+    source.read_all(&sink).unwrap();
+    assert_eq!(*sink.failed.lock().unwrap(), [""; 0]);
+    let record = source.record();
+    assert_eq!(record.incomplete, [""; 0]);
+    assert!(record.details["image"].starts_with(support::docker::IMAGE), "{record:?}");
+    (sink.streams.into_inner().unwrap(), record.details["place"].clone())
+}
+
+/// What runs in a container besides the server.
+fn visitors(docker: &Docker, id: &str) -> Vec<String> {
+    let listed = docker.run(&["exec", id, "ps", "-o", "args"]);
+    let is_visitor = |line: &&str| {
+        ["pg_dump", "bridge", "mrs-backup", "cat"].iter().any(|word| line.contains(word))
+    };
+    listed.lines().filter(is_visitor).map(str::to_owned).collect()
+}
+
+fn expect_nobody(docker: &Docker, id: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'mrs-backup/%'";
+    loop {
+        let (left, sessions) = (visitors(docker, id), docker.psql(id, "postgres", sessions));
+        if left.is_empty() && sessions == "0" {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left behind: {left:?}, {sessions} sessions");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn fill(docker: &Docker, id: &str) {
+    docker.psql(id, "postgres", "CREATE DATABASE mrs");
+    docker.psql(
+        id,
+        "mrs",
+        "CREATE TABLE claim AS SELECT n, md5(n::text) AS v, E'\\t\\r\\\\' || chr(4) || chr(26) AS odd FROM generate_series(1, 300000) n; \
+         SELECT lo_from_bytea(1, decode(repeat('00ff0a0d', 3000000), 'hex'))",
+    );
+}
+
+#[test]
+fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
+    let docker = Docker::start();
+    let home = tempfile::tempdir().unwrap();
+    let sockets = home.path().join("run");
+    fs::create_dir(&sockets).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    fs::set_permissions(&sockets, open).unwrap();
+    docker.run(&["network", "create", "--subnet", "10.213.77.0/28", "private"]);
+    let mount = format!("{}:/var/run/postgresql", sockets.display());
+    let id =
+        docker.postgres("postgres", home.path(), &["--network", "private", "--volume", &mount]);
+    fill(&docker, &id);
+    docker.psql(&id, "postgres", "ALTER ROLE postgres PASSWORD 'ge:heim'");
+    let settings = |way| settings(&docker, "postgres", home.path(), way);
+
+    let (by_socket, place) = read(settings(ContainerWay::Auto));
+    assert!(place.starts_with(&format!("socket in {}", sockets.display())), "{place}");
+    let (by_exec, place) = read(settings(ContainerWay::Exec));
+    assert!(place.starts_with("inside its container"), "{place}");
+    let mut by_address = settings(ContainerWay::Address);
+    by_address.server.password = Some(Secret::new(b"ge:heim".to_vec()));
+    let (by_address, place) = read(by_address);
+    assert!(place.starts_with("10.213.77."), "{place}");
+    let claim = "postgres/mrs/tables/public.claim.copy";
+    assert_eq!(by_socket[claim].iter().filter(|byte| **byte == b'\n').count(), 300_000);
+    for other in [by_exec, by_address] {
+        assert_eq!(other.keys().collect::<Vec<_>>(), by_socket.keys().collect::<Vec<_>>());
+        assert!(other[claim] == by_socket[claim], "bytes are changed on the way");
+        assert_eq!(
+            other["postgres/mrs/rest.dump"].len(),
+            by_socket["postgres/mrs/rest.dump"].len()
+        );
+    }
+
+    // Stopped in the middle.
+    for (way, limit) in [(ContainerWay::Exec, 1 << 20), (ContainerWay::Socket, 1 << 20)] {
+        let stop = Arc::new(StopFlag::new());
+        let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
+        let limit = Some((limit, stop));
+        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit };
+        source.read_all(&sink).unwrap();
+        assert!(!source.record().incomplete.is_empty());
+        expect_nobody(&docker, &id);
+    }
+
+    // Killed in the middle.
+    killed_run_leaves_nothing(&docker, &id, home.path());
+
+    let fails = |service: &str, directory: &Path, told: &str| {
+        let settings = self::settings(&docker, service, directory, ContainerWay::Auto);
+        let mut source = PostgresSource::new(settings, "test", Arc::new(StopFlag::new())).unwrap();
+        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit: None };
+        let error = source.read_all(&sink).unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    };
+    fails("redis", home.path(), "no container of service `redis`");
+    fails("postgres", Path::new("/elsewhere"), "docker compose up -d");
+    docker.postgres("postgres", home.path(), &["--network", "none"]);
+    fails("postgres", home.path(), "2 containers of service `postgres`");
+}
+
+/// The program itself, killed while `pg_dump` runs in the container and connections go through it.
+fn killed_run_leaves_nothing(docker: &Docker, id: &str, home: &Path) {
+    let work = tempfile::tempdir().unwrap();
+    let config = work.path().join("config.toml");
+    fs::write(work.path().join("password"), "secret").unwrap();
+    fs::write(
+        &config,
+        format!(
+            "version = 1\nstate_dir = \"{work}/state\"\n[instance.mrs]\nhome = \"{home}\"\n\
+             repository = \"{work}/repo\"\nkey = {{ file = \"{work}/password\" }}\n\
+             [instance.mrs.postgres]\ndatabases = [\"mrs\"]\nstream_from_kib = 0\n\
+             container = {{ service = \"postgres\", via = \"exec\" }}\n",
+            work = work.path().display(),
+            home = home.display(),
+        ),
+    )
+    .unwrap();
+    let program = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
+        command.env("DOCKER_HOST", docker.host()).arg("-c").arg(&config).args(arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command
+    };
+    support::postgres::run(&mut program(&["init", "--kdf-memory", "8"]));
+    let mut running = program(&["run"]).stderr(Stdio::null()).spawn().unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !visitors(docker, id).iter().any(|line| line.contains("pg_dump -Fc")) {
+        assert!(running.try_wait().unwrap().is_none(), "it ended too soon");
+        assert!(Instant::now() < deadline, "pg_dump does not start");
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    expect_nobody(docker, id);
+    support::postgres::run(&mut program(&["run"]));
+    expect_nobody(docker, id);
+}
