@@ -20,3 +20,9 @@ pub use layout::{GLOBALS_PATH, archive_path, database_path, path_component, tabl
 pub use parameters::{Environment, check_conninfo};
 pub use quote::{conninfo, identifier, literal, qualified};
 pub use server::{Server, ServerSettings};
+
+/// The settings in which rows are written and read as text: whatever server, role and database say
+/// otherwise, the same rows give the same bytes, so that a restored table can be compared by its hash.
+pub const COPY_TEXT: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; \
+     SET TimeZone = 'UTC'; SET bytea_output = hex; SET extra_float_digits = 3; \
+     SET synchronize_seqscans = off";

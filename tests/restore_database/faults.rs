@@ -103,12 +103,12 @@ fn a_snapshot_with_a_damaged_chunk_names_the_table_and_changes_nothing() {
         file.write_all_at(&[byte[0] ^ 0x55], at).unwrap();
     }
     let ran = site.restore(&[]);
-    ran.fails(1, "cannot be read from the repository");
+    ran.fails(1, "rows of table public.large cannot be read from the repository");
     assert!(ran.stderr.contains("hint: mrs-backup check --read-data"), "{ran:?}");
     assert_eq!(site.databases(), ["app"]);
     assert_same(&site.contents("app"), &before);
     let ran = site.run(&["test-restore"]);
-    ran.fails(21, "cannot be read from the repository");
+    ran.fails(21, "rows of table public.large cannot be read");
     assert!(site.ok(&["snapshots"]).stdout.contains("no restore was proven"));
 }
 

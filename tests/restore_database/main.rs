@@ -8,4 +8,5 @@ mod faults;
 mod killed;
 mod proof;
 mod site;
+mod table;
 mod whole;

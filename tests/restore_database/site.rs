@@ -123,6 +123,7 @@ port = {}
 user = "postgres"
 databases = ["app"]
 bin_dir = "{}"
+stream_from_kib = 0
 [instance.app.restore]
 scratch_directory = "{root}/s"
 {}

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::postgres::{Client, Rows, ServerError, qualified};
+use crate::postgres::{COPY_TEXT, Client, Rows, ServerError, qualified};
 use crate::snapshot::{ColumnManifest, DatabaseManifest, DatabaseProperties};
 
 /// A table whose definition and rows are in the backup.
@@ -70,8 +70,7 @@ pub(super) const SECOND_LOCK_TIMEOUT: Duration = Duration::from_millis(500);
 /// Sessions that read: no limit of the server's configuration ends them, nothing changes what they see.
 pub(super) const SESSION: &str = "SET statement_timeout = 0; \
      SET idle_in_transaction_session_timeout = 0; SET row_security = off; \
-     SET synchronize_seqscans = off; SET DateStyle = ISO; SET IntervalStyle = postgres; \
-     SET extra_float_digits = 3; SET search_path = pg_catalog; SET default_transaction_read_only = on";
+     SET search_path = pg_catalog; SET default_transaction_read_only = on";
 /// Parameters that only newer servers have, with the first version that does.
 const NEWER: [(u32, &str); 2] =
     [(140_000, "SET idle_session_timeout = 0"), (170_000, "SET transaction_timeout = 0")];
@@ -80,6 +79,7 @@ const NEWER: [(u32, &str); 2] =
 /// server's version as a number.
 pub(super) fn prepare(client: &mut Client, lock_timeout: Duration) -> Result<u32, ServerError> {
     client.run("prepare the session", SESSION)?;
+    client.run("prepare the session", COPY_TEXT)?;
     let waiting = format!("SET lock_timeout = {}", lock_timeout.as_millis());
     client.run("prepare the session", &waiting)?;
     let text = client.value("ask the version", "SHOW server_version_num")?;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use bytes::Bytes;
 
 use crate::event::{Event, Observer};
-use crate::postgres::{Client, identifier, literal, qualified};
+use crate::postgres::{COPY_TEXT, Client, identifier, literal, qualified};
 use crate::snapshot::TableManifest;
 
 use super::cluster::Cluster;
@@ -131,11 +131,8 @@ impl Load<'_> {
 
 /// The settings in which rows are read and written as text, both ways the same.
 pub fn prepare_copy(session: &mut Client, encoding: &str) -> Result<(), DatabaseError> {
-    let settings = format!(
-        "SET search_path = ''; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; \
-         SET extra_float_digits = 3; SET synchronize_seqscans = off; SET client_encoding = {}",
-        literal(encoding)
-    );
+    session.run("prepare a session", COPY_TEXT)?;
+    let settings = format!("SET search_path = ''; SET client_encoding = {}", literal(encoding));
     Ok(session.run("prepare a session", &settings)?)
 }
 
