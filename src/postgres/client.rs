@@ -6,7 +6,6 @@
 use std::future::Future;
 use std::io::{self, Read};
 use std::pin::{Pin, pin};
-use std::process::Stdio;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -42,8 +41,6 @@ pub struct Client {
     stop: Arc<StopFlag>,
     /// Something was left running at the server.
     is_busy: bool,
-    /// The program a connection goes through; killed with us.
-    bridge: Option<tokio::process::Child>,
 }
 
 impl std::fmt::Debug for Client {
@@ -55,8 +52,8 @@ impl std::fmt::Debug for Client {
 /// The part of a connection that moves bytes.
 type Driver = Pin<Box<dyn Future<Output = Result<(), tokio_postgres::Error>> + Send>>;
 
-/// A connection, and the program it goes through if it does.
-type Opened = (tokio_postgres::Client, Driver, Option<tokio::process::Child>);
+/// A connection.
+type Opened = (tokio_postgres::Client, Driver);
 
 /// Why a call gave nothing.
 enum Broken {
@@ -96,7 +93,7 @@ impl Server {
         let Some(opened) = opened else {
             return Err(ServerError::Stopped { doing: format!("connecting to {database}") });
         };
-        let (client, driver, bridge) = opened.map_err(failed)?;
+        let (client, driver) = opened.map_err(failed)?;
         runtime.spawn(driver);
         Ok(Client {
             runtime: Arc::new(runtime),
@@ -105,25 +102,17 @@ impl Server {
             database: database.to_owned(),
             stop: Arc::clone(stop),
             is_busy: false,
-            bridge,
         })
     }
 
     /// Goes the way. The reasons of errors are texts.
     async fn open(&self, mut config: Config) -> Result<Opened, String> {
         match &self.way {
-            Way::Exec => {
-                let (mut child, stream) = self.open_bridge()?;
-                match config.connect_raw(stream, NoTls).await {
-                    Ok((client, driver)) => Ok((client, Box::pin(driver), Some(child))),
-                    Err(error) => Err(format!("{}{}", reason(&error), said(&mut child).await)),
-                }
-            }
             Way::Socket(directory) => {
                 config.host_path(directory).port(self.port).ssl_mode(SslMode::Disable);
                 let opened = config.connect(NoTls).await;
                 let (client, driver) = opened.map_err(|error| reason(&error))?;
-                Ok((client, Box::pin(driver), None))
+                Ok((client, Box::pin(driver) as Driver))
             }
             Way::Network { host, address } => {
                 config.host(host).port(self.port).ssl_mode(self.ssl_mode());
@@ -133,7 +122,7 @@ impl Server {
                 let tls = self.tls.config().map_err(|error| error.to_string())?;
                 let opened = config.connect(MakeRustlsConnect::new(tls)).await;
                 let (client, driver) = opened.map_err(|error| reason(&error))?;
-                Ok((client, Box::pin(driver), None))
+                Ok((client, Box::pin(driver) as Driver))
             }
         }
     }
@@ -145,39 +134,6 @@ impl Server {
             _ => SslMode::Require,
         }
     }
-
-    fn open_bridge(
-        &self,
-    ) -> Result<
-        (
-            tokio::process::Child,
-            tokio::io::Join<tokio::process::ChildStdout, tokio::process::ChildStdin>,
-        ),
-        String,
-    > {
-        let container = self.container.as_ref().ok_or("there is no container")?;
-        let mut command = tokio::process::Command::from(container.bridge(self.port));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let spawned = command.kill_on_drop(true).spawn();
-        let mut child = spawned.map_err(|error| format!("cannot start docker: {error}"))?;
-        match (child.stdout.take(), child.stdin.take()) {
-            (Some(out), Some(into)) => Ok((child, tokio::io::join(out, into))),
-            _ => Err("docker has no standard input and output".to_owned()),
-        }
-    }
-}
-
-/// What a bridge that did not work wrote to its standard error.
-async fn said(child: &mut tokio::process::Child) -> String {
-    use tokio::io::AsyncReadExt;
-    let mut text = Vec::new();
-    if let Some(stderr) = child.stderr.take() {
-        let reading = async { stderr.take(2000).read_to_end(&mut text).await };
-        let _ = tokio::time::timeout(Duration::from_secs(2), reading).await;
-    }
-    let text = String::from_utf8_lossy(&text);
-    let text: String = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-    if text.is_empty() { text } else { format!(" ({text})") }
 }
 
 /// Waits for `future`; gives up when asked to stop.
@@ -284,10 +240,6 @@ impl Client {
         self.runtime.block_on(async {
             let asking = async {
                 let _ = match &server.way {
-                    Way::Exec => match server.open_bridge() {
-                        Ok((_child, stream)) => token.cancel_query_raw(stream, NoTls).await,
-                        Err(_) => Ok(()),
-                    },
                     Way::Socket(_) => token.cancel_query(NoTls).await,
                     Way::Network { .. } => match server.tls.config() {
                         Ok(tls) => token.cancel_query(MakeRustlsConnect::new(tls)).await,
@@ -304,13 +256,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         if self.is_busy && !self.client.is_closed() {
             self.cancel();
-        }
-        if let Some(mut bridge) = self.bridge.take() {
-            // Its standard input closes with the runtime's task; it ends the rest inside.
-            let _ = bridge.start_kill();
-            self.runtime.block_on(async {
-                let _ = tokio::time::timeout(CANCEL_LIMIT, bridge.wait()).await;
-            });
         }
     }
 }

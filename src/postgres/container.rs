@@ -3,6 +3,10 @@
 //! A program started with `docker exec` does not end with the client that started it. So everything
 //! here runs below a few lines of shell that watch their standard input: docker closes it when our
 //! end of the connection goes away, however that happens, and then the program is ended.
+//!
+//! The lines wait for everything they start. What they left behind would become a child of the
+//! container's first process, which is PostgreSQL's own; and it takes an unknown child that was ended by a signal
+//! for a crashed session, ends all others and starts anew.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -28,27 +32,14 @@ unset PGOPTIONS PGCLIENTENCODING PGTZ PGDATESTYLE PGHOST PGHOSTADDR PGDATABASE P
 exec 3<&0
 \"$@\" 3<&- </dev/null &
 program=$!
-{ cat <&3 >/dev/null; kill \"$program\"; } >/dev/null 2>&1 &
+{ while read -r line <&3; do :; done; kill \"$program\"; } >/dev/null 2>&1 &
 watch=$!
 exec 3<&-
 wait \"$program\"
 status=$?
-kill \"$watch\" 2>/dev/null
+{ kill \"$watch\"; wait \"$watch\"; } 2>/dev/null
 exit \"$status\"
 ";
-/// Carries a connection's bytes to the server, whose port is the first argument, and ends with
-/// standard input.
-const BRIDGE: &str = "\
-command -v bash >/dev/null || { echo 'there is no bash in the container' >&2; exit 127; }
-exec bash -c '
-exec 3<>\"/dev/tcp/127.0.0.1/$1\" || exit 111
-cat <&3 &
-back=$!
-cat >&3
-kill \"$back\" 2>/dev/null
-' bridge \"$1\"
-";
-
 /// Which container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSettings {
@@ -74,8 +65,6 @@ pub enum ContainerWay {
     Socket,
     /// By the container's address; needs a password.
     Address,
-    /// Through `docker exec`.
-    Exec,
 }
 
 /// A running container with a server in it.
@@ -274,9 +263,12 @@ impl Container {
             ServerError::container(format!("container {} has {what}", self.name), way_out)
         };
         match wanted {
-            ContainerWay::Auto => {
-                Ok(socket.or(address.filter(|_| can_log_in)).unwrap_or(Way::Exec))
-            }
+            ContainerWay::Auto => socket.or(address.filter(|_| can_log_in)).ok_or_else(|| {
+                missing(
+                    &format!("no socket for port {port} in a directory of the host, and there is no password for its address"),
+                    "mount a directory of the host at /var/run/postgresql, or give a password",
+                )
+            }),
             ContainerWay::Socket => socket.ok_or_else(|| {
                 missing(
                     &format!("no socket for port {port} in a directory of the host"),
@@ -286,7 +278,6 @@ impl Container {
             ContainerWay::Address => {
                 address.ok_or_else(|| missing("no address of its own", "choose another way"))
             }
-            ContainerWay::Exec => Ok(Way::Exec),
         }
     }
 
@@ -316,13 +307,6 @@ impl Container {
     ) -> Command {
         let mut command = self.exec(variables, password);
         command.args(["sh", "-c", LIFELINE, "mrs-backup", program]);
-        command
-    }
-
-    /// A program whose standard input and output are a connection to the server.
-    pub fn bridge(&self, port: u16) -> Command {
-        let mut command = self.exec(&[], None);
-        command.args(["sh", "-c", BRIDGE, "mrs-backup", &port.to_string()]);
         command
     }
 }

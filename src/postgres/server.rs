@@ -57,8 +57,6 @@ pub(super) enum Way {
     Socket(PathBuf),
     /// Over the network; the address is used instead of asking for the name's.
     Network { host: String, address: Option<IpAddr> },
-    /// Through a program in the container.
-    Exec,
 }
 
 /// Where the programs run.
@@ -122,7 +120,7 @@ impl Server {
         let password = settings.password.clone().or(said).or(of_image);
         let run: String = run.chars().filter(char::is_ascii_graphic).take(50).collect();
         let mut server = Self {
-            way: Way::Exec,
+            way: Way::Socket(PathBuf::new()),
             port,
             user,
             tls: Tls::of(&parameters, environment)?,
@@ -170,14 +168,7 @@ impl Server {
         }
         if let Some(container) = &self.container {
             let can_log_in = self.password.is_some();
-            let way = container.choose_way(wanted.unwrap_or_default(), self.port, can_log_in)?;
-            if let (Way::Exec, Programs::Host(Some(_))) = (&way, &self.programs) {
-                return Err(ServerError::settings(
-                    "`bin_dir` names programs on this host, which cannot reach into the container",
-                    "remove `bin_dir`, or mount the socket's directory from the host",
-                ));
-            }
-            return Ok(way);
+            return container.choose_way(wanted.unwrap_or_default(), self.port, can_log_in);
         }
         let name = format!(".s.PGSQL.{}", self.port);
         let found = SOCKET_DIRECTORIES.iter().find(|dir| Path::new(dir).join(&name).exists());
@@ -189,7 +180,6 @@ impl Server {
         let mut place = match &self.way {
             Way::Socket(directory) => format!("socket in {}", directory.display()),
             Way::Network { host, .. } => host.clone(),
-            Way::Exec => "inside its container".to_owned(),
         };
         if let Some(container) = &self.container {
             // Writing to a string cannot fail.
@@ -203,7 +193,7 @@ impl Server {
     pub fn socket_path(&self) -> Option<PathBuf> {
         match &self.way {
             Way::Socket(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
-            Way::Network { .. } | Way::Exec => None,
+            Way::Network { .. } => None,
         }
     }
 
@@ -238,7 +228,6 @@ impl Server {
                     false => directory.display().to_string(),
                 }
             }
-            Way::Exec => "localhost".to_owned(),
         };
         self.password_for(&host, database)
     }
@@ -333,7 +322,6 @@ impl Server {
                 }
                 command.envs(self.tls.variables());
             }
-            Way::Exec => {}
         }
         if let Some(password) = self.password(database) {
             command.env("PGPASSWORD", OsString::from_vec(password.expose().to_vec()));

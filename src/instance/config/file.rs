@@ -165,8 +165,6 @@ pub(super) enum Via {
     Socket,
     /// The container's address.
     Address,
-    /// `docker exec`.
-    Exec,
 }
 
 /// Only the version: a file of another version may hold anything else.
