@@ -23,6 +23,7 @@ pub use server::{Server, ServerSettings};
 
 /// The settings in which rows are written and read as text: whatever server, role and database say
 /// otherwise, the same rows give the same bytes, so that a restored table can be compared by its hash.
+/// GMT is the one time zone that every server knows, also without files of time zones.
 pub const COPY_TEXT: &str = "SET DateStyle = ISO; SET IntervalStyle = postgres; \
-     SET TimeZone = 'UTC'; SET bytea_output = hex; SET extra_float_digits = 3; \
+     SET TimeZone = GMT; SET bytea_output = hex; SET extra_float_digits = 3; \
      SET synchronize_seqscans = off";
