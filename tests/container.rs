@@ -88,9 +88,7 @@ fn read(settings: PostgresSettings) -> (BTreeMap<String, Vec<u8>>, String) {
 /// What runs in a container besides the server.
 fn visitors(docker: &Docker, id: &str) -> Vec<String> {
     let listed = docker.run(&["exec", id, "ps", "-o", "args"]);
-    let is_visitor = |line: &&str| {
-        ["pg_dump", "bridge", "mrs-backup", "cat"].iter().any(|word| line.contains(word))
-    };
+    let is_visitor = |line: &&str| ["pg_dump", "mrs-backup"].iter().any(|word| line.contains(word));
     listed.lines().filter(is_visitor).map(str::to_owned).collect()
 }
 
@@ -126,7 +124,9 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     fs::create_dir(&sockets).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     fs::set_permissions(&sockets, open).unwrap();
-    docker.run(&["network", "create", "--subnet", "10.213.77.0/28", "private"]);
+    // Another process may run this test, too.
+    let subnet = format!("10.213.{}", std::process::id() % 250);
+    docker.run(&["network", "create", "--subnet", &format!("{subnet}.0/28"), "private"]);
     let mount = format!("{}:/var/run/postgresql", sockets.display());
     let id =
         docker.postgres("postgres", home.path(), &["--network", "private", "--volume", &mount]);
@@ -139,7 +139,7 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     let mut by_address = settings(ContainerWay::Address);
     by_address.server.password = Some(Secret::new(b"ge:heim".to_vec()));
     let (by_address, place) = read(by_address);
-    assert!(place.starts_with("10.213.77."), "{place}");
+    assert!(place.starts_with(&subnet), "{place}");
     let claim = "postgres/mrs/tables/public.claim.copy";
     assert_eq!(by_socket[claim].iter().filter(|byte| **byte == b'\n').count(), 300_000);
     {
@@ -153,7 +153,7 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     }
 
     // Stopped in the middle.
-    for (way, limit) in [(ContainerWay::Auto, 1 << 20), (ContainerWay::Socket, 20 << 20)] {
+    for (way, limit) in [(ContainerWay::Auto, 1 << 20), (ContainerWay::Socket, 4 << 20)] {
         let stop = Arc::new(StopFlag::new());
         let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
         let limit = Some((limit, stop));

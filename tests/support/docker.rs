@@ -196,6 +196,8 @@ impl Drop for Docker {
         for id in ids.split_whitespace() {
             let _ = self.command().args(["rm", "-f", id]).output();
         }
+        // A bridge outlives its engine.
+        let _ = self.command().args(["network", "prune", "--force"]).output();
         if let Some(pid) = i32::try_from(self.daemon.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process(pid, Signal::TERM);
         }
