@@ -102,7 +102,8 @@ pub(super) fn hold(
     stop: &Arc<StopFlag>,
     patience: &mut dyn FnMut(Duration) -> Duration,
 ) -> Result<Held, SourceError> {
-    let mut pause = Duration::from_millis(200);
+    // Who was in the way goes on at once when we let go: right after that is the best moment.
+    let mut pause = Duration::from_millis(20);
     loop {
         match attempt(server, manifest.clone(), choices, stop) {
             Ok(held) => return Ok(held),
@@ -111,7 +112,7 @@ pub(super) fn hold(
                 if stop.is_stopped() || patience(pause) >= choices.lock_wait {
                     return Err(error);
                 }
-                pause = (pause * 2).min(Duration::from_secs(10));
+                pause = (pause * 3 / 2).min(Duration::from_secs(1));
             }
         }
     }
