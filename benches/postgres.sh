@@ -39,7 +39,7 @@ night() { "$binary" -q -c "$work/config.toml" run; }
 
 new_repository() {
     rm -rf "$work/repo" "$work/state"
-    "$binary" -q -c "$work/config.toml" init --kdf-memory 8
+    "$binary" -q -c "$work/config.toml" init --kdf-memory 8 >/dev/null
 }
 
 restic_night() {
