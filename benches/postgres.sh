@@ -33,13 +33,13 @@ median() { sort -n | sed -n 2p; }
 
 stored_mb() { du -sB1000000 --apparent-size "$1" | cut -f1; }
 
-dump_alone() { "$PG_BIN/pg_dump" -Fc -Z0 -f /dev/null bench; }
+dump_alone() { "$PG_BIN/pg_dump" -Fc -Z0 --no-sync -f /dev/null bench; }
 
 night() { "$binary" -q -c "$work/config.toml" run; }
 
 new_repository() {
     rm -rf "$work/repo" "$work/state"
-    "$binary" -q -c "$work/config.toml" init --kdf-memory 8
+    "$binary" -q -c "$work/config.toml" init --kdf-memory 8 >/dev/null
 }
 
 restic_night() {
@@ -49,7 +49,8 @@ restic_night() {
 change() { # one percent of the newest rows, some new ones
     sql bench --command="
         UPDATE request SET status = 'paid' || random()::text WHERE id IN (
-            SELECT (max(id) * (1 - power(random(), 3)))::int FROM request, generate_series(1, (SELECT count(*) / 100 FROM request)) GROUP BY random(), generate_series);
+            SELECT (top * (1 - power(random(), 3)))::int
+            FROM (SELECT max(id) AS top FROM request) AS newest, generate_series(1, $rows / 100));
         INSERT INTO request (person, status, body) SELECT n, 'new', md5(random()::text) FROM generate_series(1, 1000) n"
 }
 
