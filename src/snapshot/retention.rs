@@ -316,11 +316,12 @@ fn within(
         let start = span.before(newest, zone);
         // Sorted: what is within comes first.
         let count = placed.iter().take_while(|placed| placed.candidate.time > start).count();
-        let inside = &placed[..count];
+        let (inside, before) = placed.split_at(count);
+        let is_all = before.iter().all(|placed| !placed.candidate.is_complete);
         let key = |at: usize| inside[at].periods[*period as usize];
         counted(inside, Count::Unlimited, key, &mut |at, is_oldest| {
-            // As in restic the oldest of all stays, not the oldest within.
-            if !is_oldest || count == placed.len() {
+            // As in restic the oldest of all stays, not the oldest within; incomplete ones do not count.
+            if !is_oldest || is_all {
                 reasons[at].push(Reason::WithinPeriod(*period, *span));
             }
         });

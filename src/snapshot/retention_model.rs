@@ -174,7 +174,7 @@ pub fn stays(taken: &[Taken], rules: &Rules, place: Place) -> Vec<bool> {
         for at in newest_of_periods(taken, &whole, &rest, kind, place, usize::MAX) {
             stay[at] = true;
         }
-        if whole.len() + rest.len() == taken.len() && !whole.is_empty() {
+        if whole.len() == complete.len() && !whole.is_empty() {
             stay[whole[whole.len() - 1]] = true;
         }
     }
