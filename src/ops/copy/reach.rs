@@ -48,7 +48,7 @@ struct Needed(bool);
 
 impl std::ops::AddAssign for Needed {
     fn add_assign(&mut self, other: Self) {
-        self.0 |= other.0;
+        self.0 = self.0 || other.0;
     }
 }
 
