@@ -108,6 +108,10 @@ impl FtpFiles {
     }
 
     fn give_back(&self, connection: Connection) {
+        if connection.is_used_up() {
+            self.connector.prefer_tls12();
+            return self.forget(connection);
+        }
         self.lock().idle.push((connection, SystemClock.elapsed()));
         self.returned.notify_one();
     }

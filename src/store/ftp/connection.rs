@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use suppaftp::types::FileType;
@@ -11,7 +12,7 @@ use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream}
 use super::super::StoreErrorKind;
 use super::super::place::FtpTls;
 use super::reply::Trouble;
-use super::tls::{Draining, DrainingConnector, TlsSettings};
+use super::tls::{Draining, DrainingConnector, Sessions, TlsSettings};
 use crate::crypto::Secret;
 
 /// How a server is reached.
@@ -38,8 +39,10 @@ impl fmt::Debug for FtpSettings {
 #[derive(Debug)]
 pub(super) struct Connector {
     settings: FtpSettings,
-    /// The server knows no EPSV, or what it says of it does not work.
-    uses_pasv: AtomicBool,
+    /// How data connections are opened, once that is known.
+    mode: OnceLock<Mode>,
+    /// The server replaces no tickets of TLS 1.3.
+    prefers_tls12: AtomicBool,
 }
 
 /// A connection that is logged in.
@@ -47,7 +50,7 @@ pub(super) struct Connection {
     pub ftp: ImplFtpStream<Draining>,
     /// Absolute, without a `/` at its end.
     root: String,
-    uses_pasv: bool,
+    sessions: Option<Arc<Sessions>>,
 }
 
 impl fmt::Debug for Connection {
@@ -66,29 +69,17 @@ impl Connection {
         }
     }
 
-    /// Opens a data connection; by PASV where EPSV does not work.
+    /// Opens a data connection.
     pub fn data(
         &mut self,
-        open: impl Fn(&mut ImplFtpStream<Draining>) -> FtpResult<TransferStream<Draining>>,
+        open: impl FnOnce(&mut ImplFtpStream<Draining>) -> FtpResult<TransferStream<Draining>>,
     ) -> Result<TransferStream<Draining>, Trouble> {
-        match open(&mut self.ftp) {
-            Err(FtpError::UnexpectedResponse(response))
-                if !self.uses_pasv
-                    && matches!(response.status.code(), 500 | 501 | 502 | 504 | 522)
-                    && String::from_utf8_lossy(&response.body)
-                        .to_ascii_uppercase()
-                        .contains("EPSV") =>
-            {
-                self.use_pasv();
-                Ok(open(&mut self.ftp)?)
-            }
-            opened => Ok(opened?),
-        }
+        Ok(open(&mut self.ftp)?)
     }
 
-    fn use_pasv(&mut self) {
-        self.uses_pasv = true;
-        self.ftp.set_mode(Mode::Passive);
+    /// Whether no further data connection of it could resume its TLS session.
+    pub fn is_used_up(&self) -> bool {
+        self.sessions.as_ref().is_some_and(|sessions| sessions.are_used_up())
     }
 
     /// Says goodbye without waiting long for an answer.
@@ -114,7 +105,7 @@ fn open_socket(address: SocketAddr, timeout: Duration) -> std::io::Result<TcpStr
 
 impl Connector {
     pub fn new(settings: FtpSettings) -> Self {
-        Self { settings, uses_pasv: AtomicBool::new(false) }
+        Self { settings, mode: OnceLock::new(), prefers_tls12: AtomicBool::new(false) }
     }
 
     fn addresses(&self) -> Result<Vec<SocketAddr>, Trouble> {
@@ -145,7 +136,8 @@ impl Connector {
     pub fn connect(&self) -> Result<Connection, Trouble> {
         let timeout = self.settings.timeout;
         let data = move |address| open_socket(address, timeout).map_err(FtpError::ConnectionError);
-        let mut ftp = self.secured()?.passive_stream_builder(data);
+        let (ftp, sessions) = self.secured()?;
+        let mut ftp = ftp.passive_stream_builder(data);
         let password = std::str::from_utf8(self.settings.password.expose())
             .map_err(|_| Trouble::broken(StoreErrorKind::Denied, "the password is not UTF-8"))?;
         ftp.login(self.settings.user.as_str(), password).map_err(|error| {
@@ -162,44 +154,75 @@ impl Connector {
         // The address a server gives is ignored: behind NAT it is wrong, and a hostile one could send us
         // anywhere.
         ftp.set_passive_nat_workaround(true);
-        let uses_pasv = self.uses_pasv.load(Ordering::Relaxed);
-        ftp.set_mode(if uses_pasv { Mode::Passive } else { Mode::ExtendedPassive });
+        let mode = match self.mode.get() {
+            Some(mode) => *mode,
+            // Asked once: what a server says to EPSV before a transfer looks like a refusal of that.
+            None => match ftp.custom_command("EPSV", &[Status::ExtendedPassiveMode]) {
+                Ok(_) => *self.mode.get_or_init(|| Mode::ExtendedPassive),
+                Err(FtpError::UnexpectedResponse(response)) if response.status.code() >= 500 => {
+                    *self.mode.get_or_init(|| Mode::Passive)
+                }
+                Err(error) => return Err(error.into()),
+            },
+        };
+        ftp.set_mode(mode);
         let root = match self.settings.root.starts_with('/') {
             true => self.settings.root.clone(),
             false => format!("{}/{}", ftp.pwd()?.trim_end_matches('/'), self.settings.root),
         };
         let root = root.trim_end_matches('/').to_owned();
-        Ok(Connection { ftp, root, uses_pasv })
+        Ok(Connection { ftp, root, sessions })
     }
 
-    fn secured(&self) -> Result<ImplFtpStream<Draining>, Trouble> {
+    /// From now on the older TLS is spoken.
+    pub fn prefer_tls12(&self) {
+        self.prefers_tls12.store(true, Ordering::Relaxed);
+    }
+
+    fn secured(&self) -> Result<Secured, Trouble> {
+        let Some(tls) = &self.settings.tls else {
+            return Ok((ImplFtpStream::connect_with_stream(self.socket()?)?, None));
+        };
+        if tls.is_tls12 || !self.prefers_tls12.load(Ordering::Relaxed) {
+            return self.secured_with(tls);
+        }
+        let older = TlsSettings { is_tls12: true, ..tls.clone() };
+        // It may speak nothing but the newer one.
+        self.secured_with(&older).or_else(|_| self.secured_with(tls))
+    }
+
+    fn secured_with(&self, tls: &TlsSettings) -> Result<Secured, Trouble> {
         let host = &self.settings.host;
         // A session cache of its own: tickets of one control connection are refused on another.
-        let tls = self.settings.tls.as_ref().map(DrainingConnector::new).transpose();
-        let tls = tls.map_err(|reason| Trouble::broken(StoreErrorKind::Denied, reason))?;
-        match (self.settings.mode, tls) {
-            (FtpTls::Explicit, Some(tls)) => {
-                let plain = ImplFtpStream::connect_with_stream(self.socket()?)?;
-                plain.into_secure(tls, host).map_err(|error| match Trouble::from(error) {
-                    trouble if trouble.keeps_step => Trouble::broken(
-                        StoreErrorKind::Denied,
-                        format!("{}; it does not speak TLS, and without it nothing is sent (`?tls=off` if you must)", trouble.failure.reason),
-                    ),
-                    trouble => trouble,
-                })
-            }
-            (FtpTls::Implicit, Some(tls)) => {
-                let addresses = self.addresses()?;
-                let mut ftp = ImplFtpStream::connect_secure_implicit(
-                    addresses.as_slice(),
-                    tls.with_timeout(self.settings.timeout),
-                    host,
-                )?;
-                ftp.custom_command("PBSZ 0", &[Status::CommandOk])?;
-                ftp.custom_command("PROT P", &[Status::CommandOk])?;
-                Ok(ftp)
-            }
-            _ => Ok(ImplFtpStream::connect_with_stream(self.socket()?)?),
+        let tls = DrainingConnector::new(tls)
+            .map_err(|reason| Trouble::broken(StoreErrorKind::Denied, reason))?;
+        let sessions = Some(Arc::clone(&tls.sessions));
+        if self.settings.mode == FtpTls::Explicit {
+            let plain = ImplFtpStream::connect_with_stream(self.socket()?)?;
+            return Ok((plain.into_secure(tls, host).map_err(without_tls)?, sessions));
         }
+        let addresses = self.addresses()?;
+        let tls = tls.with_timeout(self.settings.timeout);
+        let mut ftp = ImplFtpStream::connect_secure_implicit(addresses.as_slice(), tls, host)?;
+        ftp.custom_command("PBSZ 0", &[Status::CommandOk])?;
+        ftp.custom_command("PROT P", &[Status::CommandOk])?;
+        Ok((ftp, sessions))
     }
+}
+
+type Secured = (ImplFtpStream<Draining>, Option<Arc<Sessions>>);
+
+/// What it means that a connection cannot be secured.
+fn without_tls(error: FtpError) -> Trouble {
+    let is_refused = matches!(&error, FtpError::UnexpectedResponse(response)
+        if response.status.code() >= 400 && response.status.code() != 421);
+    let trouble = Trouble::from(error);
+    if !is_refused {
+        return trouble;
+    }
+    let said = trouble.failure.reason;
+    let reason = format!(
+        "{said}; it does not speak TLS, and in clear nothing is sent (`?tls=off` if you must)"
+    );
+    Trouble::broken(StoreErrorKind::Denied, reason)
 }

@@ -93,7 +93,8 @@ fn of_response(response: &Response) -> Trouble {
         // An answer to something else.
         _ => StoreErrorKind::Temporary,
     };
-    let keeps_step = code >= 400 && !matches!(code, 421 | 530);
+    // 425: with a new connection TLS has new tickets.
+    let keeps_step = code >= 400 && !matches!(code, 421 | 425 | 530);
     let is_too_many = code == 421 || code == 530 && has(&["too many", "maximum", "limit"]);
     let mut failure = Failure::new(kind, format!("the server said: {said}"));
     failure.is_unsupported = matches!(code, 500 | 501 | 502 | 504 | 522);

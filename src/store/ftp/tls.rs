@@ -3,21 +3,27 @@
 //! Many servers (vsftpd with `require_ssl_reuse`, as it comes) take a data connection only if it resumes the
 //! TLS session of its control connection. With TLS 1.3 each resumption uses up a ticket, and new ones come
 //! over the same connection: an upload has to read before it closes, or after two uploads there are none left.
+//! Some servers (proftpd) send none on an upload: then TLS 1.2, where a session is resumed any number of times, is
+//! spoken to them.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{
+    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
+    WebPkiServerVerifier,
+};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore,
-    SignatureScheme, StreamOwned,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, Error, NamedGroup,
+    RootCertStore, SignatureScheme, StreamOwned,
 };
 use sha2::{Digest, Sha256};
 use suppaftp::{FtpError, FtpResult, TlsConnector, TlsStream};
@@ -26,6 +32,8 @@ use suppaftp::{FtpError, FtpResult, TlsConnector, TlsStream};
 const SYSTEM_ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 /// Most bytes read while waiting for the server's end.
 const MOST_DRAINED: usize = 64 << 10;
+/// Most tickets that are kept.
+const MOST_TICKETS: usize = 8;
 /// How long that end is waited for.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -41,7 +49,7 @@ pub(in crate::store) struct TlsSettings {
 
 impl TlsSettings {
     /// A configuration with a session cache of its own.
-    fn config(&self) -> Result<ClientConfig, String> {
+    fn config(&self, sessions: &Arc<Sessions>) -> Result<ClientConfig, String> {
         let provider = Arc::new(ring::default_provider());
         let versions: &[&rustls::SupportedProtocolVersion] = match self.is_tls12 {
             true => &[&rustls::version::TLS12],
@@ -61,7 +69,7 @@ impl TlsSettings {
         };
         let mut config =
             builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
-        config.resumption = Resumption::in_memory_sessions(32);
+        config.resumption = Resumption::store(Arc::clone(sessions) as _);
         Ok(config)
     }
 
@@ -82,6 +90,67 @@ impl TlsSettings {
             return Err(wrong(&"the file holds none"));
         }
         Ok(roots)
+    }
+}
+
+/// Sessions of one control connection.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    group: Option<NamedGroup>,
+    tls12: Option<Tls12ClientSessionValue>,
+    tickets: VecDeque<Tls13ClientSessionValue>,
+    /// Tickets that were used up.
+    used: usize,
+}
+
+impl Sessions {
+    /// Whether tickets are used up and not replaced: the next data connection could not resume.
+    pub fn are_used_up(&self) -> bool {
+        let kept = self.lock();
+        kept.used > 0 && kept.tickets.is_empty()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ClientSessionStore for Sessions {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.lock().group = Some(group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.lock().group
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.lock().tls12 = Some(value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.lock().tls12.clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.lock().tls12 = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        let mut kept = self.lock();
+        kept.tickets.push_back(value);
+        if kept.tickets.len() > MOST_TICKETS {
+            kept.tickets.pop_front();
+        }
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        let mut kept = self.lock();
+        kept.used += usize::from(!kept.tickets.is_empty());
+        kept.tickets.pop_back()
     }
 }
 
@@ -136,13 +205,15 @@ impl ServerCertVerifier for Pinned {
 #[derive(Debug)]
 pub(super) struct DrainingConnector {
     config: Arc<ClientConfig>,
+    pub sessions: Arc<Sessions>,
     /// Set on sockets that were opened without one.
     timeout: Option<Duration>,
 }
 
 impl DrainingConnector {
     pub fn new(settings: &TlsSettings) -> Result<Self, String> {
-        Ok(Self { config: Arc::new(settings.config()?), timeout: None })
+        let sessions = Arc::new(Sessions::default());
+        Ok(Self { config: Arc::new(settings.config(&sessions)?), sessions, timeout: None })
     }
 
     pub fn with_timeout(self, timeout: Duration) -> Self {
@@ -195,6 +266,8 @@ impl Write for Inner {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        // An upload of nothing is one, too.
+        self.has_written = true;
         self.stream.flush()
     }
 }
