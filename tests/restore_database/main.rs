@@ -6,6 +6,7 @@ mod support;
 
 mod faults;
 mod killed;
+mod nasty;
 mod proof;
 mod site;
 mod table;

@@ -65,6 +65,7 @@ pub struct Site {
     pub server: TestServer,
     dir: TempDir,
     extra: String,
+    stream_from_kib: u32,
 }
 
 impl Site {
@@ -85,7 +86,7 @@ impl Site {
         fs::write(&password, "secret").unwrap();
         fs::set_permissions(password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
-        let site = Self { server, dir, extra: String::new() };
+        let site = Self { server, dir, extra: String::new(), stream_from_kib: 0 };
         site.configure();
         let ran = site.run(&["init", "--kdf-memory", "8"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -96,6 +97,14 @@ impl Site {
     #[must_use]
     pub fn with(mut self, extra: &str) -> Self {
         self.extra = extra.to_owned();
+        self.configure();
+        self
+    }
+
+    /// With smaller tables than this, in KiB, in the archive; otherwise all are streams.
+    #[must_use]
+    pub fn streaming_from(mut self, kib: u32) -> Self {
+        self.stream_from_kib = kib;
         self.configure();
         self
     }
@@ -123,7 +132,7 @@ port = {}
 user = "postgres"
 databases = ["app"]
 bin_dir = "{}"
-stream_from_kib = 0
+stream_from_kib = {}
 [instance.app.restore]
 scratch_directory = "{root}/s"
 {}
@@ -131,6 +140,7 @@ scratch_directory = "{root}/s"
             self.server.socket_dir().display(),
             self.server.port(),
             self.server.bin_dir().display(),
+            self.stream_from_kib,
             self.extra
         );
         fs::write(self.path("config.toml"), config).unwrap();
