@@ -20,7 +20,8 @@ fn the_nasty_database_comes_back_word_for_word_on_every_version() {
         assert_eq!(one["schema"], "definitions are the same");
         // The newer one comes without it.
         let amcheck = one["amcheck"].as_str().unwrap();
-        let has_amcheck = site.sql("SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'");
+        let has_amcheck =
+            site.sql("SELECT count(*) FROM pg_available_extensions WHERE name = 'amcheck'");
         assert_eq!(amcheck == "no damage", has_amcheck == "1", "{amcheck}");
 
         // Whatever is there when it comes back.

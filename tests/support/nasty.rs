@@ -71,7 +71,8 @@ fn own_copy(bin: &Path) -> PathBuf {
     if bin.starts_with(&target) {
         return bin.to_owned();
     }
-    let output = run(Command::new(bin.join("pg_config")).args(["--version", "--sharedir", "--pkglibdir"]));
+    let output =
+        run(Command::new(bin.join("pg_config")).args(["--version", "--sharedir", "--pkglibdir"]));
     let lines: Vec<&str> = output.lines().collect();
     let [version, share, lib] = lines[..] else { panic!("{output}") };
     let name: String = version.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
@@ -139,9 +140,10 @@ pub fn contents(server: &TestServer, database: &str) -> Vec<String> {
          WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1",
     );
     // All in one session, each table's rows behind a line that is no row of any.
-    let mut script = "SET synchronize_seqscans = off; SET DateStyle = ISO; SET extra_float_digits = 3; \
+    let mut script =
+        "SET synchronize_seqscans = off; SET DateStyle = ISO; SET extra_float_digits = 3; \
                       SET IntervalStyle = postgres; SET bytea_output = hex; SET TimeZone = 'GMT';\n"
-        .to_owned();
+            .to_owned();
     for (number, table) in tables.lines().enumerate() {
         script.push_str(&format!("\\echo {MARK}{number}\nCOPY {table} TO STDOUT;\n"));
     }
