@@ -15,6 +15,8 @@ const PAGE: (f64, f64) = (210.0, 297.0);
 const MARGIN: f64 = 15.0;
 const LINE_HEIGHT: f64 = 4.1;
 const FONT: f64 = 3.2;
+/// Letters of that size that fit between the margins: a letter is 0.6 of its size wide.
+const COLUMNS: usize = 92;
 /// Side of the code in millimetres.
 const CODE: f64 = 62.0;
 
@@ -144,6 +146,19 @@ impl Sheet {
         of(&whole).or_else(|| of(&short))
     }
 
+    /// Lines that fit the width of a page; a long one goes on below.
+    fn wrapped(&self) -> Zeroizing<Vec<String>> {
+        let mut wrapped = Zeroizing::new(Vec::new());
+        for line in self.lines().iter() {
+            let letters: Zeroizing<Vec<char>> = Zeroizing::new(line.chars().collect());
+            match letters.is_empty() {
+                true => wrapped.push(String::new()),
+                false => wrapped.extend(letters.chunks(COLUMNS).map(|part| part.iter().collect())),
+            }
+        }
+        wrapped
+    }
+
     /// The page as a drawing.
     pub fn svg(&self) -> Zeroizing<String> {
         let (width, height) = PAGE;
@@ -153,7 +168,7 @@ impl Sheet {
              <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
         ));
         let mut y = MARGIN;
-        for line in self.lines().iter() {
+        for line in self.wrapped().iter() {
             y += LINE_HEIGHT;
             svg.push_str(&format!(
                 "<text x=\"{MARGIN}\" y=\"{y:.1}\" font-family=\"monospace\" font-size=\"{FONT}\" \
@@ -238,7 +253,6 @@ mod tests {
         let text = sheet.text();
         assert!(!text.contains("recovery key"));
         assert!(text.contains("does not open anything without the password"));
-        assert!(text.lines().all(|line| line.len() <= 90), "fits a page: {}", text.as_str());
         let objects: Vec<Vec<u8>> = text
             .split("<<END\n")
             .skip(1)
@@ -265,7 +279,9 @@ mod tests {
         let svg = sheet.svg();
         assert!(svg.contains("&lt;a&amp;b&gt;") && !svg.contains("<a&b>"));
         assert!(svg.contains("<path transform"));
-        let lines = sheet.lines().len() as f64;
+        assert!(sheet.wrapped().iter().all(|line| line.chars().count() <= COLUMNS));
+        assert!(MARGIN * 2.0 + COLUMNS as f64 * FONT * 0.6 <= PAGE.0);
+        let lines = sheet.wrapped().len() as f64;
         assert!(MARGIN + lines * LINE_HEIGHT < PAGE.1 - MARGIN - CODE, "{lines} lines");
         let code = sheet.code().unwrap();
         assert_eq!(decoded(&code).lines().nth(4), Some("recovery-key AAAA-BBBB"));
