@@ -10,6 +10,7 @@ mod check;
 mod completions;
 mod config;
 mod context;
+mod copy;
 mod database_error;
 mod diff;
 mod dump;
@@ -98,6 +99,7 @@ enum Command {
     Unpin(pin::UnpinArgs),
     Check(check::Args),
     Prune(prune::Args),
+    Copy(copy::Args),
     Repair(repair::Args),
     Index(index::Args),
     Key(key::Args),
@@ -199,6 +201,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Unpin(_)
         | Command::Check(_)
         | Command::Prune(_)
+        | Command::Copy(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Key(_) => false,
@@ -229,6 +232,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
+        Command::Copy(args) => copy::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),

@@ -14,6 +14,7 @@ mod db;
 mod dedup;
 mod filter;
 mod find;
+mod holdings;
 mod object;
 mod references;
 mod root_lock;
@@ -30,6 +31,7 @@ mod tests;
 
 pub use dedup::{Claim, Dedup};
 pub(crate) use find::MAX_CHAIN;
+pub use holdings::{CopyStamp, Holding, Holdings};
 pub use object::{IndexObject, IndexedPack};
 pub use references::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
 pub use root_lock::RootLock;

@@ -169,7 +169,7 @@ fn open(path: &Path) -> Result<Connection, Failure> {
     Ok(connection)
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+pub(super) fn remove(path: &Path) -> Result<(), Failure> {
     for suffix in ["", "-wal", "-shm"] {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);

@@ -7,6 +7,7 @@
 pub mod backup;
 pub mod browse;
 pub mod check;
+pub mod copy;
 pub mod diff;
 mod display;
 pub mod dump;

@@ -122,6 +122,26 @@ impl Repository {
         Self::assemble(store, keyring, config, slot, environment)
     }
 
+    /// The same repository in another store, opened with the keys of this one. Its index is empty and in
+    /// memory: on disk it would be taken for that of this store.
+    pub fn twin(&self, store: Arc<dyn Store>) -> Result<Self, RepositoryError> {
+        let (config, bytes) = read_config(store.as_ref())?;
+        let location = store.location().clone();
+        if config.id != self.config.id {
+            let (found, expected) = (config.id.to_hex(), self.config.id.to_hex());
+            return Err(RepositoryError::OtherRepository { location, found, expected });
+        }
+        if !RepositoryConfig::is_authentic(&bytes, &self.keyring) {
+            return Err(RepositoryError::Damaged {
+                object: ObjectName::Config,
+                location,
+                reason: "it was changed by somebody without the keys, or damaged".to_owned(),
+            });
+        }
+        let environment = Environment { state_dir: None, ..self.environment.clone() };
+        Self::assemble(store, (*self.keyring).clone(), config, self.slot, environment)
+    }
+
     fn assemble(
         store: Arc<dyn Store>,
         keyring: Keyring,

@@ -39,12 +39,26 @@ struct State {
     record: SessionRecord,
     next_beat: u32,
     last_beat: Duration,
-    staged: Option<ObjectName>,
+    staged: Vec<ObjectName>,
 }
 
 impl Repository {
     /// Opens a session and brings the index up to date under its protection.
     pub fn begin_session(&self, purpose: &str) -> Result<Session<'_>, RepositoryError> {
+        self.begin(purpose, Self::look_around)
+    }
+
+    /// Opens a session that looks at nothing and names nothing condemned: while it lives, no prune
+    /// deletes any pack. For a copy, which puts objects as they are.
+    pub fn hold(&self, purpose: &str) -> Result<Session<'_>, RepositoryError> {
+        self.begin(purpose, |_, session| session.wait_until_listed())
+    }
+
+    fn begin<'r>(
+        &'r self,
+        purpose: &str,
+        look_around: impl FnOnce(&'r Self, &mut Session<'r>) -> Result<(), RepositoryError>,
+    ) -> Result<Session<'r>, RepositoryError> {
         let clock = &self.environment.clock;
         let now = clock.now().as_nanosecond();
         let now = i64::try_from(now).unwrap_or(i64::MAX);
@@ -57,7 +71,8 @@ impl Repository {
             staged: None,
             purpose: purpose.to_owned(),
         };
-        let state = State { record, next_beat: 0, last_beat: clock.elapsed(), staged: None };
+        let last_beat = clock.elapsed();
+        let state = State { record, next_beat: 0, last_beat, staged: Vec::new() };
         let mut session = Session {
             repository: self,
             id: SessionId::new(random_bytes(self.environment.random.as_ref())),
@@ -66,7 +81,7 @@ impl Repository {
             generation: 0,
         };
         session.beat()?;
-        match self.look_around(&mut session) {
+        match look_around(self, &mut session) {
             Ok(()) => Ok(session),
             Err(error) => {
                 // Nobody shall wait for a session that never was.
@@ -207,7 +222,7 @@ impl<'r> Session<'r> {
         {
             let mut state = self.lock();
             state.record.staged = Some(id);
-            state.staged = Some(staged);
+            state.staged.push(staged);
         }
         self.beat()?;
         self.repository.store.put(&staged, &[bytes])?;
@@ -243,6 +258,38 @@ impl<'r> Session<'r> {
         Ok(id)
     }
 
+    /// Publishes snapshots of another store of this repository as they are. What they need must be
+    /// there and durable. Staged first, as in [`Session::commit`](super::Commit): whoever takes this session for dead
+    /// prevents the publishing.
+    pub fn publish_copies(
+        &self,
+        snapshots: &[(SnapshotId, Vec<u8>)],
+    ) -> Result<(), RepositoryError> {
+        let store = &self.repository.store;
+        for (id, bytes) in snapshots {
+            let staged = ObjectName::Staged { session: self.id, snapshot: *id };
+            self.lock().staged.push(staged);
+            store.put(&staged, &[bytes])?;
+        }
+        store.sync()?;
+        self.check_alive()?;
+        for (id, _) in snapshots {
+            let staged = ObjectName::Staged { session: self.id, snapshot: *id };
+            match store.publish(&staged, &ObjectName::Snapshot(*id)) {
+                Ok(()) => {}
+                // Somebody else who copies was faster.
+                Err(error) if error.kind == StoreErrorKind::Exists => store.delete(&staged)?,
+                Err(error) if error.kind == StoreErrorKind::NotFound => {
+                    return Err(RepositoryError::SessionExpired);
+                }
+                Err(error) => return Err(error.into()),
+            }
+            self.lock().staged.retain(|name| *name != staged);
+        }
+        store.sync()?;
+        Ok(())
+    }
+
     /// Error if somebody has taken this session for dead: its first beat is then gone.
     pub(super) fn check_alive(&self) -> Result<(), RepositoryError> {
         if self.is_listed()? { Ok(()) } else { Err(RepositoryError::SessionExpired) }
@@ -264,7 +311,7 @@ impl<'r> Session<'r> {
     pub fn end(self) -> Result<(), RepositoryError> {
         let state = self.lock();
         let store = &self.repository.store;
-        if let Some(staged) = &state.staged {
+        for staged in &state.staged {
             store.delete(staged)?;
         }
         // Beat 0 keeps the age and goes last.

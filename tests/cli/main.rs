@@ -3,6 +3,7 @@
 mod basics;
 mod codes;
 mod configured;
+mod copies;
 mod databases;
 mod forgetting;
 mod hostile;

@@ -22,6 +22,7 @@ use crate::repository::{Refresh, Repository, RepositoryError};
 use crate::snapshot::Snapshot;
 use crate::store::ObjectName;
 
+pub(in crate::ops) use packs::lost_with;
 pub use report::{AffectedSnapshot, CheckCounts, CheckReport, Problem, Severity};
 
 use objects::Objects;

@@ -375,6 +375,15 @@ pub(super) fn report_missing(
     Ok(())
 }
 
+/// Chunks that would be lost with all of `packs`.
+pub(in crate::ops) fn lost_with(
+    repository: &Repository,
+    packs: &[PackId],
+) -> Result<HashSet<ChunkId>, RepositoryError> {
+    let bad = BadPlaces(packs.iter().map(|id| (*id, Bad::All)).collect());
+    lost_chunks(repository, &bad)
+}
+
 /// Chunks of packs with bad places that have no good place left, and those of deltas on them.
 pub(super) fn lost_chunks(
     repository: &Repository,
