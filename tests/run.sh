@@ -116,6 +116,7 @@ source benches/demo/postgres.sh
 stage "What the tests need"
 install_packages
 install_python
+install_servers
 install_postgres18
 
 stage "Format"

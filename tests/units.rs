@@ -124,7 +124,7 @@ fn templates_can_be_loaded_and_are_locked_down() {
         fs::write(scratch.path().join(name), text).expect("a file");
         count += 1;
     }
-    assert_eq!(count, 10);
+    assert_eq!(count, 12);
     verify(scratch.path());
 }
 

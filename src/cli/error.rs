@@ -13,6 +13,7 @@ use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::{LockError, MountError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
+use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
@@ -117,6 +118,9 @@ pub enum CliError {
     /// A database for PostgreSQL's programs.
     #[error(transparent)]
     DumpDatabase(#[from] DumpDatabaseError),
+    /// A copy was not brought up to date.
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -228,6 +232,8 @@ impl CliError {
             Self::DumpDatabase(DumpDatabaseError::Browse(error)) => browse_exit(error),
             Self::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => Exit::Incomplete,
             Self::DumpDatabase(_) => Exit::Failed,
+            Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
+            Self::Copy(_) => Exit::CopyFailed,
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),

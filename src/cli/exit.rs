@@ -17,6 +17,8 @@ pub enum Exit {
     Locked,
     /// The password or key file opens nothing.
     WrongPassword,
+    /// What is stored here is safe, but a copy of it could not be brought up to date.
+    CopyFailed,
     /// A snapshot's databases do not restore.
     ProofFailed,
     /// Somebody asked to stop.
@@ -25,7 +27,7 @@ pub enum Exit {
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -33,6 +35,7 @@ impl Exit {
         Self::NoRepository,
         Self::Locked,
         Self::WrongPassword,
+        Self::CopyFailed,
         Self::ProofFailed,
         Self::Interrupted,
     ];
@@ -47,6 +50,7 @@ impl Exit {
             Self::NoRepository => 10,
             Self::Locked => 11,
             Self::WrongPassword => 12,
+            Self::CopyFailed => 20,
             Self::ProofFailed => 21,
             Self::Interrupted => 130,
         }
@@ -63,6 +67,7 @@ impl Exit {
             | Self::NoRepository
             | Self::Locked
             | Self::WrongPassword
+            | Self::CopyFailed
             | Self::ProofFailed => "failed",
         }
     }
@@ -78,13 +83,14 @@ impl Exit {
         match self {
             Self::Ok => 0,
             Self::Incomplete => 1,
-            Self::Locked => 2,
-            Self::ProofFailed => 3,
-            Self::WrongPassword => 4,
-            Self::NoRepository => 5,
-            Self::Usage => 6,
-            Self::Failed => 7,
-            Self::Interrupted => 8,
+            Self::CopyFailed => 2,
+            Self::Locked => 3,
+            Self::ProofFailed => 4,
+            Self::WrongPassword => 5,
+            Self::NoRepository => 6,
+            Self::Usage => 7,
+            Self::Failed => 8,
+            Self::Interrupted => 9,
         }
     }
 
@@ -104,7 +110,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 21, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 130]);
     }
 
     #[test]

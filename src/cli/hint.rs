@@ -4,6 +4,7 @@ use crate::instance::config::ConfigError;
 use crate::instance::{LockError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
+use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
@@ -61,6 +62,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Dump(DumpError::NotAFile { .. }) => {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
+        CliError::Copy(error) => return copy(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
@@ -71,6 +73,25 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::DumpDatabase(_)
         | CliError::Source(_)
         | CliError::Exclude(_) => return None,
+    };
+    Some(text.to_owned())
+}
+
+fn copy(error: &CopyError) -> Option<String> {
+    let text = match error {
+        CopyError::Repository(RepositoryError::OtherRepository { .. }) => {
+            "a copy is of one repository: choose a missing or empty place"
+        }
+        CopyError::Repository(error) => return repository(error),
+        CopyError::NotEmpty { .. } => "choose a missing or empty place",
+        CopyError::Vanished { .. } => {
+            "mount it and run this again; if the copy is lost for good: mrs-backup copy --start-over"
+        }
+        CopyError::Emptied { .. } => {
+            "look what happened here; to bring everything back: mrs-backup copy --from COPY --to primary"
+        }
+        CopyError::Restless { .. } => "run the same command again",
+        _ => return None,
     };
     Some(text.to_owned())
 }

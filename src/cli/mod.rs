@@ -3,6 +3,7 @@
 //! A command says what was done ([`Done`]) or why not ([`CliError`]); the exit code, the hint and the
 //! last JSON line are made of that here and nowhere else.
 
+mod adopt;
 mod args;
 mod ask;
 mod backup;
@@ -10,6 +11,7 @@ mod check;
 mod completions;
 mod config;
 mod context;
+mod copy;
 mod database_error;
 mod diff;
 mod dump;
@@ -18,6 +20,7 @@ mod exit;
 mod find;
 mod forget;
 mod format;
+mod heal;
 mod hint;
 mod index;
 mod init;
@@ -35,6 +38,7 @@ mod restore_table;
 mod run;
 mod schedule;
 mod settings;
+mod sheet;
 mod signals;
 mod snapshots;
 mod stats;
@@ -98,6 +102,7 @@ enum Command {
     Unpin(pin::UnpinArgs),
     Check(check::Args),
     Prune(prune::Args),
+    Copy(copy::Args),
     Repair(repair::Args),
     Index(index::Args),
     Key(key::Args),
@@ -199,6 +204,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Unpin(_)
         | Command::Check(_)
         | Command::Prune(_)
+        | Command::Copy(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Key(_) => false,
@@ -229,6 +235,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Unpin(args) => pin::unpin(context, args),
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
+        Command::Copy(args) => copy::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Key(args) => key::run(context, args),

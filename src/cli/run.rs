@@ -25,13 +25,13 @@ mod steps;
 /// Do what the configuration says for the night of an instance
 ///
 /// Locks the instance, looks whether its disk is mounted, its repository opens and has room, makes a
-/// snapshot, drops snapshots by the retention policy, prunes, and checks a part if that is configured. A step that fails is
+/// snapshot, brings it to the copies, drops snapshots by the retention policy, prunes, and checks a part if that is configured. A step that fails is
 /// told, steps that depend on it are left out, and the exit code is that of the worst. Meant for
 /// timers: only what needs attention is told, and one line at the end.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Forget and prune are left out if `schedule.prune` of the configuration gives them an hour of
-their own. The worst of several exit codes is, from the best: 0, 3, 11, 21, 12, 10, 2, 1, 130.
+Copies, and forget and prune, are left out if `schedule.copy` and `schedule.prune` of the
+configuration give them an hour of their own. The worst of several exit codes is, from the best: 0, 3, 20, 11, 21, 12, 10, 2, 1, 130.
 
 Examples:
   mrs-backup run                          the only instance of the configuration

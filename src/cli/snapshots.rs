@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::event::counted;
+use crate::id::SnapshotId;
+use crate::ops::copy::{Lag, lag};
 use crate::ops::test_restore::last_proven;
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
@@ -15,6 +17,7 @@ use crate::snapshot::{Selected, Snapshot};
 use super::args::Filter;
 use super::context::{Context, zone};
 use super::format::{json_time, local_time, table};
+use super::settings::Settings;
 use super::{CliError, Done};
 
 /// List snapshots, oldest first
@@ -66,8 +69,52 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         context.out.line(&table(&header, &[5], rows))?;
         context.out.note(&counted(snapshots.len(), "snapshot"))?;
     }
+    tell_copies(context, &settings, &repository, &snapshots)?;
     tell_proofs(context, &repository, &snapshots)?;
     Ok(Done::ok(json!({ "snapshots": snapshots.len() })))
+}
+
+/// For each copy of the configuration: how far it is behind, as far as this machine knows.
+pub(super) fn tell_copies(
+    context: &Context,
+    settings: &Settings,
+    repository: &Repository,
+    snapshots: &[Selected],
+) -> Result<(), CliError> {
+    let ids: Vec<SnapshotId> = snapshots.iter().map(|(id, _)| *id).collect();
+    let now = repository.environment().clock.now();
+    for copy in settings.instance.iter().flat_map(|instance| instance.copies.values()) {
+        let location = copy.location.value.to_string();
+        let lag = lag(repository, copy.location.value.as_str(), &ids)?;
+        let copied = lag.and_then(|lag| lag.copied);
+        context.out.record(
+            "copy",
+            &json!({
+                "copy": copy.name,
+                "location": location,
+                "behind": lag.map_or(ids.len() as u64, |lag| lag.behind),
+                "time": copied.and_then(json_time),
+            }),
+        )?;
+        let text = match (lag, copied) {
+            (None, _) => "nothing was copied there yet: mrs-backup copy".to_owned(),
+            (Some(lag), None) => {
+                format!("{} behind, never completed", counted(lag.behind, "snapshot"))
+            }
+            (Some(Lag { behind: 0, .. }), Some(time)) => {
+                format!("up to date, {} ago", age(now, time))
+            }
+            (Some(lag), Some(time)) => {
+                format!(
+                    "{} behind, last complete {} ago",
+                    counted(lag.behind, "snapshot"),
+                    age(now, time)
+                )
+            }
+        };
+        context.out.note(&format!("copy {} ({location}): {text}", copy.name))?;
+    }
+    Ok(())
 }
 
 /// For each instance with databases: when a restore of them was proven last.

@@ -76,5 +76,6 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         counted(whole.index_objects, "index object"),
         human_bytes(whole.index_bytes)
     ))?;
+    super::snapshots::tell_copies(context, &settings, &repository, &chosen)?;
     Ok(Done::ok(json!({ "snapshots": stats, "repository": whole })))
 }

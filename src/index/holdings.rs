@@ -112,6 +112,20 @@ impl Holdings {
         })
     }
 
+    /// Snapshots that are there.
+    pub fn snapshots(&self) -> Result<Vec<SnapshotId>, IndexError> {
+        self.read("listing the snapshots of a copy", |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT id FROM held WHERE kind = ?1 AND dropped IS NULL")?;
+            let mut rows = statement.query([SNAPSHOT])?;
+            let mut all = Vec::new();
+            while let Some(row) = rows.next()? {
+                all.push(valid(SnapshotId::from_slice(bytes(row, 0, OBJECT)?), OBJECT)?);
+            }
+            Ok(all)
+        })
+    }
+
     /// These are there now, with these sizes.
     pub fn add(&self, objects: &[(ObjectName, u64)]) -> Result<(), IndexError> {
         self.write("recording what a copy holds", |tx| {

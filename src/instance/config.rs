@@ -3,6 +3,7 @@
 //! What somebody asked for on the command line comes before `MRS_BACKUP_*` variables, these before
 //! the variables restic knows, these before the file. Every value remembers where it comes from.
 
+mod copies;
 mod diagnose;
 mod environment;
 mod file;
@@ -28,6 +29,7 @@ use crate::repository::{DeltaOptions, IngestOptions};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
+pub use copies::{CopyConfig, PRIMARY, parse_delay};
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
@@ -230,6 +232,8 @@ pub struct Instance {
     pub lock_wait: Setting<Duration>,
     /// No snapshot is made while fewer bytes are free at its repository.
     pub min_free: Setting<u64>,
+    /// Other places where everything is kept, by name.
+    pub copies: BTreeMap<String, CopyConfig>,
 }
 
 impl Instance {

@@ -11,6 +11,8 @@ use super::config::Instance;
 pub enum Job {
     /// The whole night.
     Run,
+    /// Copies, away from the night.
+    Copy,
     /// Forget and prune, away from the night.
     Prune,
     /// A look at everything stored.
@@ -21,12 +23,13 @@ pub enum Job {
 
 impl Job {
     /// All of them, in the order in which they are done if several are due.
-    pub const ALL: [Self; 4] = [Self::Run, Self::Prune, Self::Check, Self::TestRestore];
+    pub const ALL: [Self; 5] = [Self::Run, Self::Copy, Self::Prune, Self::Check, Self::TestRestore];
 
     /// Its name on the command line and in units.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Run => "run",
+            Self::Copy => "copy",
             Self::Prune => "prune",
             Self::Check => "check",
             Self::TestRestore => "test-restore",
@@ -43,7 +46,11 @@ impl Job {
         match self {
             Self::Run => {
                 let mut steps = vec![Step::Snapshot];
-                if !instance.schedule.value.jobs.contains_key(&Self::Prune) {
+                let has_own_hour = |job| instance.schedule.value.jobs.contains_key(&job);
+                if !instance.copies.is_empty() && !has_own_hour(Self::Copy) {
+                    steps.push(Step::Copy);
+                }
+                if !has_own_hour(Self::Prune) {
                     steps.extend([Step::Forget, Step::Prune]);
                 }
                 if instance.check_subset.is_some() {
@@ -51,6 +58,7 @@ impl Job {
                 }
                 steps
             }
+            Self::Copy => vec![Step::Copy],
             Self::Prune => vec![Step::Forget, Step::Prune],
             Self::Check => vec![Step::Check],
             Self::TestRestore => vec![Step::TestRestore],
@@ -64,6 +72,8 @@ impl Job {
 pub enum Step {
     /// Files and databases are stored.
     Snapshot,
+    /// What is stored is brought to the copies.
+    Copy,
     /// Snapshots are dropped by the retention policy.
     Forget,
     /// What no snapshot needs is freed: announced tonight, deleted in a later night.
@@ -90,13 +100,14 @@ pub enum Went {
 
 impl Step {
     /// All of them, in the order in which they are done.
-    pub const ALL: [Self; 5] =
-        [Self::Snapshot, Self::Forget, Self::Prune, Self::Check, Self::TestRestore];
+    pub const ALL: [Self; 6] =
+        [Self::Snapshot, Self::Copy, Self::Forget, Self::Prune, Self::Check, Self::TestRestore];
 
     /// Its name on the command line.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Snapshot => "snapshot",
+            Self::Copy => "copy",
             Self::Forget => "forget",
             Self::Prune => "prune",
             Self::Check => "check",
@@ -129,7 +140,8 @@ impl Step {
                 Some(Went::Badly) => Some("there is no snapshot of tonight"),
                 _ => None,
             },
-            Self::Snapshot | Self::Check => None,
+            // What earlier nights stored may still be missing at a copy.
+            Self::Snapshot | Self::Copy | Self::Check => None,
         }
     }
 }

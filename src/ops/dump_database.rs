@@ -9,7 +9,7 @@ use crate::event::StopFlag;
 use crate::postgres::{identifier, qualified};
 use crate::repository::{Fetcher, RepositoryError, StreamBytes, read_directory};
 use crate::snapshot::{DatabaseManifest, NodeKind, Snapshot, StreamRef, TableManifest};
-use crate::source::archive::{Contents, MergeError, TableEntry};
+use crate::source::archive::{MergeError, TableEntry, Toc, merge};
 
 use super::browse::{BrowseError, display_path, resolve};
 
@@ -215,14 +215,14 @@ impl<'f, 'r> DatabaseDump<'f, 'r> {
             io::copy(archive, out).map_err(MergeError::from)?;
             return Ok(());
         }
-        let contents = Contents::read(archive)?;
+        let toc = Toc::read(&mut *archive).map_err(MergeError::from)?;
         let entries: Vec<TableEntry> = tables.iter().map(|table| entry(table)).collect();
         let mut next = tables.iter();
         let mut rows = |_: &TableEntry, out: &mut dyn Write| match next.next() {
             Some(table) => self.rows(table, out).map_err(Trouble::Dump),
             None => Ok(()),
         };
-        contents.write(&entries, &mut rows, archive, out)
+        merge(&toc, &entries, &mut rows, archive, out)
     }
 
     /// The rows of one table, compared with what the snapshot says of them.

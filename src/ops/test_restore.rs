@@ -9,10 +9,11 @@ use crate::id::SnapshotId;
 use crate::postgres::{Client, GLOBALS_PATH, Server, identifier};
 use crate::repository::{Fetcher, Repository, RepositoryError};
 use crate::snapshot::{DatabaseManifest, ReceiptRecord, Snapshot};
+use crate::source::archive::Toc;
 use crate::target::postgres::{
-    Cluster, DatabaseError, Thoroughness, Toc, check_assertions, check_heap_and_indexes,
-    check_objects, compare_rows, compare_schema, create_database, drop_database, globals_roles,
-    missing_roles, roles_of,
+    Cluster, DatabaseError, Thoroughness, check_assertions, check_heap_and_indexes, check_objects,
+    compare_rows, compare_schema, create_database, drop_database, globals_roles, missing_roles,
+    roles_of,
 };
 
 use super::restore_database::{Contents, Filling, RestoreDatabaseError, choose, fill};

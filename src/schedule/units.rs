@@ -67,6 +67,10 @@ const fn templates(job: Job) -> (&'static str, &'static str) {
             include_str!("../../systemd/mrs-backup@.service"),
             include_str!("../../systemd/mrs-backup@.timer"),
         ),
+        Job::Copy => (
+            include_str!("../../systemd/mrs-backup-copy@.service"),
+            include_str!("../../systemd/mrs-backup-copy@.timer"),
+        ),
         Job::Prune => (
             include_str!("../../systemd/mrs-backup-prune@.service"),
             include_str!("../../systemd/mrs-backup-prune@.timer"),
@@ -163,12 +167,14 @@ pub fn is_ours(text: &str) -> bool {
 
 /// Directories a job of `instance` writes to.
 fn writable(instance: &Instance) -> Vec<PathBuf> {
-    let repository = instance.repository.value.as_str();
-    let repository = (!repository.contains("://")).then(|| PathBuf::from(repository));
+    let copies = instance.copies.values().map(|copy| &copy.location);
+    let places = std::iter::once(&instance.repository).chain(copies);
+    let is_path = |text: &&str| !text.contains("://");
+    let places = places.map(|place| place.value.as_str()).filter(is_path).map(PathBuf::from);
     let dump = instance.postgres.as_ref().and_then(|postgres| postgres.standard_dump.as_ref());
     let scratch = instance.restore.scratch_directory.as_ref();
     let others = dump.into_iter().chain(scratch).map(|directory| directory.value.clone());
-    repository.into_iter().chain(others).collect()
+    places.chain(others).collect()
 }
 
 /// Names of the credentials the configuration of `instance` asks for.

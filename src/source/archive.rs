@@ -9,15 +9,17 @@
 mod merge;
 mod parser;
 mod rows;
+mod toc;
 
 use std::io::{self, Read};
 
 use super::error::StreamError;
 use parser::Parser;
 
-pub use merge::{Contents, MergeError, TableEntry};
+pub use merge::{MergeError, TableEntry, merge};
 pub(crate) use rows::count_lines;
 pub use rows::{ArchivedRows, RowsDigest};
+pub use toc::{Toc, TocEntry, TocError};
 
 /// What a walk found out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

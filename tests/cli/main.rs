@@ -3,8 +3,11 @@
 mod basics;
 mod codes;
 mod configured;
+mod copies;
 mod databases;
+mod disaster;
 mod forgetting;
+mod healing;
 mod hostile;
 mod json;
 mod keys;

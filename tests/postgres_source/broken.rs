@@ -168,6 +168,47 @@ fn pg_dump_is_ended_or_killed_or_lies() {
 }
 
 #[test]
+fn pg_dump_that_ends_at_any_point_is_told() {
+    let server = TestServer::start();
+    two_tables(&server);
+    let real = server.bin_dir().join("pg_dump").display().to_string();
+    let version = format!("[ \"$1\" = --version ] && exec {real} --version; ");
+    let in_archive = || PostgresSettings { stream_from: 1 << 40, ..settings(&server, &["mrs"]) };
+    // Its own end: at once, with a word, without its last byte, with all its bytes.
+    let ends = [
+        ("kill -9 $$".to_owned(), "killed by signal 9"),
+        ("echo no >&2; exit 3".to_owned(), "exit status 3): no"),
+        (format!("{real} \"$@\" | head -c 4096; kill -9 $$"), "killed by signal 9"),
+        (format!("{real} \"$@\" | head -c -1"), "it ends after"),
+        (format!("{real} \"$@\"; kill -9 $$"), "killed by signal 9"),
+        (format!("{real} \"$@\"; exit 1"), "exit status 1"),
+    ];
+    for (script, told) in ends {
+        let (_directory, bin_dir) = with_script(&server, &format!("{version}{script}"));
+        let mut settings = in_archive();
+        settings.server.bin_dir = Some(bin_dir);
+        let (source, collected) = read_while(settings, REST, usize::MAX, || ());
+        let failed = collected.failed().join("\n");
+        assert!(failed.contains(told), "{script}: {failed}");
+        assert_eq!((source.databases().len(), collected.paths().len()), (0, 0), "{script}");
+        assert_eq!(source.record().incomplete.len(), 1, "{script}");
+    }
+    // Its session's end, at the server: early, in the middle, late.
+    let all = {
+        let collected = read_whole(&mut source(in_archive()));
+        collected.stream(REST).len()
+    };
+    for at in [0, all / 2, all - (9 << 20)] {
+        let end = psql_later(&server, &terminating("%COPY public.%"));
+        let (source, collected) = read_while(in_archive(), REST, at, end);
+        let failed = collected.failed().join("\n");
+        assert!(failed.contains("exit status 1): pg_dump: error"), "{at}: {failed}");
+        assert_eq!(source.databases().len(), 0, "{at}");
+    }
+    expect_no_sessions(&server);
+}
+
+#[test]
 fn a_table_dropped_between_discovery_and_lock_is_no_failure() {
     let server = TestServer::start();
     two_tables(&server);

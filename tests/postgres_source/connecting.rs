@@ -194,19 +194,28 @@ fn a_connection_that_is_cut_is_an_error() {
     with_roles(&server);
     fill(&server, "large", 200_000);
     server.psql("large", "GRANT SELECT ON claim TO django");
-    let proxy = cutting_proxy(server.port(), 3 << 20);
-    let mut settings = settings(&server, &["large"]);
-    settings.server.host = Some("127.0.0.1".to_owned());
-    settings.server.port = Some(proxy);
-    settings.server.user = Some("django".to_owned());
-    settings.server.password = Some(Secret::new(b"ge:heim".to_vec()));
-    let mut source = source(settings);
-    let collected = Collected::default();
-    source.read_all(&collected).unwrap();
-    let failed = collected.failed().join("\n");
-    assert!(failed.contains("copy table public.claim"), "{failed}");
-    assert!(!source.record().incomplete.is_empty());
-    expect_no_sessions(&server);
+    // While something is asked, while tables are looked for, within the rows.
+    for (limit, told) in [
+        (100, "cannot reach"),
+        (3000, "cannot"),
+        (1 << 16, "pg_dump"),
+        (3 << 20, "copy table public.claim"),
+    ] {
+        let mut settings = settings(&server, &["large"]);
+        settings.server.host = Some("127.0.0.1".to_owned());
+        settings.server.port = Some(cutting_proxy(server.port(), limit));
+        settings.server.user = Some("django".to_owned());
+        settings.server.password = Some(Secret::new(b"ge:heim".to_vec()));
+        let mut source = source(settings);
+        let collected = Collected::default();
+        let failed = match source.read_all(&collected) {
+            Ok(()) => collected.failed().join("\n"),
+            Err(error) => error.to_string(),
+        };
+        assert!(failed.contains(told), "{limit}: {failed}");
+        assert!(!source.record().incomplete.is_empty(), "{limit}");
+        expect_no_sessions(&server);
+    }
 }
 
 /// A port that leads to `to`; each connection is cut after `limit` bytes from the server.

@@ -10,7 +10,7 @@ use mrs_backup::snapshot::Snapshot;
 use mrs_backup::store::{MemoryStore, Store};
 
 use super::*;
-use crate::support::postgres::{installations, run};
+use crate::support::postgres::run;
 use crate::support::{init, nasty, plan_for, silent};
 
 /// Runs a program with `input` at its standard input.
@@ -24,7 +24,7 @@ fn feed(command: &mut std::process::Command, input: &[u8]) {
 
 #[test]
 fn archives_and_sql_load_without_an_error_and_are_the_same_database() {
-    for bin_dir in installations() {
+    for bin_dir in nasty::installations() {
         let server = TestServer::start_from(&bin_dir);
         nasty::create(&server, "nasty", 30);
         let (expected, contents) =

@@ -17,7 +17,7 @@ fn is_whole(bytes: &[u8]) -> Result<(), io::Error> {
 
 #[test]
 fn the_nasty_database_is_read_row_by_row_on_every_version() {
-    for bin_dir in installations() {
+    for bin_dir in nasty::installations() {
         let server = TestServer::start_from(&bin_dir);
         nasty::create(&server, "nasty", 30);
         let mut source = source(PostgresSettings { workers: 3, ..settings(&server, &["nasty"]) });
@@ -60,7 +60,7 @@ fn the_nasty_database_is_read_row_by_row_on_every_version() {
 
 #[test]
 fn small_tables_stay_in_the_archive_and_are_counted_there() {
-    for bin_dir in installations() {
+    for bin_dir in nasty::installations() {
         let server = TestServer::start_from(&bin_dir);
         nasty::create(&server, "nasty", 1000);
         let collect = |stream_from| {

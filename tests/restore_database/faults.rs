@@ -1,14 +1,12 @@
 //! What goes wrong leaves the live database as it was, and says what it was.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::site::{Site, assert_same, files};
-use crate::support::postgres::TestServer;
 
 #[test]
 fn a_database_that_is_in_the_way_is_left_alone() {
@@ -23,6 +21,50 @@ fn a_database_that_is_in_the_way_is_left_alone() {
     site.server.psql("app__new", "DROP TABLE somebodys");
     assert_eq!(site.restore(&[]).code, Some(0));
     assert_eq!(site.databases().len(), 2);
+}
+
+#[test]
+fn a_database_of_the_other_name_is_kept_when_it_is_replaced() {
+    let site = Site::new();
+    site.backup();
+    site.server.psql("postgres", "CREATE DATABASE other");
+    site.server.psql("other", "CREATE TABLE precious AS SELECT 7 AS n");
+    let args = ["restore", "latest", "--database", "--as", "other", "--json"];
+    site.run(&args).fails(2, "database other is to be replaced");
+    let summary = site.ok(&[&args[..], &["--yes"]].concat()).summary();
+    let kept = summary["kept"].as_str().unwrap();
+    assert_eq!(site.server.psql(kept, "SELECT n FROM precious"), "7");
+    assert_eq!(site.server.psql("other", "SELECT count(*) FROM public.bill"), "3000");
+    site.ok(&["undo", "--database", "other", "--yes"]);
+    assert_eq!(site.server.psql("other", "SELECT n FROM precious"), "7");
+}
+
+#[test]
+fn a_role_that_may_not_come_in_changes_nothing() {
+    let site = Site::new();
+    site.backup();
+    let before = site.contents("app");
+    site.server.psql("postgres", "CREATE ROLE django LOGIN PASSWORD 'geheim'");
+    let config = fs::read_to_string(site.path("config.toml")).unwrap();
+    let socket = format!("host = \"{}\"", site.server.socket_dir().display());
+    let password = |text: &str| {
+        fs::write(site.path("pg"), text).unwrap();
+        fs::set_permissions(site.path("pg"), fs::Permissions::from_mode(0o600)).unwrap();
+        let file = format!("password = {{ file = {:?} }}", site.path("pg"));
+        let config = config.replace(&socket, &format!("host = \"127.0.0.1\"\n{file}"));
+        let config = config.replace("user = \"postgres\"", "user = \"django\"");
+        fs::write(site.path("config.toml"), config).unwrap();
+    };
+    password("falsch");
+    let ran = site.restore(&[]);
+    ran.fails(1, "password authentication failed");
+    assert!(!ran.stderr.contains("falsch"), "{ran:?}");
+    // The right one, of a role that may not make databases.
+    password("geheim");
+    let ran = site.restore(&["--other-cluster"]);
+    ran.fails(1, "permission denied");
+    assert_eq!(site.databases(), ["app"]);
+    assert_same(&site.contents("app"), &before);
 }
 
 /// A shell whose `psql` leads to the server.
@@ -110,90 +152,4 @@ fn a_snapshot_with_a_damaged_chunk_names_the_table_and_changes_nothing() {
     let ran = site.run(&["test-restore"]);
     ran.fails(21, "rows of table public.large cannot be read");
     assert!(site.ok(&["snapshots"]).stdout.contains("no restore was proven"));
-}
-
-/// A file system of `mebibytes` at a directory, for as long as this lives.
-struct SmallDisk(std::path::PathBuf);
-
-impl SmallDisk {
-    fn new(path: std::path::PathBuf, mebibytes: u32) -> Self {
-        fs::create_dir_all(&path).unwrap();
-        let options = format!("size={mebibytes}m,mode=0755");
-        let mut command = Command::new("mount");
-        command.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(&path);
-        crate::support::postgres::run(&mut command);
-        Self(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
-
-#[test]
-fn a_server_without_room_refuses_and_one_that_gets_full_keeps_the_live_database() {
-    let place = tempfile::Builder::new().prefix("mrs-full-").tempdir_in("/tmp").unwrap();
-    let disk = SmallDisk::new(place.path().join("disk"), 420);
-    {
-        let server = TestServer::start_on(&crate::support::postgres::installations()[0], &disk.0);
-        let site = Site::on(server);
-        site.server.psql("postgres", "CREATE DATABASE app");
-        crate::site::fill(&site);
-        site.sql(
-            "CREATE TABLE public.large AS SELECT g, repeat(md5(g::text), 20) AS a \
-             FROM generate_series(1, 30000) g",
-        );
-        site.backup();
-        let before = site.contents("app");
-        // A database that was made just now is written out by the first checkpoint only, and takes room then.
-        site.sql("CHECKPOINT");
-        let filler = disk.0.join("filler");
-        let free = || {
-            let stat = rustix::fs::statvfs(&disk.0).unwrap();
-            stat.f_bavail * stat.f_frsize
-        };
-        // Others write meanwhile: what fits is written, piece by piece.
-        let fill = |left: u64| {
-            let mut file = fs::File::create(&filler).unwrap();
-            let piece = vec![0; 256 << 10];
-            while free() > left && file.write_all(&piece).is_ok() {}
-        };
-        // Known beforehand: nothing is begun.
-        fill(20 << 20);
-        site.restore(&[]).fails(1, "bytes free, but database `app` needs");
-        assert_eq!(site.databases(), ["app"]);
-        fs::remove_file(&filler).unwrap();
-        // Found out on the way.
-        let args = ["restore", "latest", "--database", "app", "--yes", "--json"];
-        let mut child = site.spawn(&args);
-        let pid = rustix::process::Pid::from_child(&child);
-        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let is_filled = lines.any(|line| {
-            let line: serde_json::Value = serde_json::from_str(&line.unwrap()).unwrap();
-            let is_it = line["type"] == "progress" && line["step"] == "definitions";
-            if is_it {
-                let signal = |signal| rustix::process::kill_process(pid, signal).unwrap();
-                signal(rustix::process::Signal::STOP);
-                fill(4 << 20);
-                signal(rustix::process::Signal::CONT);
-            }
-            is_it
-        });
-        assert!(is_filled);
-        let rest: Vec<String> = lines.map(|line| line.unwrap()).collect();
-        let output = child.wait_with_output().unwrap();
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{stderr} {rest:?}");
-        assert!(stderr.contains("could not extend file"), "{stderr}");
-        assert!(stderr.contains("database `app` is as it was"), "{stderr}");
-        // Still full: the server has not fallen over, and what was half made is gone.
-        assert_eq!(site.databases(), ["app"]);
-        assert_same(&site.contents("app"), &before);
-        fs::remove_file(&filler).unwrap();
-        assert_eq!(site.restore(&[]).code, Some(0), "with room it works");
-        assert_eq!(site.databases().len(), 2);
-    }
-    drop(disk);
 }

@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod busy;
+mod ended;
 mod faults;
+mod full_disk;
 mod killed;
+mod nasty;
 mod proof;
 mod site;
 mod table;

@@ -65,6 +65,8 @@ pub struct Site {
     pub server: TestServer,
     dir: TempDir,
     extra: String,
+    stream_from_kib: u32,
+    bin_dir: PathBuf,
 }
 
 impl Site {
@@ -85,7 +87,8 @@ impl Site {
         fs::write(&password, "secret").unwrap();
         fs::set_permissions(password, fs::Permissions::from_mode(0o600)).unwrap();
         fs::create_dir(dir.path().join("home")).unwrap();
-        let site = Self { server, dir, extra: String::new() };
+        let bin_dir = server.bin_dir().to_owned();
+        let site = Self { server, dir, extra: String::new(), stream_from_kib: 0, bin_dir };
         site.configure();
         let ran = site.run(&["init", "--kdf-memory", "8"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
@@ -100,9 +103,26 @@ impl Site {
         self
     }
 
+    /// With smaller tables than this, in KiB, in the archive; otherwise all are streams.
+    #[must_use]
+    pub fn streaming_from(mut self, kib: u32) -> Self {
+        self.stream_from_kib = kib;
+        self.configure();
+        self
+    }
+
+    /// With PostgreSQL's programs from here.
+    #[must_use]
+    pub fn with_programs(mut self, bin_dir: PathBuf) -> Self {
+        self.bin_dir = bin_dir;
+        self.configure();
+        self
+    }
+
     /// Points the same repository at another server.
     #[must_use]
     pub fn moved_to(mut self, server: TestServer) -> Self {
+        self.bin_dir = server.bin_dir().to_owned();
         self.server = server;
         self.configure();
         self
@@ -123,14 +143,15 @@ port = {}
 user = "postgres"
 databases = ["app"]
 bin_dir = "{}"
-stream_from_kib = 0
+stream_from_kib = {}
 [instance.app.restore]
 scratch_directory = "{root}/s"
 {}
 "#,
             self.server.socket_dir().display(),
             self.server.port(),
-            self.server.bin_dir().display(),
+            self.bin_dir.display(),
+            self.stream_from_kib,
             self.extra
         );
         fs::write(self.path("config.toml"), config).unwrap();

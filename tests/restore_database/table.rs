@@ -1,6 +1,87 @@
 //! One table beside the live one.
 
+use std::sync::Arc;
+
+use mrs_backup::event::StopFlag;
+use mrs_backup::ops::backup::{BackupPlan, backup};
+use mrs_backup::ops::restore_database::{apply_table, plan_table};
+use mrs_backup::postgres::{Server, ServerSettings};
+use mrs_backup::source::postgres::{PostgresSettings, PostgresSource};
+use mrs_backup::store::{MemoryStore, ObjectKind, Recording, Store, Verb};
+use mrs_backup::target::postgres::Cluster;
+
 use crate::site::Site;
+use crate::support::postgres::TestServer;
+use crate::support::{init, plan_for, silent};
+
+/// Rows that neither compress nor repeat, so that bytes tell who was read.
+fn fill_with(server: &TestServer, table: &str, rows: u32) {
+    let sql = format!(
+        "CREATE TABLE {table} AS SELECT g, encode(sha256(('{table}' || g)::bytea), 'base64') AS a, \
+         encode(sha256(('{table}' || -g)::bytea), 'base64') AS b FROM generate_series(1, {rows}) g"
+    );
+    server.psql("app", &sql);
+}
+
+#[test]
+fn only_the_chunks_of_the_table_are_read() {
+    let server = TestServer::start();
+    server.psql("postgres", "CREATE DATABASE app");
+    fill_with(&server, "wanted", 1_000);
+    fill_with(&server, "before_it", 50_000);
+    fill_with(&server, "zz_after_it", 50_000);
+    let settings = ServerSettings {
+        host: Some(server.socket_dir().display().to_string()),
+        port: Some(server.port()),
+        user: Some("postgres".to_owned()),
+        bin_dir: Some(server.bin_dir().to_owned()),
+        ..ServerSettings::default()
+    };
+    let stop = Arc::new(StopFlag::new());
+    let source = PostgresSettings {
+        server: settings.clone(),
+        databases: vec!["app".to_owned()],
+        ..PostgresSettings::default()
+    };
+    let source = PostgresSource::new(source, "test", Arc::clone(&stop)).unwrap();
+    let recording = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
+    let store: Arc<dyn Store> = Arc::clone(&recording) as _;
+    let repository = init(&store, None).unwrap();
+    let plan = BackupPlan {
+        files: Vec::new(),
+        streams: vec![Box::new(source)],
+        ..plan_for(std::path::Path::new("/"))
+    };
+    let outcome = backup(&repository, plan, &stop, &silent()).unwrap();
+    let snapshot = &outcome.snapshot;
+    let bytes = |name: &str| {
+        let mut tables = snapshot.databases[0].tables.iter();
+        tables.find(|table| table.name == name).unwrap().bytes
+    };
+    let all: u64 = snapshot.databases[0].tables.iter().map(|table| table.bytes).sum();
+    assert!(all > 50 * bytes("wanted"), "{all}");
+
+    recording.clear();
+    let server = Server::find(&settings, "test", &|_| None).unwrap();
+    let cluster = Cluster::new(server, Arc::clone(&stop));
+    let id = outcome.commit.id;
+    let plan = plan_table(id, snapshot, &cluster, None, "public.wanted", "mrs_restore").unwrap();
+    assert_eq!(recording.calls(), [], "nothing is read to plan it");
+    let (rows, difference) =
+        apply_table(&repository, snapshot, &plan, &cluster, &silent()).unwrap();
+    assert_eq!((rows, difference.unwrap().same), (1000, 1000));
+
+    let of_packs = |call: &&mrs_backup::store::Call| {
+        call.verb == Verb::Get && call.object.is_some_and(|name| name.kind() == ObjectKind::Pack)
+    };
+    let calls = recording.calls();
+    let read: u64 = calls.iter().filter(of_packs).map(|call| call.bytes).sum();
+    // Its own chunks, and of directories and lists what leads there.
+    assert!(read > bytes("wanted") / 2, "{read} of {}", bytes("wanted"));
+    assert!(read < bytes("wanted") + (64 << 10), "{read} for {} of {all}", bytes("wanted"));
+    let gets = calls.iter().filter(of_packs).count();
+    assert!(gets < 12, "{gets} reads: {calls:?}");
+}
 
 #[test]
 fn a_table_comes_back_beside_the_live_one_and_is_compared() {

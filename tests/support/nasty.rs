@@ -1,7 +1,9 @@
 //! The database of `nasty.sql`: everything that makes dumps and restores go wrong.
 
 use std::fs;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use super::postgres::{TestServer, run};
 
@@ -57,10 +59,47 @@ pub fn roles(server: &TestServer) {
     }
 }
 
-/// Where extensions are, if the installation is this project's own and not the system's.
+/// A copy of each installation there is, to which extensions may be added; the system's own stay as
+/// they are. PostgreSQL finds all its files from where its program is.
+pub fn installations() -> Vec<PathBuf> {
+    super::postgres::installations().iter().map(|bin| own_copy(bin)).collect()
+}
+
+/// The copy of the installation in `bin`, made once and then used by all.
+fn own_copy(bin: &Path) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
+    if bin.starts_with(&target) {
+        return bin.to_owned();
+    }
+    let output =
+        run(Command::new(bin.join("pg_config")).args(["--version", "--sharedir", "--pkglibdir"]));
+    let lines: Vec<&str> = output.lines().collect();
+    let [version, share, lib] = lines[..] else { panic!("{output}") };
+    let name: String = version.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '.').collect();
+    let (place, made) = (target.join("extensible").join(&name), bin.strip_prefix("/").unwrap());
+    if !place.join(made).exists() {
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        let work = tempfile::tempdir_in(place.parent().unwrap()).unwrap();
+        fs::set_permissions(work.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        for part in [bin, Path::new(share), Path::new(lib)] {
+            let to = work.path().join(part.strip_prefix("/").unwrap());
+            fs::create_dir_all(to.parent().unwrap()).unwrap();
+            if !to.exists() {
+                run(Command::new("cp").arg("-rL").arg(part).arg(&to));
+            }
+        }
+        // Whoever comes first has made it.
+        let _ = fs::rename(work.path(), &place);
+        assert!(place.join(made).exists());
+    }
+    place.join(made)
+}
+
+/// Where an installation of ours has its extensions.
 fn extension_directory(server: &TestServer) -> Option<PathBuf> {
-    let share = server.bin_dir().parent()?.join("share/postgresql/extension");
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target");
+    let output = run(Command::new(server.bin_dir().join("pg_config")).arg("--sharedir"));
+    let share = PathBuf::from(output.trim()).join("extension");
+    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("target");
     (share.starts_with(own) && share.exists()).then_some(share)
 }
 
@@ -100,14 +139,27 @@ pub fn contents(server: &TestServer, database: &str) -> Vec<String> {
         "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace \
          WHERE relkind = 'r' AND nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1",
     );
-    let digest = |table: &str| {
-        let mut command = server.command("psql");
-        command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database]);
-        let sql = format!(
-            "SET synchronize_seqscans = off; SET DateStyle = ISO; SET extra_float_digits = 3; COPY {table} TO STDOUT"
-        );
-        let rows = run(command.arg("-c").arg(sql));
+    // All in one session, each table's rows behind a line that is no row of any.
+    let mut script =
+        "SET synchronize_seqscans = off; SET DateStyle = ISO; SET extra_float_digits = 3; \
+                      SET IntervalStyle = postgres; SET bytea_output = hex; SET TimeZone = 'GMT';\n"
+            .to_owned();
+    for (number, table) in tables.lines().enumerate() {
+        script.push_str(&format!("\\echo {MARK}{number}\nCOPY {table} TO STDOUT;\n"));
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), script).unwrap();
+    let mut command = server.command("psql");
+    command.args(["-XAtq", "-v", "ON_ERROR_STOP=1", "-d", database, "-f"]).arg(file.path());
+    let output = run(&mut command);
+    let mut rows = output.split(MARK).skip(1);
+    let lines = tables.lines().enumerate().map(|(number, table)| {
+        let rows = rows.next().and_then(|rows| rows.strip_prefix(&format!("{number}\n")));
+        let rows = rows.unwrap_or_else(|| panic!("no rows of {table}"));
         format!("{table} {}", blake3::hash(rows.as_bytes()).to_hex())
-    };
-    tables.lines().map(digest).collect()
+    });
+    lines.collect()
 }
+
+/// What stands before each table's rows in [`contents`].
+const MARK: &str = "-- rows of table number ";

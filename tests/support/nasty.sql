@@ -87,6 +87,10 @@ INSERT INTO texts SELECT 100 + n, chr(n) || '|' || chr(n) FROM generate_series(1
 CREATE TABLE bytes (id integer PRIMARY KEY, v bytea);
 INSERT INTO bytes SELECT n, set_byte('\x00'::bytea, 0, n) FROM generate_series(0, 255) n;
 INSERT INTO bytes SELECT 1000, string_agg(set_byte('\x00'::bytea, 0, n), ''::bytea ORDER BY n) FROM generate_series(0, 255) n;
+-- A NUL is a byte like others in bytea, words in json, and refused as text.
+DO $$ BEGIN PERFORM chr(0); RAISE 'a NUL was taken'; EXCEPTION WHEN program_limit_exceeded THEN NULL; END $$;
+DO $$ BEGIN PERFORM '"\u0000"'::jsonb; RAISE 'a NUL was taken'; EXCEPTION WHEN untranslatable_character THEN NULL; END $$;
+CREATE TABLE nuls (id integer PRIMARY KEY, b bytea, j json); INSERT INTO nuls VALUES (1, '\x00', '"\u0000"'), (2, '\x610062', '{"\u0000":0}');
 CREATE TABLE numbers (f4 real, f8 double precision, n numeric, i8 bigint, m money, b bit varying);
 INSERT INTO numbers VALUES ('NaN', '-Infinity', 'NaN', -9223372036854775808, '-1.5', B''), ('-0', 0.1::float8 + 0.2, 'Infinity', 9223372036854775807, '0', B'10101'),
     (1.1754944e-38, 5e-324, 123456789012345678901234567890.000000000000000000001, 0, NULL, NULL), (3.4028235e+38, 1.7976931348623157e308, 0.00, 1, '92233720368547758.07', B'1');

@@ -59,7 +59,7 @@ pub fn night(
 ) -> Result<Done, CliError> {
     let repository = context.open(settings)?;
     let is_night = steps.contains(&Step::Snapshot);
-    let night = Night { context, instance, repository: &repository, tags, is_night };
+    let night = Night { context, settings, instance, repository: &repository, tags, is_night };
     let mut report = Report::default();
     for step in steps {
         if context.stop.is_stopped() {

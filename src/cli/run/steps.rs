@@ -16,13 +16,15 @@ use crate::snapshot::ReceiptRecord;
 use crate::cli::context::Context;
 use crate::cli::forget::{Known, drop_by_policy, objected};
 use crate::cli::prune::tell as tell_pruned;
-use crate::cli::{CliError, Done, Exit, backup, check};
+use crate::cli::settings::Settings;
+use crate::cli::{CliError, Done, Exit, backup, check, copy};
 
 use super::child;
 
 /// What all steps work with.
 pub struct Night<'a> {
     pub context: &'a Context,
+    pub settings: &'a Settings,
     pub instance: &'a Instance,
     pub repository: &'a Repository,
     /// Tags of the snapshot, besides the configured ones.
@@ -35,6 +37,7 @@ pub struct Night<'a> {
 pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
     match step {
         Step::Snapshot => snapshot(night),
+        Step::Copy => copy::step(night.context, night.repository, night.settings, night.instance),
         Step::Forget => forget(night),
         Step::Prune => prune(night),
         Step::Check => check(night),
@@ -117,7 +120,10 @@ fn check(night: &Night<'_>) -> Result<Done, CliError> {
         10_000.. => ReadData::All,
         share => check::random_subset(f64::from(share) / 100.0),
     };
-    let done = check::perform(context, repository, read_data, &instance.timezone.value)?;
+    let done = {
+        let zone = &instance.timezone.value;
+        check::perform(context, repository, read_data, zone, Some(instance))?
+    };
     let result = if done.exit == Exit::Ok { "ok" } else { "failed" };
     let details: BTreeMap<String, String> = ["errors", "warnings"]
         .into_iter()

@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::copies::CopyFile;
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
 use super::night::{
@@ -100,6 +101,10 @@ instance_keys!(
 InstanceFile {
     /// Its directory; relative paths start there.
     pub home: AbsolutePath,
+    /// Other places where everything is kept, by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, CopyFile>")]
+    pub copy: BTreeMap<InstanceName, CopyFile>,
 });
 
 instance_keys!(

@@ -146,6 +146,8 @@ impl<'de> Deserialize<'de> for RetentionFile {
 pub(super) struct ScheduleFile {
     /// The whole night: snapshot, and what follows from it.
     run: Option<CronText>,
+    /// Copies at an hour of their own; `run` then leaves them out.
+    copy: Option<CronText>,
     /// Forget and prune at an hour of their own; `run` then leaves them out.
     prune: Option<CronText>,
     /// A check of everything.
@@ -158,7 +160,7 @@ pub(super) struct ScheduleFile {
 
 impl ScheduleFile {
     pub(super) fn resolve(self) -> Result<Schedule, String> {
-        let lines = [self.run, self.prune, self.check, self.test_restore];
+        let lines = [self.run, self.copy, self.prune, self.check, self.test_restore];
         let jobs = Job::ALL.into_iter().zip(lines);
         let random_delay = self.random_delay.map_or(Duration::ZERO, |delay| delay.0);
         if random_delay > LONGEST_DELAY {

@@ -10,6 +10,7 @@ use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
+use super::copies;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
@@ -39,7 +40,7 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
     })
 }
 
-fn or_default<T>(value: Option<T>, default: impl FnOnce() -> T) -> Setting<T> {
+pub(super) fn or_default<T>(value: Option<T>, default: impl FnOnce() -> T) -> Setting<T> {
     match value {
         Some(value) => Setting::new(value, Origin::File),
         None => Setting::new(default(), Origin::Default),
@@ -72,6 +73,7 @@ fn instance(
     let restore =
         restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
+    let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -118,6 +120,7 @@ fn instance(
         prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
+        copies,
         home: Setting::new(home, Origin::File),
     })
 }
@@ -127,7 +130,7 @@ fn system_zone() -> TimeZone {
     Some(TimeZone::system()).filter(|zone| zone.iana_name().is_some()).unwrap_or(TimeZone::UTC)
 }
 
-fn at_home(home: &Path, text: String) -> Repository {
+pub(super) fn at_home(home: &Path, text: String) -> Repository {
     if text.contains("://") {
         Repository::new(text)
     } else {

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size, show_unused};
-use super::{Config, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
+use super::{Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -106,6 +106,10 @@ impl Instance {
             format!("{:?}", show_size(self.min_free.value)),
             self.min_free.origin,
         );
+        for copy in self.copies.values() {
+            let prefix = format!("{prefix}copy.{}.", copy.name);
+            copy.show(&mut Lines { prefix, lines: &mut shown });
+        }
         if let Some(postgres) = &self.postgres {
             let prefix = format!("{prefix}postgres.");
             postgres.show(&mut Lines { prefix, lines: &mut shown });
@@ -113,6 +117,24 @@ impl Instance {
             self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl CopyConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        lines.text("location", &self.location);
+        if let Some(mount) = &self.require_mount {
+            lines.path("require_mount", mount);
+        }
+        let delay = match self.delete_after.value {
+            None => "\"never\"".to_owned(),
+            Some(delay) => format!("\"{}s\"", delay.as_secs()),
+        };
+        lines.put("delete_after", delay, self.delete_after.origin);
+        lines.plain("append_only", &self.append_only);
+        let percent = f64::from(self.sample.value.share) / 100.0;
+        lines.put("sample", format!("\"{percent}%\""), self.sample.origin);
+        lines.put("sample_limit", self.sample.value.most.to_string(), self.sample.origin);
     }
 }
 

@@ -13,6 +13,7 @@ mod delete;
 mod error;
 mod plan;
 mod reach;
+mod record;
 mod sample;
 mod source;
 mod summary;
@@ -33,6 +34,7 @@ use crate::repository::{Repository, RepositoryError, Session};
 use crate::store::{ObjectName, Store, StoreErrorKind};
 
 pub use error::CopyError;
+pub use record::{Lag, holdings, lag};
 pub use summary::{CopyPlan, CopyReport, Finding, Problem};
 
 use plan::Work;
@@ -149,7 +151,7 @@ pub fn copy<E: From<CopyError>>(
         Target::Empty => {
             let view = View::of(source)?;
             let plan = CopyPlan::of_everything(source, target.location(), &view);
-            if options.dry_run || !accept(&plan)? {
+            if !accept(&plan)? || options.dry_run {
                 return Ok(Copied::Planned(plan));
             }
             holdings.clear().map_err(CopyError::from)?;

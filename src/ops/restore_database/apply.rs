@@ -9,8 +9,9 @@ use crate::event::{Event, Observer};
 use crate::postgres::{Client, literal};
 use crate::repository::{Fetcher, Repository};
 use crate::snapshot::Snapshot;
+use crate::source::archive::Toc;
 use crate::target::postgres::{
-    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, Toc, apply_properties,
+    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, apply_properties,
     check_assertions, check_objects, create_database, create_roles, drop_database, drop_half_made,
     drop_roles, mark_half_made, new_name, old_name,
 };

@@ -6,7 +6,8 @@ use std::io::{self, BufReader, Read};
 use crate::ops::browse::{display_path, resolve};
 use crate::repository::{Fetcher, StreamBytes, read_directory};
 use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, StreamRef, TableManifest};
-use crate::target::postgres::{DatabaseError, Toc, TocError};
+use crate::source::archive::{Toc, TocError};
+use crate::target::postgres::DatabaseError;
 
 use super::RestoreDatabaseError;
 

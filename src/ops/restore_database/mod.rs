@@ -12,7 +12,8 @@ use crate::id::SnapshotId;
 use crate::ops::browse::BrowseError;
 use crate::repository::RepositoryError;
 use crate::snapshot::DatabaseManifest;
-use crate::target::postgres::{DatabaseError, Marked, Toc};
+use crate::source::archive::Toc;
+use crate::target::postgres::{DatabaseError, Marked};
 
 pub use apply::{DatabaseOutcome, Filling, apply, fill};
 pub use contents::Contents;

@@ -5,8 +5,9 @@ use crate::id::SnapshotId;
 use crate::postgres::{Client, literal};
 use crate::repository::{Fetcher, Repository};
 use crate::snapshot::{DatabaseManifest, Snapshot};
+use crate::source::archive::Toc;
 use crate::target::postgres::{
-    self as target, Cluster, DatabaseError, Toc, exists, half_made, kept, major, missing_roles,
+    self as target, Cluster, DatabaseError, exists, half_made, kept, major, missing_roles,
     missing_tablespaces, new_name, roles_of, tablespaces_of,
 };
 

@@ -10,6 +10,8 @@ use super::rows::{ArchivedRows, RowsDigest};
 
 /// The longest string or chunk PostgreSQL could write.
 pub(super) const LONGEST: i64 = 1 << 30;
+/// Minor versions of the format that are known: 1.12 is what PostgreSQL 9.0 to 10 write, 1.16 what 17 and 18 write.
+pub(super) const VERSIONS: std::ops::RangeInclusive<u8> = 12..=16;
 
 /// Where an entry's fields have the oid, the name, the kind and the schema of its object.
 const OID: usize = 3;
@@ -332,8 +334,7 @@ impl Parser {
         let (major, minor) = (self.held[0], self.held[1]);
         self.version = (major, minor);
         self.report.version = Some(format!("{major}.{minor}"));
-        // 1.12 is what PostgreSQL 9.0 to 10 write, 1.16 what 17 and 18 write.
-        if major != 1 || !(12..=16).contains(&minor) {
+        if major != 1 || !VERSIONS.contains(&minor) {
             self.report.note =
                 Some(format!("archive walk: not possible for version {major}.{minor}"));
             self.state = State::Unknown;

@@ -10,7 +10,7 @@ use crate::postgres::conninfo;
 
 use super::cluster::{Cluster, Input};
 use super::error::DatabaseError;
-use super::toc::Toc;
+use crate::source::archive::Toc;
 
 /// Where an archive goes, and how.
 pub struct ArchiveRestore<'a> {

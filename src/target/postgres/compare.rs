@@ -14,7 +14,7 @@ use super::archive::major;
 use super::cluster::{Cluster, Input};
 use super::error::DatabaseError;
 use super::load::{Found, column_list, prepare_copy, table_name};
-use super::toc::{Toc, TocEntry};
+use crate::source::archive::{Toc, TocEntry};
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;

@@ -6,7 +6,7 @@ use crate::postgres::{Client, identifier, literal};
 
 use super::error::DatabaseError;
 use super::sql::{rename_database, roles_in};
-use super::toc::{Toc, TocEntry};
+use crate::source::archive::{Toc, TocEntry};
 
 /// Roles an archive cannot be restored without: owners, and those it gives rights to.
 pub fn roles_of(toc: &Toc) -> BTreeSet<String> {

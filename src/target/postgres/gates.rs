@@ -6,7 +6,7 @@ use crate::postgres::{Client, ServerError};
 
 use super::cluster::Cluster;
 use super::error::DatabaseError;
-use super::toc::Toc;
+use crate::source::archive::Toc;
 
 /// Longest an assertion may take.
 const ASSERTION_LIMIT: &str = "10min";

@@ -14,7 +14,6 @@ mod load;
 mod space;
 mod sql;
 mod swap;
-mod toc;
 
 pub use archive::{ArchiveRestore, check_program, major};
 pub use beside::{Beside, Difference, Live};
@@ -33,4 +32,3 @@ pub use swap::{
     Marked, Marker, Reason, Swap, drop_database, drop_half_made, half_made, kept, mark_half_made,
     new_name, old_name,
 };
-pub use toc::{Toc, TocEntry, TocError};

@@ -4,11 +4,19 @@
 //! from these bytes alone, and they are small enough to keep in memory where the archive is not.
 
 use std::io::{self, Read};
+use std::ops::Range;
+
+use super::parser::{Field, LONGEST, VERSIONS, entry_fields, header_fields};
 
 /// Longest table of contents taken, in bytes. One of a hundred thousand objects has some 50 MB.
-pub const TOC_LIMIT: u64 = 256 << 20;
-/// Versions of the format that are known: those of PostgreSQL 9.0 to 18.
-const VERSIONS: std::ops::RangeInclusive<u8> = 12..=16;
+const TOC_LIMIT: usize = 256 << 20;
+/// Where an entry has what is looked at.
+const TAG: usize = 4;
+const KIND: usize = 5;
+const SECTION: usize = 6;
+const DEFINITION: usize = 7;
+const SCHEMA: usize = 10;
+const TABLESPACE: usize = 11;
 
 /// Why there is no table of contents.
 #[derive(Debug, thiserror::Error)]
@@ -21,7 +29,7 @@ pub enum TocError {
     Malformed(String),
 }
 
-/// One object of an archive.
+/// One object of an archive. What is not UTF-8 cannot be matched by name, but nothing breaks.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TocEntry {
     /// What it is (`TABLE`, `TABLE DATA`, `FK CONSTRAINT`).
@@ -38,6 +46,20 @@ pub struct TocEntry {
     pub tablespace: Option<String>,
     /// 2 before the rows, 3 rows, 4 after them; 1 for what goes with another entry (comments, rights).
     pub section: i64,
+    /// What its data and others that depend on it call it.
+    pub(crate) dump_id: i64,
+    /// Its owner as it is written: archives are in the database's encoding.
+    pub(crate) raw_owner: Vec<u8>,
+    /// Its own bytes in those of the table of contents.
+    pub(crate) place: Range<usize>,
+}
+
+/// How an archive writes numbers, and which fields it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Layout {
+    pub minor: u8,
+    pub int_size: usize,
+    pub offset_size: usize,
 }
 
 /// What an archive holds.
@@ -53,45 +75,55 @@ pub struct Toc {
     pub entries: Vec<TocEntry>,
     /// The archive up to here.
     pub bytes: Vec<u8>,
+    pub(crate) layout: Layout,
+    /// Bytes up to the number of entries.
+    pub(crate) head: usize,
 }
 
 impl Toc {
     /// Reads the table of contents at the start of an archive, and nothing behind it (but for what
     /// `archive` buffers).
     pub fn read(archive: impl Read) -> Result<Self, TocError> {
-        let mut reader = Reader { inner: archive, bytes: Vec::new(), int_size: 4 };
-        let magic = reader.take(5)?;
-        if magic != b"PGDMP" {
+        let mut scan = Scanner { inner: archive, bytes: Vec::new(), int_size: 4 };
+        let start = <[u8; 11]>::try_from(scan.take(11)?).unwrap_or_default();
+        let [b'P', b'G', b'D', b'M', b'P', major, minor, _, int_size, offset_size, format] = start
+        else {
             return Err(malformed("it does not begin with PGDMP"));
+        };
+        if major != 1 || !VERSIONS.contains(&minor) {
+            return Err(malformed(format!("version {major}.{minor} of the format")));
         }
-        let version = <[u8; 3]>::try_from(reader.take(3)?).unwrap_or_default();
-        let minor = version[1];
-        if version[0] != 1 || !VERSIONS.contains(&minor) {
-            return Err(malformed(&format!("version {}.{minor} of the format", version[0])));
-        }
-        let sizes = <[u8; 3]>::try_from(reader.take(3)?).unwrap_or_default();
-        if !(1..=8).contains(&sizes[0]) || !(1..=8).contains(&sizes[1]) || sizes[2] != 1 {
+        if !(1..=8).contains(&int_size) || !(1..=8).contains(&offset_size) || format != 1 {
             return Err(malformed("its numbers make no sense, or it is not in the custom format"));
         }
-        reader.int_size = usize::from(sizes[0]);
-        let offset_size = usize::from(sizes[1]);
-        if minor >= 15 {
-            reader.take(1)?;
-        } else {
-            reader.int()?;
+        let layout = Layout { minor, int_size: int_size.into(), offset_size: offset_size.into() };
+        scan.int_size = layout.int_size;
+        let mut texts = Vec::new();
+        for field in header_fields(minor) {
+            match field {
+                Field::Byte => drop(scan.take(1)?),
+                Field::Str => texts.push(text_of(scan.text()?.unwrap_or_default())),
+                Field::Count => break,
+                _ => drop(scan.int()?),
+            }
         }
-        for _ in 0..7 {
-            reader.int()?;
-        }
-        let database = reader.text()?.unwrap_or_default();
-        let server_version = reader.text()?.unwrap_or_default();
-        let dump_version = reader.text()?.unwrap_or_default();
-        let count = reader.int()?;
+        let head = scan.bytes.len();
+        let count = scan.int()?;
         let mut entries = Vec::new();
         for _ in 0..count {
-            entries.push(reader.entry(minor, offset_size)?);
+            entries.push(scan.entry(layout)?);
         }
-        Ok(Self { database, server_version, dump_version, entries, bytes: reader.bytes })
+        let mut texts = texts.into_iter();
+        let mut next = || texts.next().unwrap_or_default();
+        Ok(Self {
+            database: next(),
+            server_version: next(),
+            dump_version: next(),
+            entries,
+            bytes: scan.bytes,
+            layout,
+            head,
+        })
     }
 
     /// Entries of one kind.
@@ -111,21 +143,27 @@ impl Toc {
     }
 }
 
-fn malformed(reason: &str) -> TocError {
-    TocError::Malformed(reason.to_owned())
+fn malformed(reason: impl Into<String>) -> TocError {
+    TocError::Malformed(reason.into())
 }
 
-struct Reader<R> {
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+/// Reads with the sizes of one archive and keeps what it read.
+struct Scanner<R> {
     inner: R,
     bytes: Vec<u8>,
     int_size: usize,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> Scanner<R> {
     /// The next `len` bytes; they are kept, too.
     fn take(&mut self, len: usize) -> Result<&[u8], TocError> {
         let start = self.bytes.len();
-        if (start + len) as u64 > TOC_LIMIT {
+        if len > TOC_LIMIT - start.min(TOC_LIMIT) {
             return Err(malformed("its table of contents is longer than 256 MiB"));
         }
         // Not believed before it is there: memory grows with what is read.
@@ -148,40 +186,52 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    fn text(&mut self) -> Result<Option<String>, TocError> {
-        let len = self.int()?;
-        let Ok(len) = usize::try_from(len) else { return Ok(None) };
-        // Databases need not be in UTF-8; names that are not cannot be matched, but nothing breaks.
-        Ok(Some(String::from_utf8_lossy(self.take(len)?).into_owned()))
+    fn text(&mut self) -> Result<Option<Vec<u8>>, TocError> {
+        match self.int()? {
+            -1 => Ok(None),
+            len if (0..=LONGEST).contains(&len) => {
+                let len = usize::try_from(len).unwrap_or(usize::MAX);
+                self.take(len).map(|bytes| Some(bytes.to_vec()))
+            }
+            len => Err(malformed(format!("a text is {len} long"))),
+        }
     }
 
-    fn entry(&mut self, minor: u8, offset_size: usize) -> Result<TocEntry, TocError> {
-        // Its number, whether it has data, two object ids.
-        self.int()?;
-        self.int()?;
-        self.text()?;
-        self.text()?;
-        let tag = self.text()?.unwrap_or_default();
-        let kind = self.text()?.unwrap_or_default();
-        let section = self.int()?;
-        let definition = self.text()?.unwrap_or_default();
-        // How to drop it, and its COPY statement.
-        self.text()?;
-        self.text()?;
-        let schema = self.text()?.filter(|schema| !schema.is_empty());
-        let tablespace = self.text()?.filter(|name| !name.is_empty());
-        if minor >= 14 {
-            self.text()?;
+    fn entry(&mut self, layout: Layout) -> Result<TocEntry, TocError> {
+        let begin = self.bytes.len();
+        let mut entry = TocEntry::default();
+        let fields = entry_fields(layout.minor);
+        // Behind it are only whether it has oids, what it depends on and where its data is.
+        let owner = fields.len() - 4;
+        for (at, field) in fields.into_iter().enumerate() {
+            match field {
+                Field::DumpId => entry.dump_id = self.int()?,
+                Field::Str => {
+                    let text = self.text()?;
+                    let named =
+                        |text: Option<Vec<u8>>| text.filter(|text| !text.is_empty()).map(text_of);
+                    match at {
+                        _ if at == owner => {
+                            entry.raw_owner = text.unwrap_or_default();
+                            entry.owner = text_of(entry.raw_owner.clone());
+                        }
+                        TAG => entry.tag = text_of(text.unwrap_or_default()),
+                        KIND => entry.kind = text_of(text.unwrap_or_default()),
+                        DEFINITION => entry.definition = text_of(text.unwrap_or_default()),
+                        SCHEMA => entry.schema = named(text),
+                        TABLESPACE => entry.tablespace = named(text),
+                        _ => {}
+                    }
+                }
+                Field::StrList => while self.text()?.is_some() {},
+                Field::Offset => drop(self.take(1 + layout.offset_size)?),
+                Field::Byte => drop(self.take(1)?),
+                Field::Int if at == SECTION => entry.section = self.int()?,
+                Field::Int | Field::Count | Field::HasData => drop(self.int()?),
+            }
         }
-        if minor >= 16 {
-            self.int()?;
-        }
-        let owner = self.text()?.unwrap_or_default();
-        // Whether with oids; then the numbers of what it depends on.
-        self.text()?;
-        while self.text()?.is_some() {}
-        self.take(1 + offset_size)?;
-        Ok(TocEntry { kind, tag, schema, owner, definition, tablespace, section })
+        entry.place = begin..self.bytes.len();
+        Ok(entry)
     }
 }
 
