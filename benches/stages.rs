@@ -9,7 +9,7 @@ use mrs_backup::crypto::random::SeededRandom;
 use mrs_backup::crypto::{Keyring, Randomness, SystemRandom};
 use mrs_backup::id::RepositoryId;
 use mrs_backup::pack::{
-    ChunkEntry, Compression, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer,
+    ChunkEntry, Compression, Likeness, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer,
     open_segment,
 };
 
@@ -52,7 +52,7 @@ fn noise(len: usize) -> Vec<u8> {
 
 fn segment(keyring: &Keyring, bytes: Vec<u8>, compression: Compression) -> RawSegment {
     let chunks = vec![ChunkEntry { id: keyring.chunk_id(&bytes), len: bytes.len() as u32 }];
-    RawSegment { class: PackClass::Data, bytes, chunks, compression, earlier: None }
+    RawSegment { class: PackClass::Data, bytes, chunks, compression, likeness: Likeness::default() }
 }
 
 fn cutting(c: &mut Criterion) {

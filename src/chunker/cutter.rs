@@ -1,4 +1,8 @@
-//! The streaming cut loop over the crate's arithmetic.
+//! The streaming cut loop.
+//!
+//! It cuts where the crate's `cut_gear` does, which a property test compares, but goes on where it stopped when more bytes
+//! arrive, so that little is copied and nothing is hashed twice, and samples the same hash for
+//! [`Features`].
 
 use std::io::Read;
 
@@ -8,21 +12,24 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 use crate::crypto::SecretKey;
 
 use super::profile::{ChunkerProfile, ProfileName};
+use super::similarity::{Features, Samples};
 
 /// What the gear key is hashed with; another text gives another table.
 const GEAR_CONTEXT: &[u8] = b"mrs-backup gear table v1";
-/// How far beyond the largest chunk is read at least, in bytes.
+/// How far beyond the largest chunk is read, in bytes.
 const READ_AHEAD: usize = 1 << 20;
+/// Bits by which samples are chosen: one place in 128. A chunk of 64 KiB has some 500 samples.
+const SAMPLED_BITS: u32 = 7;
 /// How much is read before the buffer gets its full size. Most files are shorter, so most streams
 /// never need more than this.
 const FIRST_READ: usize = 64 << 10;
+/// How much is read at once from then on.
+const READ_AT_ONCE: usize = 256 << 10;
 
-/// The secret table that decides where cuts fall: 256 numbers, and the same doubled, as the crate
-/// looks at two bytes in a step.
+/// The secret table that decides where cuts fall: 256 numbers.
 #[derive(Clone, Zeroize, ZeroizeOnDrop)]
 pub struct GearTable {
     gear: [u64; 256],
-    doubled: [u64; 256],
 }
 
 impl GearTable {
@@ -38,15 +45,17 @@ impl GearTable {
             output.fill(&mut bytes);
             *number = u64::from_le_bytes(bytes);
         }
-        let table = Self { gear, doubled: gear.map(|number| number << 1) };
+        let table = Self { gear };
         gear.zeroize();
         hasher.zeroize();
         output.zeroize();
         table
     }
 
-    pub(super) fn gear(&self) -> &[u64; 256] {
-        &self.gear
+    /// The gear hash after one more byte. A byte is forgotten after 64 more.
+    #[inline(always)]
+    fn roll(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.gear[usize::from(byte)])
     }
 }
 
@@ -56,25 +65,116 @@ impl std::fmt::Debug for GearTable {
     }
 }
 
+/// Which hashes matter, by profile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Cutting {
+    min: usize,
+    avg: usize,
+    max: usize,
+    /// Bits that are zero where a chunk below the average length is cut.
+    strict: u64,
+    /// Fewer bits, for one above it.
+    loose: u64,
+    /// Bits that both have: where they are zero the hash is a sample, and only there may be a cut.
+    often: u64,
+}
+
+impl Cutting {
+    /// Of a profile that is valid.
+    pub fn of(profile: ChunkerProfile) -> Self {
+        let (strict, loose) = v2020::select_masks(profile.avg as usize, Normalization::Level2);
+        let (min, avg, max) = (profile.min as usize, profile.avg as usize, profile.max as usize);
+        Self { min, avg, max, strict, loose, often: highest_bits(strict & loose, SAMPLED_BITS) }
+    }
+
+    /// Where sampling begins in a chunk of `len` bytes.
+    pub fn sampled_from(&self, len: usize) -> usize {
+        if len / 2 >= self.min { self.min } else { 0 }
+    }
+
+    /// Rolls `hash` over `bytes` and takes every sample.
+    pub fn sample(&self, table: &GearTable, bytes: &[u8], hash: u64, samples: &mut Samples) {
+        let mut hash = hash;
+        for byte in bytes {
+            hash = table.roll(hash, *byte);
+            if hash & self.often == 0 {
+                samples.add(hash);
+            }
+        }
+    }
+}
+
+/// Rolls `hash` over `bytes` up to a place where it has zeros in all bits of `mask`; that byte is rolled over
+/// too. `often` are some of these bits; where they are zero it is a sample.
+#[inline(always)]
+fn roll<const IS_SAMPLED: bool>(
+    table: &GearTable,
+    bytes: &[u8],
+    hash: &mut u64,
+    often: u64,
+    mask: u64,
+    samples: &mut Samples,
+) -> Option<usize> {
+    let mut rolling = *hash;
+    for (at, byte) in bytes.iter().enumerate() {
+        rolling = table.roll(rolling, *byte);
+        if rolling & often == 0 {
+            if rolling & mask == 0 {
+                *hash = rolling;
+                return Some(at);
+            }
+            if IS_SAMPLED {
+                samples.add(rolling);
+            }
+        }
+    }
+    *hash = rolling;
+    None
+}
+
+/// The `count` highest of the bits that are set.
+fn highest_bits(mut bits: u64, count: u32) -> u64 {
+    while bits.count_ones() > count {
+        bits &= bits - 1;
+    }
+    bits
+}
+
+/// A chunk on its way.
+#[derive(Debug, Clone, Copy)]
+pub struct Chunk<'a> {
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// What it is like, if the chunker was told to [look](Chunker::with_features).
+    pub features: Option<Features>,
+}
+
+/// How far into the next chunk was looked.
+#[derive(Debug, Clone, Copy, Default)]
+struct Scan {
+    at: usize,
+    hash: u64,
+    samples: Samples,
+}
+
 /// Cuts one stream. Where it cuts follows from the bytes, the table and the profile alone, however
 /// the reader hands the bytes out.
 ///
-/// The buffer holds two of the largest chunks (and 1 MiB ahead at least), and grows to that only
-/// when the stream is long enough. Whoever cuts many streams passes the buffer on with
+/// The buffer holds one of the largest chunks and 1 MiB, and grows to that only when the stream is
+/// long enough. Whoever cuts many streams passes the buffer on with
 /// [`into_buffer`](Self::into_buffer) and [`with_buffer`](Self::with_buffer).
 pub struct Chunker<'a, R> {
     reader: R,
     table: &'a GearTable,
-    min: usize,
-    avg: usize,
-    max: usize,
-    /// Strict mask below the average length, loose mask above.
-    masks: (u64, u64),
+    profile: ChunkerProfile,
+    cutting: Cutting,
+    has_features: bool,
     /// Most bytes the buffer holds.
     room: usize,
     buffer: Vec<u8>,
     /// Where in the buffer the next chunk begins.
     start: usize,
+    scan: Scan,
     ended: bool,
 }
 
@@ -86,8 +186,8 @@ impl<'a, R: Read> Chunker<'a, R> {
 
     /// A chunker over `reader` that works in `buffer`; what is in there is dropped.
     ///
-    /// A profile that is not [valid](ChunkerProfile::is_valid) is replaced by the one for text: the
-    /// crate would panic or never advance with it. The cuts are then others, the content is not.
+    /// A profile that is not [valid](ChunkerProfile::is_valid) is replaced by the one for text: masks and
+    /// lengths would make no sense. The cuts are then others, the content is not.
     pub fn with_buffer(
         table: &'a GearTable,
         profile: ChunkerProfile,
@@ -100,46 +200,86 @@ impl<'a, R: Read> Chunker<'a, R> {
             ChunkerProfile::default_for(ProfileName::Text)
         };
         buffer.clear();
-        let max = profile.max as usize;
         Self {
             reader,
             table,
-            min: profile.min as usize,
-            avg: profile.avg as usize,
-            max,
-            masks: v2020::select_masks(profile.avg as usize, Normalization::Level2),
-            room: max + max.max(READ_AHEAD),
+            profile,
+            cutting: Cutting::of(profile),
+            has_features: false,
+            room: profile.max as usize + READ_AHEAD,
             buffer,
             start: 0,
+            scan: Scan::default(),
             ended: false,
         }
     }
 
-    /// The next chunk's bytes, or `None` at the end. Retries interrupted reads. After any other
+    /// Whether chunks come with their features; at first they do not.
+    pub fn with_features(mut self, has_features: bool) -> Self {
+        self.has_features = has_features;
+        self
+    }
+
+    /// The next chunk, or `None` at the end. Retries interrupted reads. After any other
     /// error it may be called again: what was read by then is kept.
-    pub fn next_chunk(&mut self) -> std::io::Result<Option<&[u8]>> {
-        if !self.ended && self.buffer.len() - self.start < self.max {
+    pub fn next_chunk(&mut self) -> std::io::Result<Option<Chunk<'_>>> {
+        let len = loop {
+            let there = self.buffer.len() - self.start;
+            if let Some(len) = self.find_cut(there.min(self.cutting.max)) {
+                break len;
+            }
+            if there >= self.cutting.max || self.ended {
+                break there.min(self.cutting.max);
+            }
             self.fill()?;
-        }
-        let window = &self.buffer[self.start..];
-        if window.is_empty() {
+        };
+        if len == 0 {
             return Ok(None);
         }
-        let (strict, loose) = self.masks;
-        let (_, len) = v2020::cut_gear(
-            window,
-            self.min,
-            self.avg,
-            self.max,
-            strict,
-            loose,
-            strict << 1,
-            loose << 1,
-            &self.table.gear,
-            &self.table.doubled,
-        );
+        let bytes = &self.buffer[self.start..][..len];
         self.start += len;
-        Ok(Some(&window[..len]))
+        let scan = std::mem::take(&mut self.scan);
+        let features = self.has_features.then(|| self.features(bytes, scan));
+        Ok(Some(Chunk { bytes, features }))
+    }
+
+    /// Looks on for a cut in the first `there` bytes of the next chunk.
+    fn find_cut(&mut self, there: usize) -> Option<usize> {
+        let Cutting { min, avg, strict, loose, .. } = self.cutting;
+        // As the crate has it, a stream's odd last byte is not tested; the next may be the last.
+        let there = there & !1;
+        while self.scan.at.max(min) < there {
+            let from = self.scan.at.max(min);
+            let (to, mask) = if from < avg { (there.min(avg), strict) } else { (there, loose) };
+            let found = self.roll(from, to, mask);
+            self.scan.at = found.unwrap_or(to);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    fn roll(&mut self, from: usize, to: usize, mask: u64) -> Option<usize> {
+        let bytes = &self.buffer[self.start..][from..to];
+        let (often, Scan { hash, samples, .. }) = (self.cutting.often, &mut self.scan);
+        let found = if self.has_features {
+            roll::<true>(self.table, bytes, hash, often, mask, samples)
+        } else {
+            roll::<false>(self.table, bytes, hash, mask, mask, samples)
+        };
+        found.map(|found| from + found)
+    }
+
+    /// The features of a chunk after it was scanned.
+    fn features(&self, bytes: &[u8], mut scan: Scan) -> Features {
+        let from = self.cutting.sampled_from(bytes.len());
+        if from != self.cutting.min {
+            return Features::of(self.table, self.profile, bytes);
+        }
+        let untested = &bytes[scan.at.max(from)..];
+        self.cutting.sample(self.table, untested, scan.hash, &mut scan.samples);
+        scan.samples.features()
     }
 
     /// The buffer, to be used for the next stream.
@@ -147,27 +287,49 @@ impl<'a, R: Read> Chunker<'a, R> {
         self.buffer
     }
 
-    /// Reads until the window holds a chunk of any length, or the stream ends.
+    /// Reads more, at least something if the stream has not ended. Not much at once, so that it is
+    /// still in the processor's cache when it is looked at.
     fn fill(&mut self) -> std::io::Result<()> {
-        let nothing_left = self.start == self.buffer.len();
-        if nothing_left || self.start + self.max > self.room {
+        if self.room - self.buffer.len() < READ_AT_ONCE {
             self.buffer.copy_within(self.start.., 0);
             self.buffer.truncate(self.buffer.len() - self.start);
             self.start = 0;
         }
-        while !self.ended && self.buffer.len() - self.start < self.max {
-            let free = self.room - self.buffer.len();
-            let wanted = if self.buffer.len() < FIRST_READ {
-                free.min(FIRST_READ)
-            } else {
-                self.buffer.reserve_exact(free);
-                free
-            };
-            // `read_to_end` retries interrupted reads, writes into the spare room without
-            // zeroing it for each stream, and keeps what it got before an error.
-            let got = self.reader.by_ref().take(wanted as u64).read_to_end(&mut self.buffer)?;
-            self.ended = got < wanted;
-        }
+        let wanted = if self.buffer.len() < FIRST_READ {
+            FIRST_READ
+        } else {
+            self.buffer.reserve_exact(self.room - self.buffer.len());
+            READ_AT_ONCE
+        };
+        // `read_to_end` retries interrupted reads, writes into the spare room without
+        // zeroing it for each stream, and keeps what it got before an error.
+        let got = self.reader.by_ref().take(wanted as u64).read_to_end(&mut self.buffer)?;
+        self.ended = got < wanted;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl GearTable {
+    /// Length of the first chunk of `input`, by the crate's function.
+    pub(super) fn cut_of_the_crate(&self, profile: ChunkerProfile, input: &[u8]) -> usize {
+        let (min, avg, max) = (profile.min as usize, profile.avg as usize, profile.max as usize);
+        let (strict, loose) = v2020::select_masks(avg, Normalization::Level2);
+        let doubled = self.gear.map(|number| number << 1);
+        let masks = [strict, loose, strict << 1, loose << 1];
+        let [strict, loose, strict_doubled, loose_doubled] = masks;
+        v2020::cut_gear(
+            input,
+            min,
+            avg,
+            max,
+            strict,
+            loose,
+            strict_doubled,
+            loose_doubled,
+            &self.gear,
+            &doubled,
+        )
+        .1
     }
 }

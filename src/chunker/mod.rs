@@ -11,7 +11,7 @@ mod similarity;
 #[cfg(test)]
 mod tests;
 
-pub use cutter::{Chunker, GearTable};
+pub use cutter::{Chunk, Chunker, GearTable};
 pub use profile::{ChunkerProfile, ProfileName};
 pub use sample::looks_incompressible;
 pub use similarity::Features;

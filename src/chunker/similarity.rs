@@ -6,16 +6,16 @@
 //! only if it hits the one place that it came from. Four features make one super-feature: two chunks
 //! of which 97% is the same share at least one of the three nearly always.
 //!
+//! The hash is the one that cuts are found by, so that sampling while cutting costs next to nothing.
 //! The gear table is a secret of the repository, so the numbers tell strangers nothing.
 
-use super::cutter::GearTable;
+use super::cutter::{Cutting, GearTable};
+use super::profile::ChunkerProfile;
 
 /// Super-features of a chunk.
 const SUPER_FEATURES: usize = 3;
 /// Features in each.
 const GROUP: usize = 4;
-/// Zero bits where a hash is sampled: one place in 64. A chunk of 32 KiB has some 500 samples.
-const SAMPLED: u64 = 0x3f << 57;
 /// Odd numbers by which hashes are mixed: the first digits of the golden ratio, multiplied by odd numbers.
 const MIXERS: [u64; SUPER_FEATURES * GROUP] = mixers();
 
@@ -23,32 +23,44 @@ const MIXERS: [u64; SUPER_FEATURES * GROUP] = mixers();
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Features([u32; SUPER_FEATURES]);
 
-impl Features {
-    /// Bytes in the stored form.
-    pub const SIZE: usize = 4 * SUPER_FEATURES;
+/// The samples of a chunk so far.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Samples([u64; SUPER_FEATURES * GROUP]);
 
-    /// What `bytes` are like, by a repository's `table`.
-    pub fn of(table: &GearTable, bytes: &[u8]) -> Self {
-        let gear = table.gear();
-        let mut largest = [0_u64; SUPER_FEATURES * GROUP];
-        let mut hash = 0_u64;
-        for byte in bytes {
-            hash = (hash << 1).wrapping_add(gear[usize::from(*byte)]);
-            if hash & SAMPLED == 0 {
-                // The upper half has seen most bytes.
-                let seen = hash ^ (hash >> 32);
-                for (largest, mixer) in largest.iter_mut().zip(MIXERS) {
-                    let mixed = seen.wrapping_mul(mixer);
-                    *largest = (*largest).max(mixed ^ (mixed >> 29));
-                }
-            }
+impl Samples {
+    /// Takes the rolling hash at one place. Apart, so that the loop around it keeps its registers.
+    #[inline(never)]
+    pub fn add(&mut self, hash: u64) {
+        // The upper half has seen most bytes.
+        let seen = hash ^ (hash >> 32);
+        for (largest, mixer) in self.0.iter_mut().zip(MIXERS) {
+            let mixed = seen.wrapping_mul(mixer);
+            *largest = (*largest).max(mixed ^ (mixed >> 29));
         }
-        Self(std::array::from_fn(|at| {
-            let group = &largest[at * GROUP..][..GROUP];
+    }
+
+    pub fn features(&self) -> Features {
+        Features(std::array::from_fn(|at| {
+            let group = &self.0[at * GROUP..][..GROUP];
             let fold =
                 |sum: u64, feature: &u64| (sum ^ feature).wrapping_mul(MIXERS[0]).rotate_left(23);
             (group.iter().fold(at as u64, fold) >> 32) as u32
         }))
+    }
+}
+
+impl Features {
+    /// Bytes in the stored form.
+    pub const SIZE: usize = 4 * SUPER_FEATURES;
+
+    /// What `bytes` are like, by a repository's `table` and the `profile` they were cut with: one place in
+    /// 128 counts (fewer bits in common of the masks of tiny profiles: more), from where cuts are looked
+    /// for, or from the start if less than half of `bytes` comes after that.
+    pub fn of(table: &GearTable, profile: ChunkerProfile, bytes: &[u8]) -> Self {
+        let cutting = Cutting::of(profile);
+        let mut samples = Samples::default();
+        cutting.sample(table, &bytes[cutting.sampled_from(bytes.len())..], 0, &mut samples);
+        samples.features()
     }
 
     /// The stored form: little-endian numbers.
@@ -95,7 +107,10 @@ const fn mixers() -> [u64; SUPER_FEATURES * GROUP] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chunker::ProfileName;
     use crate::crypto::SecretKey;
+
+    const PROFILE: ChunkerProfile = ChunkerProfile::default_for(ProfileName::Text);
 
     fn table() -> GearTable {
         GearTable::new(&SecretKey::new([7; 32]))
@@ -115,11 +130,11 @@ mod tests {
     #[test]
     fn a_changed_chunk_is_found_by_most_of_its_old_neighbours() {
         let table = table();
-        let old = Features::of(&table, &rows(3000, |_| false));
+        let old = Features::of(&table, PROFILE, &rows(3000, |_| false));
         let mut found = 0;
         for night in 0..50 {
             let new = rows(3000, |row| (row * 31 + night * 7) % 100 == 0);
-            found += usize::from(Features::of(&table, &new).shared_with(old) > 0);
+            found += usize::from(Features::of(&table, PROFILE, &new).shared_with(old) > 0);
         }
         assert!(found >= 48, "{found} of 50 with 1% of the rows changed");
     }
@@ -127,8 +142,9 @@ mod tests {
     #[test]
     fn other_content_shares_nothing() {
         let table = table();
-        let features =
-            |from: u64| Features::of(&table, &rows(from + 1000, |_| false)[from as usize * 80..]);
+        let features = |from: u64| {
+            Features::of(&table, PROFILE, &rows(from + 1000, |_| false)[from as usize * 80..])
+        };
         let all: Vec<Features> = (0..20).map(|n| features(n * 2000)).collect();
         for (at, one) in all.iter().enumerate() {
             assert!(all[at + 1..].iter().all(|other| one.shared_with(*other) == 0), "{at}");
@@ -137,7 +153,7 @@ mod tests {
 
     #[test]
     fn the_stored_form_and_the_keys() {
-        let features = Features::of(&table(), &rows(100, |_| false));
+        let features = Features::of(&table(), PROFILE, &rows(100, |_| false));
         assert_eq!(Features::from_bytes(&features.to_bytes()), Some(features));
         assert_eq!(Features::from_bytes(&[0; 11]), None);
         let keys = features.keys();
@@ -150,9 +166,11 @@ mod tests {
     /// The numbers are stored, so they must never change.
     #[test]
     fn golden() {
-        let features = Features::of(&table(), &rows(1000, |_| false));
+        let features = Features::of(&table(), PROFILE, &rows(1000, |_| false));
         assert_eq!(features.0.map(|number| format!("{number:08x}")), GOLDEN);
-        assert_eq!(Features::of(&table(), b"").0, Features::of(&table(), b"ab").0);
+        let (none, one) =
+            (Features::of(&table(), PROFILE, b""), Features::of(&table(), PROFILE, b"a"));
+        assert_eq!(none, one, "too short for a sample");
     }
-    const GOLDEN: [&str; 3] = ["6ffccfe3", "ca295df3", "d4460f58"];
+    const GOLDEN: [&str; 3] = ["42b2c225", "8dd6bd52", "2716e2cb"];
 }

@@ -37,7 +37,7 @@ fn cuts(profile: ChunkerProfile, input: &[u8], reader: impl Read) -> Vec<usize> 
     let table = table();
     let mut chunker = Chunker::new(&table, profile, reader);
     let (mut ends, mut whole) = (Vec::new(), Vec::new());
-    while let Some(chunk) = chunker.next_chunk().unwrap() {
+    while let Some(Chunk { bytes: chunk, .. }) = chunker.next_chunk().unwrap() {
         assert!(!chunk.is_empty() && chunk.len() <= profile.max as usize);
         whole.extend_from_slice(chunk);
         ends.push(whole.len());
@@ -140,7 +140,7 @@ fn another_key_cuts_elsewhere() {
     let input = noise(1 << 20);
     let other = GearTable::new(&SecretKey::new([8; 32]));
     let mut chunker = Chunker::new(&other, SMALL, &input[..]);
-    let first = chunker.next_chunk().unwrap().unwrap().len();
+    let first = chunker.next_chunk().unwrap().unwrap().bytes.len();
     assert_ne!(first, cuts(SMALL, &input, &input[..])[0]);
 }
 
@@ -161,7 +161,7 @@ fn a_buffer_serves_many_streams_and_short_ones_do_not_grow_it() {
         let mut chunker = Chunker::with_buffer(&table, profile, &input[..len], buffer);
         let mut whole = Vec::new();
         while let Some(chunk) = chunker.next_chunk().unwrap() {
-            whole.extend_from_slice(chunk);
+            whole.extend_from_slice(chunk.bytes);
         }
         assert!(whole == input[..len]);
         buffer = chunker.into_buffer();
@@ -171,7 +171,7 @@ fn a_buffer_serves_many_streams_and_short_ones_do_not_grow_it() {
     let mut chunker = Chunker::with_buffer(&table, profile, &long[..], buffer);
     while chunker.next_chunk().unwrap().is_some() {}
     let capacity = chunker.into_buffer().capacity();
-    assert!(capacity <= 8 << 20, "two of the largest chunks, not {capacity}");
+    assert!(capacity <= 5 << 20, "one of the largest chunks and 1 MiB, not {capacity}");
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn an_unusable_profile_still_cuts() {
     let mut chunker = Chunker::new(&table, profile, &input[..]);
     let mut len = 0;
     while let Some(chunk) = chunker.next_chunk().unwrap() {
-        len += chunk.len();
+        len += chunk.bytes.len();
     }
     assert_eq!(len, input.len());
 }
@@ -204,7 +204,7 @@ fn after_an_error_reading_goes_on() {
     let (mut whole, mut errors) = (Vec::new(), 0);
     loop {
         match chunker.next_chunk() {
-            Ok(Some(chunk)) => whole.extend_from_slice(chunk),
+            Ok(Some(chunk)) => whole.extend_from_slice(chunk.bytes),
             Ok(None) => break,
             Err(_) => errors += 1,
         }
@@ -247,4 +247,39 @@ fn a_byte_at_a_time_cuts_the_same() {
     let input = text(90_000);
     let dribble = Dribble { bytes: &input, sizes: vec![1], turn: 0 };
     assert_eq!(cuts(SMALL, &input, dribble), cuts(SMALL, &input, &input[..]));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    /// The crate's own function over each window, beside our loop.
+    #[test]
+    fn cuts_are_those_of_the_crate(
+        avg in 8u32..16,
+        min in 1u32..4,
+        max in 1u32..5,
+        len in 0usize..300_000,
+        plain in any::<bool>(),
+        has_features in any::<bool>(),
+        sizes in proptest::collection::vec(1usize..70_000, 1..6),
+    ) {
+        let profile = ChunkerProfile {
+            min: ((1 << avg) >> min).max(64),
+            avg: 1 << avg,
+            max: (1 << avg) << max,
+        };
+        prop_assume!(profile.is_valid());
+        let input = if plain { text(len) } else { noise(len) };
+        let table = table();
+        let dribble = Dribble { bytes: &input, sizes, turn: 0 };
+        let mut chunker = Chunker::new(&table, profile, dribble).with_features(has_features);
+        let mut rest = &input[..];
+        while let Some(chunk) = chunker.next_chunk().unwrap() {
+            let expected = table.cut_of_the_crate(profile, rest);
+            prop_assert_eq!(chunk.bytes.len(), expected);
+            let features = has_features.then(|| Features::of(&table, profile, chunk.bytes));
+            prop_assert_eq!(chunk.features, features, "sampled while cutting, or later");
+            rest = &rest[expected..];
+        }
+        prop_assert!(rest.is_empty());
+    }
 }

@@ -4,13 +4,14 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use mrs_backup::chunker::Features;
 use mrs_backup::clock::SystemClock;
 use mrs_backup::crypto::random::SystemRandom;
 use mrs_backup::crypto::secret::Secret;
 use mrs_backup::crypto::slot::Credential;
 use mrs_backup::event::StopFlag;
 use mrs_backup::id::SnapshotId;
-use mrs_backup::pack::PackClass;
+use mrs_backup::pack::{Likeness, PackClass};
 use mrs_backup::repository::{
     DirectoryBuilder, Environment, Grouping, Ingest, IngestOptions, InitOptions, Repository,
     RepositoryError, StreamBuilder,
@@ -92,7 +93,10 @@ pub fn open_at(store: &Arc<MemoryStore>, state: &std::path::Path) -> Repository 
 pub fn store_content(ingest: &mut Ingest<'_>, content: &[u8]) -> StreamRef {
     let mut stream = StreamBuilder::new();
     for piece in content.chunks(CHUNK) {
-        let chunk = ingest.store_chunk(PackClass::Data, piece, Grouping::Alone).unwrap();
+        let profile = ingest.repository().config().text;
+        let features = Some(Features::of(ingest.gear(), profile, piece));
+        let likeness = Likeness { features, earlier: None };
+        let chunk = ingest.store_like(PackClass::Data, piece, Grouping::Alone, likeness).unwrap();
         stream.push(ingest, chunk).unwrap();
     }
     stream.finish(ingest).unwrap()

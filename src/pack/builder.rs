@@ -3,8 +3,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use sha2::{Digest, Sha256};
-
 use crate::crypto::padme::padme;
 use crate::crypto::{Keyring, Randomness};
 use crate::id::{KeyId, PackId};
@@ -39,28 +37,6 @@ pub struct FinishedPack {
     pub bytes: Vec<u8>,
     /// What is where in it.
     pub entries: Vec<SegmentEntry>,
-}
-
-/// A whole pack that lacks only its name, so that another thread can do the hashing.
-#[derive(Debug, Clone)]
-pub struct UnnamedPack {
-    /// What it holds.
-    pub class: PackClass,
-    /// Epoch of its directory.
-    pub key: KeyId,
-    /// The object.
-    pub bytes: Vec<u8>,
-    /// What is where in it.
-    pub entries: Vec<SegmentEntry>,
-}
-
-impl UnnamedPack {
-    /// Hashes it (some 10 ms for 16 MiB).
-    pub fn name(self) -> FinishedPack {
-        let Self { class, key, bytes, entries } = self;
-        let id = PackId::new(Sha256::digest(&bytes).into());
-        FinishedPack { id, class, key, bytes, entries }
-    }
 }
 
 /// A segment without a place.
@@ -107,7 +83,7 @@ impl PackBuilder {
 
     /// Takes a segment; gives a pack when one is full, not necessarily with this segment. Segments of any epoch are taken: the pack's
     /// directory is sealed with the current one.
-    pub fn push(&mut self, segment: SealedSegment) -> Result<Option<UnnamedPack>, PackError> {
+    pub fn push(&mut self, segment: SealedSegment) -> Result<Option<FinishedPack>, PackError> {
         let entry = &segment.entry;
         entry.check().map_err(PackError::Segment)?;
         if segment.class != self.class {
@@ -134,7 +110,7 @@ impl PackBuilder {
     }
 
     /// The packs with what is left (none if there is nothing).
-    pub fn finish(&mut self) -> Result<Vec<UnnamedPack>, PackError> {
+    pub fn finish(&mut self) -> Result<Vec<FinishedPack>, PackError> {
         let mut packs = Vec::new();
         while !self.waiting.is_empty() || self.open.is_some() {
             if self.waiting.is_empty() || self.open_len() + self.waiting_len <= self.limit {
@@ -207,7 +183,7 @@ impl PackBuilder {
     }
 
     /// Closes the open pack with the waiting segments at `members` (ascending).
-    fn close(&mut self, members: &[usize]) -> Result<UnnamedPack, PackError> {
+    fn close(&mut self, members: &[usize]) -> Result<FinishedPack, PackError> {
         let mut open = match self.open.take() {
             Some(open) => open,
             None => self.empty_pack(self.limit),

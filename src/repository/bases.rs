@@ -7,12 +7,10 @@
 //! segment is at the end of the longest chain, one further up is taken, the higher the less it costs: so the
 //! ancestors get renewed by themselves, those near the root more rarely, and nothing is stored whole again.
 
-use std::sync::Arc;
-
-use crate::chunker::{Features, GearTable};
+use crate::chunker::Features;
 use crate::id::SegmentId;
 use crate::index::{Dedup, Place};
-use crate::pack::{Compression, Delta, MAX_DELTA_LEN, PackClass, RawSegment, compress_delta};
+use crate::pack::{Delta, MAX_DELTA_LEN, PackClass, RawSegment, compress_delta};
 
 use super::error::RepositoryError;
 use super::fetch::Fetcher;
@@ -60,31 +58,29 @@ pub(super) struct Bases<'a> {
     session: &'a Session<'a>,
     dedup: &'a Dedup<'a>,
     fetcher: Fetcher<'a>,
-    gear: Arc<GearTable>,
     options: DeltaOptions,
 }
 
 impl<'a> Bases<'a> {
-    pub fn new(
-        session: &'a Session<'a>,
-        dedup: &'a Dedup<'a>,
-        gear: Arc<GearTable>,
-        options: DeltaOptions,
-    ) -> Self {
+    pub fn new(session: &'a Session<'a>, dedup: &'a Dedup<'a>, options: DeltaOptions) -> Self {
         let repository = session.repository();
         let options = if repository.config.deltas { options } else { DeltaOptions::OFF };
         let fetcher = Fetcher::new(repository, CACHE).in_session(session.id());
-        Self { repository, session, dedup, fetcher, gear, options }
+        Self { repository, session, dedup, fetcher, options }
+    }
+
+    /// Whether no segment becomes a delta.
+    pub fn are_off(&self) -> bool {
+        self.options.depth == 0
     }
 
     /// What `segment` is like, if later ones may be compressed against it.
     pub fn features(&self, segment: &RawSegment) -> Option<Features> {
-        let is_candidate = self.options.depth > 0
+        let is_candidate = !self.are_off()
             && segment.class == PackClass::Data
-            && segment.compression == Compression::Similar
             && segment.chunks.len() == 1
             && (LEAST_LEN..=MAX_DELTA_LEN).contains(&segment.bytes.len());
-        is_candidate.then(|| Features::of(&self.gear, &segment.bytes))
+        segment.likeness.features.filter(|_| is_candidate)
     }
 
     /// `segment` as a delta, if that pays.
@@ -93,7 +89,7 @@ impl<'a> Bases<'a> {
         segment: &RawSegment,
         features: Features,
     ) -> Result<Option<Delta>, RepositoryError> {
-        if let Some(earlier) = segment.earlier
+        if let Some(earlier) = segment.likeness.earlier
             && let Some(delta) = self.try_base(segment, &SegmentId::from(earlier))?
         {
             return Ok(Some(delta));
@@ -102,7 +98,7 @@ impl<'a> Bases<'a> {
             return Ok(None);
         }
         for candidate in self.repository.index().similar(features, TRIED)? {
-            if segment.earlier.is_none_or(|earlier| SegmentId::from(earlier) != candidate)
+            if segment.likeness.earlier.is_none_or(|earlier| SegmentId::from(earlier) != candidate)
                 && let Some(delta) = self.try_base(segment, &candidate)?
             {
                 return Ok(Some(delta));

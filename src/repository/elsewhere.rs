@@ -1,6 +1,6 @@
 //! Storing what is there already, elsewhere: for packs that are to go, or that are damaged.
 
-use crate::pack::{PackClass, SealedSegment};
+use crate::pack::{Likeness, PackClass, SealedSegment};
 
 use super::error::RepositoryError;
 use super::ingest::{Grouping, Ingest};
@@ -15,7 +15,7 @@ impl Ingest<'_> {
     ) -> Result<(), RepositoryError> {
         self.check_stop()?;
         let entry = self.chunk_entry(bytes)?;
-        self.store_new(class, bytes, entry, grouping, None)
+        self.store_new(class, bytes, entry, grouping, Likeness::default())
     }
 
     /// Takes over a segment of another pack as it is sealed there.

@@ -17,7 +17,8 @@ use crate::event::StopFlag;
 use crate::id::ChunkId;
 use crate::index::{Claim, Dedup};
 use crate::pack::{
-    ChunkEntry, Compression, PackBuilder, PackClass, RawSegment, SealedSegment, Sealer, UnnamedPack,
+    ChunkEntry, Compression, FinishedPack, Likeness, PackBuilder, PackClass, RawSegment,
+    SealedSegment, Sealer,
 };
 use crate::snapshot::ChunkRef;
 
@@ -123,7 +124,7 @@ impl SharedSegment {
             bytes: std::mem::replace(&mut self.bytes, buffer),
             chunks: std::mem::take(&mut self.chunks),
             compression: self.compression,
-            earlier: None,
+            likeness: Likeness::default(),
         }
     }
 }
@@ -142,7 +143,9 @@ pub struct Ingest<'a> {
     stop: &'a StopFlag,
     gear: Arc<GearTable>,
     pub(super) stats: IngestStats,
-    /// Whether what is stored now may become a delta, or the base of one.
+    /// Whether this pipeline makes deltas.
+    has_deltas: bool,
+    /// Whether what is stored now may become one, or the base of one.
     is_compared: bool,
     /// For the chunker of the next stream, so that small files do not allocate.
     pub(super) scratch: Vec<u8>,
@@ -173,6 +176,7 @@ impl<'a> Ingest<'a> {
             stop,
             gear,
             stats: IngestStats::default(),
+            has_deltas: false,
             is_compared: true,
             scratch: Vec::new(),
         }
@@ -189,7 +193,7 @@ impl<'a> Ingest<'a> {
             self.failure,
             self.stop,
         );
-        fork.is_compared = self.is_compared;
+        (fork.has_deltas, fork.is_compared) = (self.has_deltas, self.is_compared);
         fork
     }
 
@@ -215,6 +219,11 @@ impl<'a> Ingest<'a> {
     /// The repository written to.
     pub fn repository(&self) -> &'a Repository {
         self.repository
+    }
+
+    /// Whether what is stored now may become a delta, or the base of one.
+    pub fn is_compared(&self) -> bool {
+        self.has_deltas && self.is_compared
     }
 
     /// Whether what is stored from now on may become a delta, or the base of one.
@@ -256,16 +265,17 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         grouping: Grouping,
     ) -> Result<ChunkRef, RepositoryError> {
-        self.store_later_chunk(class, bytes, grouping, None)
+        self.store_like(class, bytes, grouping, Likeness::default())
     }
 
-    /// [`store_chunk`](Self::store_chunk) where `earlier` was at its place in the stream's earlier version.
-    pub fn store_later_chunk(
+    /// [`store_chunk`](Self::store_chunk) of one that resembles others. Only one that gets a segment of its
+    /// own may become a delta.
+    pub fn store_like(
         &mut self,
         class: PackClass,
         bytes: &[u8],
         grouping: Grouping,
-        earlier: Option<ChunkId>,
+        likeness: Likeness,
     ) -> Result<ChunkRef, RepositoryError> {
         self.check_stop()?;
         let entry = self.chunk_entry(bytes)?;
@@ -276,7 +286,7 @@ impl<'a> Ingest<'a> {
             self.stats.known_bytes += u64::from(len);
             return Ok(chunk);
         }
-        self.store_new(class, bytes, entry, grouping, earlier)?;
+        self.store_new(class, bytes, entry, grouping, likeness)?;
         Ok(chunk)
     }
 
@@ -293,17 +303,17 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         entry: ChunkEntry,
         grouping: Grouping,
-        earlier: Option<ChunkId>,
+        likeness: Likeness,
     ) -> Result<(), RepositoryError> {
         self.stats.new_chunks += 1;
         self.stats.new_bytes += u64::from(entry.len);
         match grouping {
             Grouping::Alone => {
-                let compression =
-                    if self.is_compared { Compression::Similar } else { Compression::Try };
-                self.send_alone(class, bytes, entry, compression, earlier)?;
+                self.send_alone(class, bytes, entry, Compression::Try, likeness)?;
             }
-            Grouping::AloneRaw => self.send_alone(class, bytes, entry, Compression::Skip, None)?,
+            Grouping::AloneRaw => {
+                self.send_alone(class, bytes, entry, Compression::Skip, Likeness::default())?;
+            }
             Grouping::Shared | Grouping::SharedRaw => {
                 let shared = match (class, grouping) {
                     (PackClass::Tree, _) => 2,
@@ -351,12 +361,12 @@ impl<'a> Ingest<'a> {
         bytes: &[u8],
         entry: ChunkEntry,
         compression: Compression,
-        earlier: Option<ChunkId>,
+        likeness: Likeness,
     ) -> Result<(), RepositoryError> {
         let mut buffer = self.buffer();
         buffer.extend_from_slice(bytes);
         let chunks = vec![entry];
-        self.send(RawSegment { class, bytes: buffer, chunks, compression, earlier })
+        self.send(RawSegment { class, bytes: buffer, chunks, compression, likeness })
     }
 
     fn send(&self, segment: RawSegment) -> Result<(), RepositoryError> {
@@ -394,13 +404,13 @@ impl Repository {
         let failure = Failure::default();
         let recorder = Recorder::new(session, &dedup);
         let gear = Arc::new(GearTable::new(self.keyring.gear_key()));
-        let bases = Bases::new(session, &dedup, Arc::clone(&gear), options.deltas);
+        let bases = Bases::new(session, &dedup, options.deltas);
         let sealers = options.sealers.get();
         let uploads = self.store.connections().get().min(2);
         let produced = std::thread::scope(|scope| {
             let (segments, to_seal) = bounded::<RawSegment>(sealers + 1);
             let (sealed, to_pack) = bounded::<SealedSegment>(sealers + 1);
-            let (packs, to_put) = bounded::<UnnamedPack>(1);
+            let (packs, to_put) = bounded::<FinishedPack>(1);
             let (done_with, used_buffers) = bounded::<Vec<u8>>(2 * sealers + 2);
             for _ in 0..sealers {
                 let ends = SealerEnds {
@@ -424,6 +434,7 @@ impl Repository {
             drop(to_put);
             let ends = (segments, sealed);
             let mut ingest = Ingest::new(self, &dedup, gear, ends, used_buffers, &failure, stop);
+            ingest.has_deltas = !bases.are_off();
             let produced = produce(&mut ingest);
             if let Err(error) = ingest.finish() {
                 failure.set(error);
@@ -467,7 +478,7 @@ impl Repository {
     fn run_packer(
         &self,
         input: &Receiver<SealedSegment>,
-        output: &Sender<UnnamedPack>,
+        output: &Sender<FinishedPack>,
         failure: &Failure,
     ) {
         let builder = |class| {
@@ -475,7 +486,7 @@ impl Repository {
             PackBuilder::new(class, self.config.pack_len, Arc::clone(&self.keyring), random)
         };
         let mut builders = [builder(PackClass::Data), builder(PackClass::Tree)];
-        let send = |packs: Vec<UnnamedPack>| {
+        let send = |packs: Vec<FinishedPack>| {
             for pack in packs {
                 if output.send(pack).is_err() {
                     failure.set(RepositoryError::Internal("the uploaders are gone"));

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use crate::crypto::envelope::SealedKind;
 use crate::id::{ChunkId, PackId};
 use crate::index::{Dedup, IndexObject, IndexedPack};
-use crate::pack::UnnamedPack;
+use crate::pack::FinishedPack;
 use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
 
 use super::error::RepositoryError;
@@ -53,8 +53,7 @@ impl<'a> Recorder<'a> {
         (self.packs.load(Ordering::Relaxed), self.stored_bytes.load(Ordering::Relaxed))
     }
 
-    fn put(&self, pack: UnnamedPack) -> Result<(), RepositoryError> {
-        let pack = pack.name();
+    fn put(&self, pack: FinishedPack) -> Result<(), RepositoryError> {
         let name = ObjectName::Pack(pack.id);
         let store = &self.repository.store;
         store.put(&name, &[&pack.bytes])?;
@@ -126,7 +125,7 @@ impl<'a> Recorder<'a> {
 
 /// Puts packs until there are no more.
 pub(super) fn run_uploader(
-    input: &Receiver<UnnamedPack>,
+    input: &Receiver<FinishedPack>,
     recorder: &Recorder<'_>,
     failure: &Failure,
 ) {

@@ -5,6 +5,7 @@ mod codes;
 mod configured;
 mod copies;
 mod databases;
+mod disaster;
 mod forgetting;
 mod hostile;
 mod json;

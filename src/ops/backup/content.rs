@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use crate::chunker::{Chunker, GearTable, looks_incompressible};
-use crate::pack::PackClass;
+use crate::chunker::{Chunk, Chunker, Features, GearTable, looks_incompressible};
+use crate::pack::{Likeness, PackClass};
 use crate::repository::{ChunkWalk, Fetcher, Grouping, Ingest, RepositoryError, StreamBuilder};
 use crate::snapshot::StreamRef;
 
@@ -77,7 +77,7 @@ impl<'r> ContentStore<'r> {
         let read_error = fill(reader, &mut sample, SAMPLE_BYTES.max(WHOLE_FILE_BYTES) + 1).err();
         let stored = if read_error.is_some() || sample.len() <= WHOLE_FILE_BYTES {
             progress(sample.len() as u64);
-            store_whole(ingest, &sample).map(|content| Stored { content, read_error })
+            self.store_whole(ingest, &sample).map(|content| Stored { content, read_error })
         } else {
             let earlier = earlier(&self.lists);
             self.store_cut(ingest, &sample, reader, progress, earlier)
@@ -100,7 +100,9 @@ impl<'r> ContentStore<'r> {
         let buffer = ingest.take_scratch();
         let mut rest = UntilError { reader, error: None };
         let input = sample.chain(&mut rest);
-        let mut chunker = Chunker::with_buffer(&self.gear, profile, input, buffer);
+        let is_compared = !is_opaque && ingest.is_compared();
+        let mut chunker =
+            Chunker::with_buffer(&self.gear, profile, input, buffer).with_features(is_compared);
         let mut stream = StreamBuilder::new();
         let mut earlier = earlier.filter(|_| !is_opaque).map(|earlier| {
             let mut walk = ChunkWalk::new(&self.lists, &earlier);
@@ -109,19 +111,24 @@ impl<'r> ContentStore<'r> {
         });
         let failed = loop {
             match chunker.next_chunk() {
-                Ok(Some(bytes)) => {
+                Ok(Some(Chunk { bytes, features })) => {
                     let pieces = match &mut earlier {
                         Some(earlier) => earlier.pieces(stream.len(), bytes.len()),
                         None => vec![Piece { len: bytes.len(), earlier: None }],
                     };
+                    let is_cut = pieces.len() > 1;
                     let mut rest = bytes;
                     for piece in pieces {
                         let (bytes, after) = rest.split_at(piece.len.min(rest.len()));
                         rest = after;
                         let grouping = grouping(is_opaque, bytes.len());
                         let (class, offset) = (PackClass::Data, stream.len());
-                        let chunk =
-                            ingest.store_later_chunk(class, bytes, grouping, piece.earlier)?;
+                        let features = match features {
+                            Some(_) if is_cut => Some(Features::of(&self.gear, profile, bytes)),
+                            features => features,
+                        };
+                        let likeness = Likeness { features, earlier: piece.earlier };
+                        let chunk = ingest.store_like(class, bytes, grouping, likeness)?;
                         if let Some(earlier) = &mut earlier {
                             earlier.found(&chunk, offset);
                         }
@@ -136,6 +143,25 @@ impl<'r> ContentStore<'r> {
         ingest.keep_scratch(chunker.into_buffer());
         Ok(Stored { content: stream.finish(ingest)?, read_error: rest.error.or(failed) })
     }
+
+    /// Stores bytes that are all of their stream as one chunk.
+    fn store_whole(
+        &self,
+        ingest: &mut Ingest<'_>,
+        bytes: &[u8],
+    ) -> Result<StreamRef, RepositoryError> {
+        let mut stream = StreamBuilder::new();
+        if !bytes.is_empty() {
+            let grouping = grouping(looks_incompressible(bytes), bytes.len());
+            let is_compared = grouping == Grouping::Alone && ingest.is_compared();
+            let profile = ingest.repository().config().text;
+            let features = is_compared.then(|| Features::of(&self.gear, profile, bytes));
+            let likeness = Likeness { features, earlier: None };
+            let chunk = ingest.store_like(PackClass::Data, bytes, grouping, likeness)?;
+            stream.push(ingest, chunk)?;
+        }
+        stream.finish(ingest)
+    }
 }
 
 /// Which segment a chunk of `len` bytes goes to.
@@ -146,17 +172,6 @@ fn grouping(is_opaque: bool, len: usize) -> Grouping {
         (true, false) => Grouping::AloneRaw,
         (true, true) => Grouping::SharedRaw,
     }
-}
-
-/// Stores bytes that are all of their stream as one chunk.
-fn store_whole(ingest: &mut Ingest<'_>, bytes: &[u8]) -> Result<StreamRef, RepositoryError> {
-    let mut stream = StreamBuilder::new();
-    if !bytes.is_empty() {
-        let grouping = grouping(looks_incompressible(bytes), bytes.len());
-        let chunk = ingest.store_chunk(PackClass::Data, bytes, grouping)?;
-        stream.push(ingest, chunk)?;
-    }
-    stream.finish(ingest)
 }
 
 /// Reads until `buffer` holds `len` bytes or the stream ends; keeps what was read before an error.

@@ -37,7 +37,7 @@ fn raw(keyring: &Keyring, class: PackClass, parts: &[Vec<u8>]) -> RawSegment {
         bytes: parts.concat(),
         chunks: parts.iter().map(chunk).collect(),
         compression: Compression::Try,
-        earlier: None,
+        likeness: Likeness::default(),
     }
 }
 
@@ -55,7 +55,7 @@ fn pack(
     }
     let mut packs = builder.finish().unwrap();
     assert_eq!(packs.len(), 1);
-    packs.remove(0).name()
+    packs.remove(0)
 }
 
 /// The sealed bytes of an entry.

@@ -115,7 +115,7 @@ fn sealed_segments_move_between_packs_and_epochs() {
         };
         builder.push(moved).unwrap();
     }
-    let second = builder.finish().unwrap().remove(0).name();
+    let second = builder.finish().unwrap().remove(0);
     assert_eq!(second.key, newer);
     assert_eq!(second.entries[1].key, first.key);
     check(&rotated, &second, &[vec![fresh], segments[1].clone(), segments[0].clone()]);

@@ -46,7 +46,7 @@ fn pack(rig: &Rig, segments: &[(u8, Option<u8>)]) -> PackId {
     for (n, base) in segments {
         assert!(builder.push(segment(rig, *n, *base)).unwrap().is_none());
     }
-    let pack = builder.finish().unwrap().remove(0).name();
+    let pack = builder.finish().unwrap().remove(0);
     let size = pack.bytes.len() as u64;
     rig.store.put(&ObjectName::Pack(pack.id), &[&pack.bytes]).unwrap();
     let indexed =
