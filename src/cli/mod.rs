@@ -20,6 +20,7 @@ mod exit;
 mod find;
 mod forget;
 mod format;
+mod heal;
 mod hint;
 mod index;
 mod init;
