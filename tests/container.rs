@@ -109,6 +109,15 @@ fn expect_nobody(docker: &Docker, id: &str) {
     }
 }
 
+/// An orphan of ours that ends by a signal would be a crashed session to the server.
+fn expect_no_crash(docker: &Docker, id: &str) {
+    let log = docker.command().args(["logs", id]).output().unwrap();
+    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
+    for word in ["was terminated by signal", "all server processes terminated", "untracked"] {
+        assert!(!log.contains(word), "{log}");
+    }
+}
+
 fn fill(docker: &Docker, id: &str) {
     docker.psql(id, "postgres", "CREATE DATABASE mrs");
     docker.psql(
@@ -158,32 +167,12 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
         );
     }
 
-    // Stopped in the middle.
-    for (way, limit) in [
-        (ContainerWay::Auto, 1 << 20),
-        (ContainerWay::Socket, 4 << 20),
-        (ContainerWay::Exec, 1 << 20),
-        (ContainerWay::Exec, 4 << 20),
-    ] {
-        let stop = Arc::new(StopFlag::new());
-        let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
-        let limit = Some((limit, stop));
-        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit };
-        source.read_all(&sink).unwrap();
-        assert!(!source.record().incomplete.is_empty());
-        expect_nobody(&docker, &id);
-    }
-
+    stopped_run_leaves_nothing(&docker, &id, &settings);
     // Killed in the middle.
     killed_run_leaves_nothing(&docker, &id, home.path(), "auto");
     killed_run_leaves_nothing(&docker, &id, home.path(), "exec");
 
-    // An orphan of ours that ends by a signal would be a crashed session to the server.
-    let log = docker.command().args(["logs", &id]).output().unwrap();
-    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
-    for word in ["was terminated by signal", "all server processes terminated", "untracked"] {
-        assert!(!log.contains(word), "{log}");
-    }
+    expect_no_crash(&docker, &id);
 
     let fails = |service: &str, directory: &Path, told: &str| {
         let settings = self::settings(&docker, service, directory, ContainerWay::Auto);
@@ -196,6 +185,28 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     fails("postgres", Path::new("/elsewhere"), "docker compose up -d");
     docker.postgres("postgres", home.path(), &["--network", "none"]);
     fails("postgres", home.path(), "2 containers of service `postgres`");
+}
+
+/// Stopped in the middle, on every way.
+fn stopped_run_leaves_nothing(
+    docker: &Docker,
+    id: &str,
+    settings: &dyn Fn(ContainerWay) -> PostgresSettings,
+) {
+    for (way, limit) in [
+        (ContainerWay::Auto, 1 << 20),
+        (ContainerWay::Socket, 4 << 20),
+        (ContainerWay::Exec, 1 << 20),
+        (ContainerWay::Exec, 4 << 20),
+    ] {
+        let stop = Arc::new(StopFlag::new());
+        let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
+        let limit = Some((limit, stop));
+        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit };
+        source.read_all(&sink).unwrap();
+        assert!(!source.record().incomplete.is_empty());
+        expect_nobody(docker, id);
+    }
 }
 
 /// An instance whose database is in a container, and nothing of PostgreSQL on the search path.
@@ -332,9 +343,5 @@ fn a_database_is_restored_and_proven_with_the_programs_of_its_container() {
     instance.ok(&["restore", "latest", "--database", "mrs", "--table", "public.claim", "--yes"]);
     assert_eq!(docker.psql(&id, "mrs", &sums.replace("claim", "mrs_restore.claim")), saved);
     expect_nobody(&docker, &id);
-    let log = docker.command().args(["logs", &id]).output().unwrap();
-    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
-    for word in ["was terminated by signal", "all server processes terminated", "untracked"] {
-        assert!(!log.contains(word), "{log}");
-    }
+    expect_no_crash(&docker, &id);
 }

@@ -55,7 +55,7 @@ const LIFELINE: &str = concat!(unset!(), "exec 3<&0\n", "\"$@\" 3<&- </dev/null 
 const WITH_FILE: &str = concat!(
     unset!(),
     "umask 077\n\
-     file=$(mktemp /dev/shm/mrs-backup.XXXXXX 2>/dev/null || mktemp) || exit\n\
+     file=$(TMPDIR=/dev/shm mktemp 2>/dev/null || mktemp) || exit\n\
      exec 3<&0\n\
      head -c \"$1\" <&3 >\"$file\" && exec 4<\"$file\"\n\
      status=$?\n\
