@@ -8,15 +8,14 @@
 //! Where a server refuses renames, objects are written under their own names. Then a cut can leave half an
 //! object, which is found by its size and its hash, and written again.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::claims::Claims;
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
     Survey, Verb,
@@ -98,26 +97,8 @@ pub(super) trait Files: std::fmt::Debug + Send + Sync {
 pub(super) struct FileStore<F> {
     files: F,
     location: Location,
-    /// Names somebody is writing to.
-    busy: Mutex<BTreeSet<ObjectName>>,
-    released: Condvar,
-    /// Directories known to be there.
-    made: Mutex<BTreeSet<String>>,
+    claims: Claims,
     refuses_renames: AtomicBool,
-}
-
-/// A name nobody else in this process writes to meanwhile.
-struct Claimed<'s, F: Files>(&'s FileStore<F>, ObjectName);
-
-impl<F: Files> Drop for Claimed<'_, F> {
-    fn drop(&mut self) {
-        lock(&self.0.busy).remove(&self.1);
-        self.0.released.notify_all();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_absent(failure: &Failure) -> bool {
@@ -137,14 +118,7 @@ fn parent(path: &str) -> &str {
 
 impl<F: Files> FileStore<F> {
     pub fn new(files: F, location: Location) -> Self {
-        Self {
-            files,
-            location,
-            busy: Mutex::default(),
-            released: Condvar::new(),
-            made: Mutex::default(),
-            refuses_renames: AtomicBool::new(false),
-        }
+        Self { files, location, claims: Claims::default(), refuses_renames: AtomicBool::new(false) }
     }
 
     fn failure(
@@ -160,15 +134,6 @@ impl<F: Files> FileStore<F> {
 
     fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
         self.failure(failure.kind, verb, object, failure.reason)
-    }
-
-    fn claim(&self, name: &ObjectName) -> Claimed<'_, F> {
-        let mut busy = lock(&self.busy);
-        while busy.contains(name) {
-            busy = self.released.wait(busy).unwrap_or_else(PoisonError::into_inner);
-        }
-        busy.insert(*name);
-        Claimed(self, *name)
     }
 
     /// Size of a file, `None` if it is not there.
@@ -192,7 +157,6 @@ impl<F: Files> FileStore<F> {
         for end in ends.filter(|end| *end > 0) {
             self.files.make_directory(&directory[..end])?;
         }
-        lock(&self.made).insert(directory.to_owned());
         Ok(())
     }
 
@@ -435,7 +399,7 @@ impl<F: Files> Store for FileStore<F> {
 
     fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Put, Some(name), failure);
-        let _claimed = self.claim(name);
+        let _claimed = self.claims.claim(name);
         let path = name.path();
         if self.size_of(&path).map_err(fail)?.is_some() {
             let reason = "it is there";
@@ -482,7 +446,7 @@ impl<F: Files> Store for FileStore<F> {
         let fail = |failure| self.error(Verb::Publish, Some(target), failure);
         let refuse =
             |kind, name, reason| Err(self.failure(kind, Verb::Publish, Some(name), reason));
-        let _claimed = self.claim(target);
+        let _claimed = self.claims.claim(target);
         let (from, to) = (staged.path(), target.path());
         if self.size_of(&from).map_err(fail)?.is_none() {
             return refuse(StoreErrorKind::NotFound, staged, "it is not there");

@@ -18,20 +18,27 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
+mod background;
+mod bucket;
+mod claims;
 pub mod contract;
 mod error;
 mod faulty;
 mod files;
 mod ftp;
+mod http;
 mod local;
 mod location;
 mod memory;
 mod name;
 mod open;
 mod place;
+mod rclone;
 mod recording;
 mod retry;
+mod sftp;
 mod throttle;
+mod webdav;
 
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
@@ -101,6 +108,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
 
     /// How many calls are worth making at once.
     fn connections(&self) -> NonZeroUsize;
+
+    /// How many objects are worth writing at once: a disk is soon busy, a line is not.
+    fn uploads(&self) -> NonZeroUsize {
+        self.connections().min(NonZeroUsize::MIN.saturating_add(1))
+    }
 
     /// Makes the place ready for objects. An existing place is left as it is.
     fn create(&self) -> Result<(), StoreError>;

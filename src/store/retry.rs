@@ -71,6 +71,10 @@ impl Store for Retrying {
         self.inner.connections()
     }
 
+    fn uploads(&self) -> NonZeroUsize {
+        self.inner.connections()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         self.again(|_| self.inner.create())
     }

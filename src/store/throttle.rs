@@ -39,6 +39,13 @@ impl Throttle {
             std::thread::sleep(delay);
         }
     }
+
+    /// The same, for what runs asynchronously.
+    pub async fn pass_async(&self, bytes: usize) {
+        if self.rate.is_some() {
+            tokio::time::sleep(self.delay(bytes, SystemClock.elapsed())).await;
+        }
+    }
 }
 
 /// Both directions of a store.

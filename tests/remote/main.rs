@@ -5,4 +5,8 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod servers;
 
+mod buckets;
 mod ftp;
+mod program;
+mod sftp;
+mod webdav;
