@@ -152,7 +152,7 @@ impl BucketStore {
         while at < bytes.len() {
             let end = bytes.len().min(at + PART);
             let part = bytes.slice(at..end);
-            self.limits.upload.pass(part.len());
+            self.limits.send(part.len());
             let sent = upload.put_part(PutPayload::from_bytes(part));
             if let Err(failure) = background::wait(async { sent.await.map_err(of) }) {
                 // Parts of an upload nobody completes would be paid for.
@@ -167,7 +167,7 @@ impl BucketStore {
     fn read(&self, path: &str, offset: u64, len: u64) -> Result<Bytes, Failure> {
         let path = self.path(path);
         let end = offset.saturating_add(len);
-        self.limits.download.pass(usize::try_from(len).unwrap_or(usize::MAX));
+        self.limits.receive(usize::try_from(len).unwrap_or(usize::MAX));
         background::wait(async {
             match self.objects.get_range(&path, offset..end).await.map_err(of) {
                 // Some servers answer with the whole object where the range is all of it.
@@ -304,7 +304,7 @@ impl BucketStore {
                 return Ok(Survey::Repository);
             }
             let has = |name: &&str| directories.iter().any(|directory| directory == name);
-            if RESTIC_DIRECTORIES.iter().all(|name| has(&name)) && !has(&"packs") {
+            if RESTIC_DIRECTORIES.iter().all(&has) && !has(&"packs") {
                 return Ok(Survey::Restic);
             }
         }
@@ -367,7 +367,7 @@ impl Store for BucketStore {
         let written = if is_long {
             self.write_parts(&path, bytes)
         } else {
-            self.limits.upload.pass(bytes.len());
+            self.limits.send(bytes.len());
             self.write(&path, bytes, creates_once)
         };
         written.map_err(|failure| match failure.kind {
@@ -521,6 +521,23 @@ impl Store for BucketStore {
             }
         }
         Ok(removed)
+    }
+
+    fn publishing(&self) -> &'static str {
+        match self.creates_once.get() {
+            Some(true) => "by a conditional create, which only one of two can win",
+            _ => "by looking again: the server keeps no condition of a create",
+        }
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Delete, None, failure);
+        for (path, ..) in self.entries("sessions").map_err(fail)? {
+            if is_fence(&path) {
+                self.remove(&path).map_err(fail)?;
+            }
+        }
+        Ok(())
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {

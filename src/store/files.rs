@@ -500,6 +500,24 @@ impl<F: Files> Store for FileStore<F> {
         Ok(stale.len() as u64)
     }
 
+    fn publishing(&self) -> &'static str {
+        match self.refuses_renames.load(Ordering::Relaxed) {
+            false => "by one rename that fails if the staged snapshot is gone",
+            true => "written in place: the server refuses to rename",
+        }
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        for kind in ObjectKind::ALL.into_iter().filter(|kind| *kind != ObjectKind::Config) {
+            let top = kind.directory();
+            for entry in self.files.list(top).unwrap_or_default() {
+                let _ = self.files.remove_directory(&format!("{top}/{}", entry.name));
+            }
+            let _ = self.files.remove_directory(top);
+        }
+        self.files.remove_directory("").map_err(|failure| self.error(Verb::Delete, None, failure))
+    }
+
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         let tried = self.files.write(PROBE, &[b"probe"]).and_then(|()| self.remove(PROBE));
         match tried {

@@ -159,7 +159,7 @@ fn store(connection: &mut Connection, path: &str, parts: &[&[u8]], limits: &Limi
     let mut sent = Ok(());
     'all: for part in parts {
         for piece in part.chunks(PIECE) {
-            limits.upload.pass(piece.len());
+            limits.send(piece.len());
             sent = stream.write_all(piece);
             if sent.is_err() {
                 break 'all;
@@ -190,7 +190,7 @@ fn retrieve(
     let mut read = Ok(());
     while bytes.len() < len {
         let piece = PIECE.min(len - bytes.len());
-        limits.download.pass(piece);
+        limits.receive(piece);
         let before = bytes.len();
         read = (&mut stream).take(piece as u64).read_to_end(&mut bytes).map(|_| ());
         if read.is_err() || bytes.len() == before {

@@ -50,6 +50,7 @@ pub use open::{StoreOptions, open_store};
 pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
 pub use recording::{Call, Recording};
 pub use retry::Retrying;
+pub use throttle::{limit_process, rate};
 
 /// The first bytes of every config object: by them a repository is known without any key.
 pub const CONFIG_MAGIC: [u8; 8] = *b"MRSBCONF";
@@ -164,6 +165,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// it is tried with something that is no object.
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    /// In a few words, what makes publishing a snapshot safe here. Known once something was published.
+    fn publishing(&self) -> &'static str {
+        "by one rename that fails if the staged snapshot is gone"
+    }
+
+    /// Removes what is left of an empty place, directories that is. Objects are never touched.
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Bytes that can still be written, if the store can tell.

@@ -13,7 +13,7 @@ use super::place::{Address, FtpTls, Place, PlaceError, Server, Written, is_loopb
 use super::rclone::{self, Rclone};
 use super::retry::{RETRIES, Retrying};
 use super::sftp::{SftpFiles, SftpSettings};
-use super::throttle::{Limits, Throttle};
+use super::throttle::Limits;
 use super::webdav::{DavFiles, DavSettings};
 use super::{LocalStore, Store};
 
@@ -47,10 +47,10 @@ impl Place {
     /// The store here. Connects to nothing yet: what is wrong with a server shows at the first call.
     pub fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Store>, PlaceError> {
         let own = &self.options;
-        let limits = Arc::new(Limits {
-            upload: Throttle::new(least(options.limit_upload, own.limit_upload)),
-            download: Throttle::new(least(options.limit_download, own.limit_download)),
-        });
+        let limits = Arc::new(Limits::new(
+            least(options.limit_upload, own.limit_upload),
+            least(options.limit_download, own.limit_download),
+        ));
         let store: Arc<dyn Store> = match &self.address {
             Address::Directory(path) => {
                 return Ok(Arc::new(LocalStore::new(PathBuf::from(path))));

@@ -147,6 +147,14 @@ impl Store for Retrying {
         self.again(|_| self.inner.refuses_deletes())
     }
 
+    fn publishing(&self) -> &'static str {
+        self.inner.publishing()
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        self.inner.remove_empty_place()
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         self.inner.free_bytes()
     }

@@ -287,7 +287,7 @@ impl Files for SftpFiles {
             for part in parts {
                 for piece in part.chunks(PIECE) {
                     tokio::task::yield_now().await;
-                    self.limits.upload.pass_async(piece.len()).await;
+                    self.limits.send_async(piece.len()).await;
                     file.write_all(piece).await?;
                 }
             }
@@ -309,7 +309,7 @@ impl Files for SftpFiles {
             let mut bytes = Vec::with_capacity(wanted.min(32 << 20));
             while bytes.len() < wanted {
                 let piece = (wanted - bytes.len()).min(32 << 10);
-                self.limits.download.pass_async(piece).await;
+                self.limits.receive_async(piece).await;
                 let asked = u32::try_from(piece).unwrap_or(32 << 10);
                 match file.read(asked, BytesMut::with_capacity(piece)).await? {
                     Some(found) if !found.is_empty() => bytes.extend_from_slice(&found),

@@ -216,7 +216,7 @@ impl Files for DavFiles {
 
     fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
         let bytes = Bytes::from(parts.concat());
-        self.limits.upload.pass(bytes.len());
+        self.limits.send(bytes.len());
         let path = self.full(path);
         background::wait(async {
             self.store.put(&path, PutPayload::from_bytes(bytes)).await.map(|_| ()).map_err(of)
@@ -224,7 +224,7 @@ impl Files for DavFiles {
     }
 
     fn read(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>, Failure> {
-        self.limits.download.pass(usize::try_from(len).unwrap_or(usize::MAX));
+        self.limits.receive(usize::try_from(len).unwrap_or(usize::MAX));
         let path = self.full(path);
         background::wait(async {
             let bytes = self.store.get_range(&path, offset..offset + len).await.map_err(of)?;

@@ -6,6 +6,8 @@
 mod servers;
 
 mod buckets;
+mod faults;
+mod faulty_ftp;
 mod ftp;
 mod program;
 mod sftp;

@@ -104,3 +104,44 @@ fn a_password_in_the_arguments_is_refused() {
     assert_eq!(code, Some(2), "{text}");
     assert!(text.contains("password-file") && !text.contains("hunter2"), "{text}");
 }
+
+#[test]
+fn a_place_is_tried_out_and_left_as_it_was() {
+    let server = FtpServer::start(Make::Vsftpd);
+    let home = Home::new(String::new());
+    let place = tempfile::NamedTempFile::new().unwrap();
+    fs::write(place.path(), format!("{PASSWORD}\n")).unwrap();
+    let ca = server.directory().join("ca.pem");
+    let location = format!(
+        "ftpes://anonymous@localhost:{}/files?ca={}&password-file={}",
+        server.port,
+        ca.display(),
+        place.path().display()
+    );
+    let text = home.ok(&["store", "test", &location]);
+    for words in ["contract of stores is kept", "by one rename", "allowed", "s from this machine's"]
+    {
+        assert!(text.contains(words), "{text}");
+    }
+    assert_eq!(fs::read_dir(server.files()).unwrap().count(), 0, "nothing is left");
+    let server = RcloneServer::start("s3");
+    let text = home.ok(&["store", "test", &buckets::location(&server, "bucket/x")]);
+    assert!(text.contains("contract of stores is kept"), "{text}");
+    let left: Vec<_> = fs::read_dir(server.files().join("bucket")).unwrap().collect();
+    assert!(left.len() <= 1, "{left:?}");
+    let (code, text) = home.run(&["store", "test", "ftp://bob:hunter2@h.example/x"]);
+    assert_eq!(code, Some(2), "{text}");
+}
+
+/// 3 MB through 1 MiB a second take their time; and nobody else is held up.
+#[test]
+fn uploads_keep_to_their_limit() {
+    let server = RcloneServer::start("s3");
+    let home = Home::new(buckets::location(&server, "bucket/slow"));
+    home.ok(&["init", "--kdf-memory", "8"]);
+    let began = std::time::Instant::now();
+    home.ok(&["backup", &home.path("src"), "--limit-upload", "1MiB"]);
+    // The first MiB or so may go at once: what was sent is paid for before the next.
+    let seconds = began.elapsed().as_secs_f64();
+    assert!(seconds > 0.9, "{seconds} s");
+}
