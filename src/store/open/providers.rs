@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use object_store::ObjectStore;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, Checksum, S3ConditionalPut};
 use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
 use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::{ClientOptions, ObjectStore};
 
 use crate::crypto::Secret;
 use crate::store::bucket::BucketSettings;
@@ -56,63 +56,14 @@ pub(super) fn open(
     let endpoint = endpoint.clone().or_else(|| own.endpoint.clone()).map(with_scheme);
     let is_http = endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
     let client = http::client_options(own.ca.as_deref(), timeout, is_http)?;
-    let objects: Arc<dyn ObjectStore> = match provider {
-        Provider::S3 => {
-            let mut builder = AmazonS3Builder::from_env().with_client_options(client);
-            if std::env::var_os("AWS_REGION").is_none()
-                && std::env::var_os("AWS_DEFAULT_REGION").is_none()
-            {
-                builder = builder.with_region("us-east-1");
-            }
-            for (name, value) in secret.as_ref().map(lines).transpose()?.unwrap_or_default() {
-                let key: AmazonS3ConfigKey = name.parse().map_err(|error| wrong(place, &error))?;
-                builder = builder.with_config(key, value);
-            }
-            if let Some(region) = &own.region {
-                builder = builder.with_region(region);
-            }
-            if let Some(endpoint) = &endpoint {
-                builder = builder.with_endpoint(endpoint).with_allow_http(is_http);
-            }
-            let built = builder
-                .with_bucket_name(bucket)
-                .with_virtual_hosted_style_request(own.is_virtual_host)
-                .with_conditional_put(S3ConditionalPut::ETagMatch)
-                .with_checksum_algorithm(Checksum::SHA256)
-                .with_retry(http::retries())
-                .build();
-            Arc::new(built.map_err(|error| wrong(place, &error))?)
-        }
-        Provider::Google => {
-            let mut builder = GoogleCloudStorageBuilder::from_env().with_client_options(client);
-            if let Some(secret) = &secret {
-                let text = String::from_utf8_lossy(secret.expose()).into_owned();
-                builder = builder.with_service_account_key(text);
-            }
-            if let Some(endpoint) = &endpoint {
-                builder = builder.with_base_url(endpoint);
-            }
-            let built = builder.with_bucket_name(bucket).with_retry(http::retries()).build();
-            Arc::new(built.map_err(|error| wrong(place, &error))?)
-        }
-        Provider::Azure => {
-            let mut builder = MicrosoftAzureBuilder::from_env().with_client_options(client);
-            for (name, value) in secret.as_ref().map(lines).transpose()?.unwrap_or_default() {
-                let key: AzureConfigKey = name.parse().map_err(|error| wrong(place, &error))?;
-                builder = builder.with_config(key, value);
-            }
-            if let Some(account) = &own.account {
-                builder = builder.with_account(account);
-            }
-            if let Some(endpoint) = &endpoint {
-                builder = builder.with_endpoint(endpoint.clone()).with_allow_http(is_http);
-            }
-            let built = builder.with_container_name(bucket).with_retry(http::retries()).build();
-            Arc::new(built.map_err(|error| wrong(place, &error))?)
-        }
-    };
     // The three providers themselves keep the condition of a create; others are tried out.
     let creates_once = endpoint.is_none().then_some(true);
+    let way = Way { place, bucket, endpoint, is_http, client, secret };
+    let objects: Arc<dyn ObjectStore> = match provider {
+        Provider::S3 => way.s3()?,
+        Provider::Google => way.google()?,
+        Provider::Azure => way.azure()?,
+    };
     let settings = BucketSettings {
         prefix: prefix.clone(),
         storage_class: own.storage_class.clone(),
@@ -121,6 +72,80 @@ pub(super) fn open(
         timeout,
     };
     Ok((objects, settings))
+}
+
+/// What leads to a bucket, whoever's it is.
+struct Way<'p> {
+    place: &'p Place,
+    bucket: &'p str,
+    endpoint: Option<String>,
+    is_http: bool,
+    client: ClientOptions,
+    secret: Option<Secret>,
+}
+
+impl Way<'_> {
+    fn lines(&self) -> Result<Vec<(String, String)>, PlaceError> {
+        Ok(self.secret.as_ref().map(lines).transpose()?.unwrap_or_default())
+    }
+
+    fn s3(self) -> Result<Arc<dyn ObjectStore>, PlaceError> {
+        let own = &self.place.options;
+        let is_set = |name| std::env::var_os(name).is_some();
+        let mut builder = AmazonS3Builder::from_env().with_client_options(self.client.clone());
+        if !is_set("AWS_REGION") && !is_set("AWS_DEFAULT_REGION") {
+            builder = builder.with_region("us-east-1");
+        }
+        for (name, value) in self.lines()? {
+            let key: AmazonS3ConfigKey = name.parse().map_err(|error| wrong(self.place, &error))?;
+            builder = builder.with_config(key, value);
+        }
+        if let Some(region) = &own.region {
+            builder = builder.with_region(region);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint).with_allow_http(self.is_http);
+        }
+        let built = builder
+            .with_bucket_name(self.bucket)
+            .with_virtual_hosted_style_request(own.is_virtual_host)
+            .with_conditional_put(S3ConditionalPut::ETagMatch)
+            .with_checksum_algorithm(Checksum::SHA256)
+            .with_retry(http::retries())
+            .build();
+        Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
+    }
+
+    fn google(self) -> Result<Arc<dyn ObjectStore>, PlaceError> {
+        let mut builder =
+            GoogleCloudStorageBuilder::from_env().with_client_options(self.client.clone());
+        if let Some(secret) = &self.secret {
+            let text = String::from_utf8_lossy(secret.expose()).into_owned();
+            builder = builder.with_service_account_key(text);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_base_url(endpoint);
+        }
+        let built = builder.with_bucket_name(self.bucket).with_retry(http::retries()).build();
+        Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
+    }
+
+    fn azure(self) -> Result<Arc<dyn ObjectStore>, PlaceError> {
+        let mut builder =
+            MicrosoftAzureBuilder::from_env().with_client_options(self.client.clone());
+        for (name, value) in self.lines()? {
+            let key: AzureConfigKey = name.parse().map_err(|error| wrong(self.place, &error))?;
+            builder = builder.with_config(key, value);
+        }
+        if let Some(account) = &self.place.options.account {
+            builder = builder.with_account(account);
+        }
+        if let Some(endpoint) = &self.endpoint {
+            builder = builder.with_endpoint(endpoint.clone()).with_allow_http(self.is_http);
+        }
+        let built = builder.with_container_name(self.bucket).with_retry(http::retries()).build();
+        Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
+    }
 }
 
 /// An endpoint without a scheme is HTTPS, unless it is this machine.
