@@ -255,7 +255,7 @@ impl<F: Files> FileStore<F> {
         let top = if kind == ObjectKind::Config { "" } else { kind.directory() };
         let is_nested = matches!(kind, ObjectKind::Pack | ObjectKind::Session);
         let entries = match self.files.list(top) {
-            Err(failure) if is_absent(&failure) && !top.is_empty() => Vec::new(),
+            Err(failure) if !top.is_empty() => self.unless_missing(top, failure)?,
             listed => listed?,
         };
         if entries.is_empty() && !self.files.has_directory("")? {
@@ -280,6 +280,19 @@ impl<F: Files> FileStore<F> {
         Ok(())
     }
 
+    /// Nothing, if the listing of `path` failed because it is not there (yet, or any more). What is there and
+    /// cannot be listed must not look empty.
+    fn unless_missing(&self, path: &str, failure: Failure) -> Result<Vec<Entry>, Failure> {
+        if is_absent(&failure) && !self.files.has_directory(path)? {
+            return Ok(Vec::new());
+        }
+        let kind = match failure.kind {
+            StoreErrorKind::NotFound => StoreErrorKind::Denied,
+            kind => kind,
+        };
+        Err(Failure { kind, ..failure })
+    }
+
     /// Lists several directories, as many at once as there are connections.
     fn walk_directories(
         &self,
@@ -295,9 +308,8 @@ impl<F: Files> FileStore<F> {
             });
             for (path, entries) in some.iter().zip(listed) {
                 let entries = match entries {
-                    // Removed meanwhile.
-                    Err(failure) if failure.kind == StoreErrorKind::NotFound => continue,
-                    listed => listed?,
+                    Err(failure) => self.unless_missing(path, failure)?,
+                    Ok(entries) => entries,
                 };
                 for entry in entries.iter().filter(|entry| !entry.is_directory) {
                     if visit(&format!("{path}/{}", entry.name), entry).is_break() {

@@ -74,7 +74,7 @@ impl FaultyFtp {
     }
 
     pub fn location(&self, options: &str) -> String {
-        format!("ftp://u:secret@127.0.0.1:{}/repo?timeout=5s{options}", self.port)
+        format!("ftp://u:secret@127.0.0.1:{}/repo?timeout=2s{options}", self.port)
     }
 
     /// How many commands there were.
@@ -113,6 +113,7 @@ struct Dialog {
 
 fn serve(socket: &TcpStream, shared: &Mutex<State>) -> std::io::Result<()> {
     socket.set_read_timeout(Some(Duration::from_secs(20)))?;
+    socket.set_nodelay(true)?;
     let mut dialog = Dialog {
         socket: socket.try_clone()?,
         data: None,
@@ -323,8 +324,10 @@ impl Dialog {
         };
         let mut data = self.open()?;
         data.write_all(text.as_bytes())?;
-        while for_ever {
-            data.write_all(&[b'x'; 4096])?;
+        if for_ever {
+            loop {
+                data.write_all(&[b'x'; 4096])?;
+            }
         }
         drop(data);
         self.say("226 listed")
