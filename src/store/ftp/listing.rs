@@ -1,7 +1,6 @@
 //! Listings: MLSD, which is made for programs, or LIST as `ls -l` writes it. Bounded, whatever a server sends.
 
 use std::io::{BufRead, BufReader, Read};
-use std::str::FromStr;
 
 use jiff::{Timestamp, ToSpan};
 use suppaftp::Status;
@@ -72,7 +71,7 @@ pub(super) fn of_mlsd(line: &str) -> Option<Entry> {
 
 /// A line of LIST.
 pub(super) fn of_list(line: &str) -> Option<Entry> {
-    entry(&File::from_str(line).ok()?)
+    entry(&ListParser::parse_posix(line).or_else(|_| ListParser::parse_dos(line)).ok()?)
 }
 
 fn entry(file: &File) -> Option<Entry> {
