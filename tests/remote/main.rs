@@ -6,6 +6,7 @@
 mod servers;
 
 mod buckets;
+mod copy;
 mod faults;
 mod faulty_ftp;
 mod ftp;
