@@ -74,9 +74,11 @@ impl CopyConfig {
     /// A place that no configuration names.
     pub fn unnamed(location: &str) -> Self {
         let options = CopyOptions::default();
+        let location = Repository::new(location);
         Self {
-            name: location.to_owned(),
-            location: Setting::new(Repository::new(location), Origin::Flag),
+            // Without a password: it is told and remembered.
+            name: location.to_string(),
+            location: Setting::new(location, Origin::Flag),
             require_mount: None,
             delete_after: Setting::new(options.delay, Origin::Default),
             append_only: Setting::new(false, Origin::Default),
