@@ -1,8 +1,8 @@
 //! Reads chunks: locate, get, open, verify. Every place of a chunk is tried before it is given up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use crate::id::{ChunkId, SegmentId, SessionId};
 use crate::index::{MAX_CHAIN, Place};
@@ -34,6 +34,8 @@ struct SegmentCache {
     order: VecDeque<SegmentId>,
     bytes: usize,
     limit: usize,
+    /// Those that are being opened just now.
+    opening: HashSet<SegmentId>,
 }
 
 impl SegmentCache {
@@ -58,13 +60,28 @@ pub struct Fetcher<'r> {
     repository: &'r Repository,
     session: Option<SessionId>,
     cache: Mutex<SegmentCache>,
+    /// Told when a segment was opened, or could not be.
+    opened: Condvar,
+}
+
+/// The right to open a segment: others who need it wait until this is dropped.
+struct Opening<'f, 'r> {
+    fetcher: &'f Fetcher<'r>,
+    id: SegmentId,
+}
+
+impl Drop for Opening<'_, '_> {
+    fn drop(&mut self) {
+        self.fetcher.lock().opening.remove(&self.id);
+        self.fetcher.opened.notify_all();
+    }
 }
 
 impl<'r> Fetcher<'r> {
     /// A fetcher that keeps up to `cache_bytes` of opened segments.
     pub fn new(repository: &'r Repository, cache_bytes: usize) -> Self {
         let cache = SegmentCache { limit: cache_bytes, ..SegmentCache::default() };
-        Self { repository, session: None, cache: Mutex::new(cache) }
+        Self { repository, session: None, cache: Mutex::new(cache), opened: Condvar::new() }
     }
 
     /// One that also sees what `session` has uploaded but not yet indexed.
@@ -138,25 +155,48 @@ impl<'r> Fetcher<'r> {
     }
 
     fn segment(&self, place: &Place) -> Result<Arc<Vec<u8>>, String> {
-        let is_shared = place.entry.raw_len != place.chunk_len;
-        if is_shared && let Some(segment) = self.cached(&place.entry.id) {
-            return Ok(segment);
+        if place.entry.raw_len == place.chunk_len {
+            return self.read_segment(place, 0);
         }
+        // Neighbours are restored by several threads at once, and all find their files in the same segment.
+        // One with a base is not waited for: a hostile index might make two wait for each other.
+        let opening = match place.entry.base {
+            None => match self.cached_or_opening(place.entry.id) {
+                Ok(segment) => return Ok(segment),
+                Err(opening) => Some(opening),
+            },
+            Some(_) => None,
+        };
         let segment = self.read_segment(place, 0)?;
-        if is_shared {
-            self.keep(place.entry.id, &segment);
-        }
+        self.keep(place.entry.id, &segment);
+        drop(opening);
         Ok(segment)
     }
 
+    /// A segment from the cache, if need be after another thread has opened it, or the right to open it.
+    fn cached_or_opening(&self, id: SegmentId) -> Result<Arc<Vec<u8>>, Opening<'_, 'r>> {
+        let mut cache = self.lock();
+        loop {
+            if let Some(segment) = cache.segments.get(&id) {
+                return Ok(Arc::clone(segment));
+            }
+            if cache.opening.insert(id) {
+                return Err(Opening { fetcher: self, id });
+            }
+            cache = self.opened.wait(cache).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SegmentCache> {
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn cached(&self, id: &SegmentId) -> Option<Arc<Vec<u8>>> {
-        let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.segments.get(id).map(Arc::clone)
+        self.lock().segments.get(id).map(Arc::clone)
     }
 
     fn keep(&self, id: SegmentId, segment: &Arc<Vec<u8>>) {
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.insert(id, segment);
+        self.lock().insert(id, segment);
     }
 
     /// The raw bytes of segment `id`, wherever it can be read. They are kept for a while, since what was a
