@@ -14,7 +14,7 @@ use mrs_backup::ops::backup::backup;
 use mrs_backup::ops::restore::{self, Overwrite, RestoreOptions, RestoreOutcome};
 use mrs_backup::repository::Repository;
 use mrs_backup::source::command::CommandSource;
-use mrs_backup::store::{MemoryStore, Store};
+use mrs_backup::store::{Call, MemoryStore, ObjectKind, Recording, Store, Verb};
 use support::{init, plan_for, silent};
 
 /// A snapshot with a directory `data` and a stream at `postgres/mrs.dump`.
@@ -197,4 +197,47 @@ fn directories_are_finished_while_others_are_still_to_come() {
     // What is handed out ahead of the writers, and not a directory for each that was restored.
     let most = observer.most.load(Ordering::SeqCst);
     assert!((1..150).contains(&most), "{most} directories were unfinished at a time");
+}
+
+/// Bytes read of packs and number of reads, in the order of what was read first of each kind.
+fn reads(recording: &Recording) -> (u64, usize, Vec<ObjectKind>) {
+    let calls = recording.calls();
+    let gets: Vec<_> = calls.iter().filter(|call| call.verb == Verb::Get).collect();
+    let is_pack = |call: &&&Call| call.object.is_some_and(|name| name.kind() == ObjectKind::Pack);
+    let bytes = gets.iter().filter(is_pack).map(|call| call.bytes).sum();
+    let mut kinds: Vec<ObjectKind> = Vec::new();
+    for kind in gets.iter().filter_map(|call| call.object).map(|name| name.kind()) {
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    (bytes, gets.iter().filter(is_pack).count(), kinds)
+}
+
+#[test]
+fn a_machine_without_any_state_fetches_only_what_it_needs() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (large, small) = (home.path().join("large"), home.path().join("small"));
+    fs::create_dir_all(&large).expect("a directory");
+    fs::create_dir_all(&small).expect("a directory");
+    fs::write(large.join("photo"), support::noise(1, 12 << 20)).expect("a file");
+    fs::write(small.join("note"), support::noise(2, 300 << 10)).expect("a file");
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let repository = init(&store, None).expect("a repository");
+    let wanted = support::backup_of(&repository, &small).expect("a backup").commit.id;
+    support::backup_of(&repository, &large).expect("a backup");
+    drop(repository);
+    let recording = Arc::new(Recording::new(store));
+    let store: Arc<dyn Store> = recording.clone();
+    let fresh = support::open(&store, None).expect("opened");
+    fresh.refresh().expect("an index");
+    support::restore_into(&fresh, wanted, &home.path().join("back"));
+    let (bytes, count, kinds) = reads(&recording);
+    assert!(bytes < 350 << 10, "{bytes} bytes of packs for a file of 300 KiB");
+    assert!(count < 20, "{count} reads of packs");
+    let last = kinds.iter().position(|kind| *kind == ObjectKind::Pack);
+    let index = kinds.iter().position(|kind| *kind == ObjectKind::Index);
+    assert!(index < last, "the index first: {kinds:?}");
+    let listed = recording.count(Verb::List);
+    assert!(listed < 10, "{listed} listings");
 }

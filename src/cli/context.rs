@@ -22,7 +22,7 @@ use crate::store::{Store, Survey, open_store};
 use super::args::{Filter, Global};
 use super::output::{Output, Style};
 use super::settings::{Settings, Sources};
-use super::{CliError, password, signals};
+use super::{CliError, heal, password, signals};
 
 /// Shared by all commands.
 pub struct Context {
@@ -108,6 +108,7 @@ impl Context {
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }
+        heal::read_also_from_copies(&repository, settings.instance.as_ref());
         Ok(repository)
     }
 

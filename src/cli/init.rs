@@ -1,26 +1,35 @@
 //! `init`: a new repository.
 
+use std::path::PathBuf;
+
 use serde_json::json;
 
 use crate::crypto::slot::Credential;
 use crate::repository::{InitOptions, Repository};
 use crate::store::Survey;
 
-use super::args::Cost;
+use super::adopt::{self, Adoption};
 use super::context::Context;
+use super::sheet::{self, SheetOptions};
 use super::{CliError, Done, password};
 
 /// Make a new, empty repository
 ///
 /// The place must be missing or empty. Nothing else ever makes a repository: a disk that is not
-/// mounted is never mistaken for a new one.
+/// mounted is never mistaken for a new one. With --adopt no new one is made: after the loss of a repository, a copy
+/// becomes the repository again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mrs-backup init mrs-production
   mrs-backup init --repo /mnt/backup/mrs --password-file /etc/mrs-backup/mrs.password
   mrs-backup key generate /etc/mrs-backup/mrs.key
-  mrs-backup init --repo /mnt/backup/mrs --key-file /etc/mrs-backup/mrs.key")]
+  mrs-backup init --repo /mnt/backup/mrs --key-file /etc/mrs-backup/mrs.key
+  mrs-backup init mrs-production --recovery-sheet /root/recovery.svg
+
+After the loss of the server, on another one:
+  mrs-backup init --adopt /mnt/cellar/mrs --repo /mnt/backup/mrs --write-config /etc/mrs-backup/config.toml
+  mrs-backup init --adopt /mnt/cellar/mrs --in-place")]
 pub struct Args {
     /// Instance of the configuration
     #[arg(value_name = "INSTANCE")]
@@ -35,12 +44,40 @@ pub struct Args {
     #[arg(long)]
     no_deltas: bool,
 
+    /// Make the repository of this copy, which is copied there
+    #[arg(long, value_name = "LOCATION", conflicts_with_all = ["label", "no_deltas", "recovery_sheet"])]
+    adopt: Option<String>,
+
+    /// Use the adopted copy where it is, as the repository
+    #[arg(long, requires = "adopt")]
+    in_place: bool,
+
+    /// Write a configuration made of what the adopted snapshots say
+    #[arg(long, value_name = "FILE", requires = "adopt")]
+    write_config: Option<PathBuf>,
+
+    /// Also print the recovery sheet: `.svg` for a drawing, otherwise text, `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    recovery_sheet: Option<PathBuf>,
+
     #[command(flatten)]
-    cost: Cost,
+    sheet: SheetOptions,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let name = args.name.as_deref().or(context.global.instance.as_deref());
+    if let Some(location) = &args.adopt {
+        let config = args.write_config.as_deref();
+        let adoption = Adoption { location, in_place: args.in_place, config };
+        return adopt::run(context, name, &adoption);
+    }
+    args.recovery_sheet.as_deref().map_or(Ok(()), sheet::check_place)?;
+    if args.sheet.recovery_key && args.recovery_sheet.is_none() {
+        return Err(CliError::usage_hint(
+            "--recovery-key has no page",
+            "use --recovery-sheet FILE",
+        ));
+    }
     let settings = context.sources()?.settle(name)?;
     let store = context.store(&settings)?;
     let credential = match store.survey()? {
@@ -54,8 +91,12 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         (true, Some(instance)) => instance.name.clone(),
         _ => args.label,
     };
-    let options =
-        InitOptions { cost: args.cost.kdf(), label, pack_len: None, no_deltas: args.no_deltas };
+    let options = InitOptions {
+        cost: args.sheet.cost.kdf(),
+        label,
+        pack_len: None,
+        no_deltas: args.no_deltas,
+    };
     let environment = context.environment(&settings)?;
     let repository = Repository::init(store, &credential, &options, environment)?;
     let id = repository.config().id;
@@ -74,5 +115,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
          Without the {what} nobody can read what is stored, not even you.\n\
          A second way in, for a sealed envelope: mrs-backup key add --label envelope"
     ))?;
+    if let Some(path) = &args.recovery_sheet {
+        let cost = args.sheet.recovery_key.then(|| args.sheet.cost.kdf());
+        sheet::write(context, &settings, &repository, path, cost)?;
+    }
     Ok(Done::ok(json!({ "repository": id, "location": location, "slot": repository.slot() })))
 }

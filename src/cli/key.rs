@@ -20,6 +20,7 @@ use super::args::Cost;
 use super::context::{Context, zone};
 use super::format::{local_seconds, table};
 use super::password::NewKey;
+use super::sheet::{self, SheetOptions};
 use super::{CliError, Done, ask};
 
 /// Passwords and key files: list, add, remove, change
@@ -63,6 +64,21 @@ Examples:
         after_help = "Example:\n  mrs-backup key rotate --new-key-file /etc/mrs-backup/2026.key"
     )]
     Rotate(NewSlot),
+    /// Print the recovery sheet: what is needed on the day this machine is gone
+    ///
+    /// One page with the places, the repository's id, and the sealed keys. Make it anew when a copy is added or a
+    /// password changed.
+    #[command(after_help = "\
+Examples:
+  mrs-backup key sheet /root/recovery.svg            a page to print, with a code for a camera
+  mrs-backup key sheet - --recovery-key | lp         with a password of its own")]
+    Sheet {
+        /// File to make: `.svg` for a drawing, otherwise text; `-` for standard output
+        file: PathBuf,
+
+        #[command(flatten)]
+        options: SheetOptions,
+    },
     /// Make a key file: 64 random bytes, for its owner alone
     #[command(after_help = "\
 Example:
@@ -127,6 +143,11 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             let epoch = repository.rotate_keys(&credential, new.cost.kdf(), &new.label)?;
             context.out.note(&format!("key epoch {} begins; one key slot opens it", epoch.0))?;
             Ok(Done::ok(json!({ "slot": repository.slot() })))
+        }
+        Command::Sheet { file, options } => {
+            let cost = options.recovery_key.then(|| options.cost.kdf());
+            sheet::write(context, &settings, &repository, &file, cost)?;
+            Ok(Done::ok(json!({ "file": file.display().to_string() })))
         }
         // Done above, without a repository.
         Command::Generate { file } => generate(context, &file),

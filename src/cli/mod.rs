@@ -3,6 +3,7 @@
 //! A command says what was done ([`Done`]) or why not ([`CliError`]); the exit code, the hint and the
 //! last JSON line are made of that here and nowhere else.
 
+mod adopt;
 mod args;
 mod ask;
 mod backup;
@@ -19,6 +20,7 @@ mod exit;
 mod find;
 mod forget;
 mod format;
+mod heal;
 mod hint;
 mod index;
 mod init;
@@ -36,6 +38,7 @@ mod restore_table;
 mod run;
 mod schedule;
 mod settings;
+mod sheet;
 mod signals;
 mod snapshots;
 mod stats;

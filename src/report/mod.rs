@@ -4,9 +4,11 @@
 
 mod json;
 mod progress;
+mod sheet;
 
 pub use json::JsonLines;
 pub use progress::{Terminal, Verbosity};
+pub use sheet::Sheet;
 
 /// `text` with its control characters escaped, so that a hostile file name cannot move the cursor
 /// or fake a line of a log.

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::crypto::envelope::{self, MAX_OBJECT, SealedKind};
-use crate::id::{ObjectId, PackId, SnapshotId};
+use crate::id::{ObjectId, SnapshotId};
 use crate::index::IndexObject;
 use crate::snapshot::{CondemnedRecord, ReceiptRecord, Snapshot};
 use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, list_all};
@@ -118,19 +118,6 @@ impl Repository {
     /// loaded: the next refresh does that.
     pub fn write_index_object(&self, object: &IndexObject) -> Result<ObjectId, RepositoryError> {
         let id = self.put_sealed(SealedKind::Index, object, ObjectName::Index)?;
-        self.store.sync()?;
-        Ok(id)
-    }
-
-    /// Writes down that `packs` are to be deleted later.
-    pub fn condemn(&self, packs: Vec<PackId>) -> Result<ObjectId, RepositoryError> {
-        let now = self.environment.clock.now().as_nanosecond();
-        let record = CondemnedRecord {
-            packs,
-            time: i64::try_from(now).unwrap_or(i64::MAX),
-            host: self.environment.host.clone(),
-        };
-        let id = self.put_sealed(SealedKind::Condemned, &record, ObjectName::Condemned)?;
         self.store.sync()?;
         Ok(id)
     }

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use crate::crypto::envelope::{self, SealedKind};
 use crate::crypto::random::random_bytes;
-use crate::id::{ObjectId, SessionId, SnapshotId};
-use crate::snapshot::SessionRecord;
+use crate::id::{ObjectId, PackId, SessionId, SnapshotId};
+use crate::snapshot::{CondemnedRecord, SessionRecord};
 use crate::store::{ObjectKind, ObjectName, StoreErrorKind, list_all};
 
 use super::error::RepositoryError;
+use super::objects::object_id;
 use super::open::Repository;
 use super::sync::Refresh;
 
@@ -211,7 +212,7 @@ impl<'r> Session<'r> {
         Err(RepositoryError::Internal("the store does not list the session just written to it"))
     }
 
-    /// Stages `bytes` as snapshot `id`.
+    /// Stages `bytes`, an object that is going to have the name `id`.
     pub(super) fn stage(
         &self,
         id: SnapshotId,
@@ -227,6 +228,34 @@ impl<'r> Session<'r> {
         self.repository.store.put(&staged, &[bytes])?;
         self.repository.store.sync()?;
         Ok(staged)
+    }
+
+    /// Writes down that `packs` are to be deleted later: aside at first, then renamed, which fails if somebody
+    /// has taken this session for dead. A prune that slept for so long has decided on what it saw then, and
+    /// others may have deleted meanwhile what it wanted to rely on (docs/protocol.md).
+    pub fn condemn(&self, packs: Vec<PackId>) -> Result<ObjectId, RepositoryError> {
+        let repository = self.repository;
+        let environment = &repository.environment;
+        let now = environment.clock.now().as_nanosecond();
+        let record = CondemnedRecord {
+            packs,
+            time: i64::try_from(now).unwrap_or(i64::MAX),
+            host: environment.host.clone(),
+        };
+        let random = environment.random.as_ref();
+        let bytes = envelope::seal(&repository.keyring, SealedKind::Condemned, &record, random)?;
+        let id = object_id(&bytes);
+        let staged = self.stage(SnapshotId::new(*id.as_bytes()), &bytes)?;
+        self.check_alive()?;
+        match repository.store.publish(&staged, &ObjectName::Condemned(id)) {
+            Ok(()) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                return Err(RepositoryError::SessionExpired);
+            }
+            Err(error) => return Err(error.into()),
+        }
+        repository.store.sync()?;
+        Ok(id)
     }
 
     /// Publishes snapshots of another store of this repository as they are. What they need must be
@@ -291,5 +320,16 @@ impl<'r> Session<'r> {
         }
         store.sync()?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+impl Repository {
+    /// What a prune does at its end.
+    pub fn condemn(&self, packs: Vec<PackId>) -> Result<ObjectId, RepositoryError> {
+        let session = self.begin_session("prune")?;
+        let id = session.condemn(packs)?;
+        session.end()?;
+        Ok(id)
     }
 }

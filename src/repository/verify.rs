@@ -38,9 +38,17 @@ impl Repository {
             ObjectName::Config => self.read_config_again()?,
             ObjectName::Key(id) => self.read_slot(name, *id)?,
             ObjectName::Index(_) => Content::Index(self.read_sealed(name, SealedKind::Index)?),
-            ObjectName::Snapshot(_) | ObjectName::Staged { .. } => {
+            ObjectName::Snapshot(_) => {
                 Content::Snapshot(Box::new(self.read_sealed(name, SealedKind::Snapshot)?))
             }
+            // A backup stages a snapshot, a prune what it condemns.
+            ObjectName::Staged { .. } => match self.read_sealed(name, SealedKind::Snapshot) {
+                Ok(snapshot) => Content::Snapshot(Box::new(snapshot)),
+                Err(error) => match self.read_sealed(name, SealedKind::Condemned) {
+                    Ok(record) => Content::Condemned(record),
+                    Err(_) => return Err(error),
+                },
+            },
             ObjectName::Session { .. } => {
                 Content::Session(self.read_sealed(name, SealedKind::Session)?)
             }

@@ -3,12 +3,30 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::cleaning;
-use super::prune;
-use super::rules::Setup;
-use super::state::{Snapshot, State};
-use super::step::{Next, Step};
-use super::writer;
+/// What can be explored.
+pub trait Model {
+    /// The store as everybody could list it, and what each actor remembers.
+    type State: Copy + Eq;
+    /// What leads from one state to the next.
+    type Step: Copy + fmt::Debug + fmt::Display;
+
+    /// The first state.
+    fn start(&self) -> Self::State;
+    /// Spreads a state over 64 bits.
+    fn hash(state: &Self::State) -> u64;
+    /// Adds all states one step away.
+    fn successors(&self, state: &Self::State, next: &mut Vec<(Self::Step, Self::State)>);
+    /// Looks at a state.
+    fn judge(&self, state: &Self::State) -> Judged;
+}
+
+/// What a look at a state found.
+#[derive(Debug, Clone, Copy)]
+pub struct Judged {
+    /// Nobody is in the middle of anything: it was cleaned.
+    pub at_rest: bool,
+    pub wrong: Option<Wrong>,
+}
 
 /// What must never be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,12 +43,12 @@ pub enum Wrong {
 
 /// Something wrong, and the shortest way to it.
 #[derive(Debug)]
-pub struct Violation {
+pub struct Violation<S> {
     pub wrong: Wrong,
-    pub trace: Vec<Step>,
+    pub trace: Vec<S>,
 }
 
-impl fmt::Display for Violation {
+impl<S: fmt::Display> fmt::Display for Violation<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{:?} after {} steps", self.wrong, self.trace.len())?;
         for step in &self.trace {
@@ -42,16 +60,16 @@ impl fmt::Display for Violation {
 
 /// What an exploration found.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct Outcome<S> {
     /// How many states were reached (until something wrong was).
     pub states: usize,
     /// How many of them had nobody in the middle of anything, and were cleaned.
     pub at_rest: usize,
     pub took: Duration,
-    pub violation: Option<Violation>,
+    pub violation: Option<Violation<S>>,
 }
 
-impl fmt::Display for Outcome {
+impl<S: fmt::Display> fmt::Display for Outcome<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { states, at_rest, took, .. } = self;
         write!(f, "{states} states, {at_rest} at rest, {:.1} s", took.as_secs_f64())?;
@@ -63,81 +81,52 @@ impl fmt::Display for Outcome {
 }
 
 /// Reaches every state, or the first that is wrong; gives up in a panic beyond `limit` states.
-pub fn explore(setup: &Setup, limit: usize) -> Outcome {
+pub fn explore<M: Model>(model: &M, limit: usize) -> Outcome<M::Step> {
     let started = Instant::now();
-    let mut reached = Reached::default();
-    reached.insert(&State::start(setup.condemned_before), 0);
-    let (mut next, mut at, mut at_rest) = (Next::default(), 0, 0);
+    let mut reached = Reached::<M>::default();
+    reached.insert(&model.start(), 0);
+    let (mut next, mut at, mut at_rest) = (Vec::new(), 0, 0);
     let mut wrong = None;
     while at < reached.states.len() && wrong.is_none() {
         let state = reached.states[at];
-        wrong = judge(setup, &state, &mut at_rest);
-        next.0.clear();
-        successors(setup, &state, &mut next);
-        for (_, after) in &next.0 {
+        let judged = model.judge(&state);
+        at_rest += usize::from(judged.at_rest);
+        wrong = judged.wrong;
+        next.clear();
+        model.successors(&state, &mut next);
+        for (_, after) in &next {
             reached.insert(after, at as u32);
         }
         assert!(reached.states.len() <= limit, "more than {limit} states");
         at += 1;
     }
     let violation =
-        wrong.map(|wrong| Violation { wrong, trace: reached.trace(setup, at as u32 - 1) });
+        wrong.map(|wrong| Violation { wrong, trace: reached.trace(model, at as u32 - 1) });
     Outcome { states: reached.states.len(), at_rest, took: started.elapsed(), violation }
-}
-
-fn judge(setup: &Setup, state: &State, at_rest: &mut usize) -> Option<Wrong> {
-    let mut needed = state.needed();
-    for writer in &state.writers {
-        if writer.snapshot != Snapshot::None {
-            needed |= writer.uses;
-        }
-    }
-    if needed & !state.packs != 0 {
-        return Some(Wrong::Lost);
-    }
-    if state.starved && setup.must_not_starve {
-        return Some(Wrong::Starved);
-    }
-    if cleaning::at_rest(state) {
-        *at_rest += 1;
-        if needed & !state.rows() != 0 {
-            return Some(Wrong::Unplaced);
-        }
-        if !cleaning::comes_clean(setup, state) {
-            return Some(Wrong::Garbage);
-        }
-    }
-    None
-}
-
-fn successors(setup: &Setup, state: &State, next: &mut Next) {
-    for w in 0..setup.writers {
-        writer::steps(setup, state, w, next);
-        writer::environment(setup, state, w, next);
-    }
-    for p in 0..setup.prunes {
-        prune::steps(setup, state, p, p, next);
-    }
-    prune::forget_old(state, next);
 }
 
 /// The states reached so far, in order, with a table to find them. (The table of `std` is several times
 /// slower without optimization.)
-#[derive(Default)]
-struct Reached {
-    states: Vec<State>,
+struct Reached<M: Model> {
+    states: Vec<M::State>,
     /// From which state each was reached first.
     parents: Vec<u32>,
     /// Half of the state's hash, then its number plus one; nought where free.
     table: Vec<u64>,
 }
 
-impl Reached {
-    fn insert(&mut self, state: &State, parent: u32) {
+impl<M: Model> Default for Reached<M> {
+    fn default() -> Self {
+        Self { states: Vec::new(), parents: Vec::new(), table: Vec::new() }
+    }
+}
+
+impl<M: Model> Reached<M> {
+    fn insert(&mut self, state: &M::State, parent: u32) {
         if self.states.len() * 2 >= self.table.len() {
             self.grow();
         }
-        let hash = state.hash();
+        let hash = M::hash(state);
         let high = hash & 0xffff_ffff_0000_0000;
         let mask = self.table.len() - 1;
         let mut slot = (hash >> 20) as usize & mask;
@@ -161,7 +150,7 @@ impl Reached {
         let size = (self.table.len() * 4).max(1 << 16);
         self.table = vec![0; size];
         for number in 0..self.states.len() {
-            let hash = self.states[number].hash();
+            let hash = M::hash(&self.states[number]);
             let mut slot = (hash >> 20) as usize & (size - 1);
             while self.table[slot] != 0 {
                 slot = (slot + 1) & (size - 1);
@@ -171,15 +160,15 @@ impl Reached {
     }
 
     /// The steps that lead from the start to state `number`.
-    fn trace(&self, setup: &Setup, mut number: u32) -> Vec<Step> {
+    fn trace(&self, model: &M, mut number: u32) -> Vec<M::Step> {
         let mut trace = Vec::new();
-        let mut next = Next::default();
+        let mut next = Vec::new();
         while number != 0 {
             let parent = self.parents[number as usize];
-            next.0.clear();
-            successors(setup, &self.states[parent as usize], &mut next);
+            next.clear();
+            model.successors(&self.states[parent as usize], &mut next);
             let after = &self.states[number as usize];
-            let found = next.0.iter().find(|(_, state)| state == after);
+            let found = next.iter().find(|(_, state)| state == after);
             trace.extend(found.map(|(step, _)| *step));
             number = parent;
         }

@@ -8,14 +8,61 @@
 
 mod cleaning;
 mod explore;
+mod forms;
 mod prune;
 mod rules;
 mod state;
 mod step;
 mod writer;
 
-use explore::{Violation, Wrong, explore};
+use explore::{Judged, Model, Violation, Wrong, explore};
 use rules::{Rules, Setup};
+use state::{Snapshot, State};
+use step::{Next, Step};
+
+impl Model for Setup {
+    type State = State;
+    type Step = Step;
+
+    fn start(&self) -> State {
+        State::start(self.condemned_before)
+    }
+
+    fn hash(state: &State) -> u64 {
+        state.hash()
+    }
+
+    fn successors(&self, state: &State, add: &mut Vec<(Step, State)>) {
+        let mut next = Next(std::mem::take(add));
+        for w in 0..self.writers {
+            writer::steps(self, state, w, &mut next);
+            writer::environment(self, state, w, &mut next);
+        }
+        for p in 0..self.prunes {
+            prune::steps(self, state, p, p, &mut next);
+        }
+        prune::forget_old(state, &mut next);
+        *add = next.0;
+    }
+
+    fn judge(&self, state: &State) -> Judged {
+        let published = state.writers.iter().filter(|w| w.snapshot != Snapshot::None);
+        let needed = published.fold(state.needed(), |needed, writer| needed | writer.uses);
+        let at_rest = cleaning::at_rest(state);
+        let wrong = if needed & !state.packs != 0 {
+            Some(Wrong::Lost)
+        } else if state.starved && self.must_not_starve {
+            Some(Wrong::Starved)
+        } else if at_rest && needed & !state.rows() != 0 {
+            Some(Wrong::Unplaced)
+        } else if at_rest && !cleaning::comes_clean(self, state) {
+            Some(Wrong::Garbage)
+        } else {
+            None
+        };
+        Judged { at_rest, wrong }
+    }
+}
 
 /// Explores everything, at most `limit` states, and expects nothing wrong.
 fn holds(name: &str, setup: &Setup, limit: usize) {

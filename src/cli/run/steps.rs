@@ -120,7 +120,10 @@ fn check(night: &Night<'_>) -> Result<Done, CliError> {
         10_000.. => ReadData::All,
         share => check::random_subset(f64::from(share) / 100.0),
     };
-    let done = check::perform(context, repository, read_data, &instance.timezone.value)?;
+    let done = {
+        let zone = &instance.timezone.value;
+        check::perform(context, repository, read_data, zone, Some(instance))?
+    };
     let result = if done.exit == Exit::Ok { "ok" } else { "failed" };
     let details: BTreeMap<String, String> = ["errors", "warnings"]
         .into_iter()

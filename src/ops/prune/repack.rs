@@ -42,7 +42,7 @@ pub(super) fn condemn(
         return Ok(());
     }
     session.keep_alive()?;
-    session.repository().condemn(condemn.iter().map(|(id, _)| *id).collect())?;
+    session.condemn(condemn.iter().map(|(id, _)| *id).collect())?;
     stats.condemned_packs = condemn.len() as u64;
     stats.condemned_bytes = condemn.iter().map(|(_, size)| size).sum();
     Ok(())

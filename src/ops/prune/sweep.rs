@@ -38,10 +38,11 @@ pub(super) fn sweep(
         if stop.is_stopped() {
             return Err(RepositoryError::Interrupted);
         }
+        // Before, not after: one that slept must find out that it was expired.
+        session.keep_alive()?;
         store.delete(&ObjectName::Pack(*id))?;
         stats.deleted_packs += 1;
         stats.deleted_bytes += size;
-        session.keep_alive()?;
         observer.event(&Event::Progress { bytes: *size, items: 1 });
     }
     // Durably gone before the object that named them: a pack that came back after a power cut would be

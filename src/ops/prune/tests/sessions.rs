@@ -138,6 +138,54 @@ fn a_session_of_which_only_a_staged_snapshot_is_left_holds_up_and_expires() {
 }
 
 #[test]
+fn a_prune_that_slept_past_its_session_condemns_nothing() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    rig.backup(2, &tree(2));
+    rig.prune();
+    rig.forget(old);
+    rig.clock.advance(HOUR);
+    // It has decided what to condemn, and is stopped.
+    let session = rig.repository.begin_session("prune").unwrap();
+    let plan = PrunePlan::compute(&session, &options(), &StopFlag::new(), &Silent).unwrap();
+    let packs: Vec<_> = plan.condemn.iter().map(|(id, _)| *id).collect();
+    assert!(!packs.is_empty());
+    rig.clock.advance(EXPIRY);
+    let other = open(&rig.store).unwrap();
+    done(try_prune(&other, &options()).unwrap());
+    assert_eq!(rig.count(ObjectKind::Condemned), 1);
+    let before = rig.store.objects();
+    let error = session.condemn(packs).unwrap_err();
+    assert!(matches!(error, RepositoryError::SessionExpired), "{error}");
+    assert_eq!(rig.store.objects(), before);
+    rig.assert_clean();
+}
+
+#[test]
+fn what_a_killed_prune_was_about_to_condemn_is_no_damage() {
+    let rig = Rig::new();
+    let old = rig.backup(1, &tree(1));
+    rig.forget(old);
+    rig.clock.advance(HOUR);
+    let faulty = Arc::new(Faulty::new(Arc::clone(&rig.store) as _, Vec::new()));
+    let repository = crate::ops::testing::open_in(Arc::clone(&faulty) as _).unwrap();
+    // Dies with what it condemns written aside.
+    let is_staged = |name: &ObjectName| matches!(name, ObjectName::Staged { .. });
+    let mut call = 0;
+    while !rig.store.objects().keys().any(is_staged) {
+        faulty.reset(vec![Fault::KillBefore { call }]);
+        try_prune(&repository, &options()).unwrap_err();
+        call += 1;
+    }
+    rig.assert_clean();
+    rig.clock.advance(EXPIRY);
+    rig.prune();
+    rig.prune_later();
+    assert_eq!((rig.count(ObjectKind::Pack), rig.count(ObjectKind::Session)), (0, 0));
+    rig.assert_clean();
+}
+
+#[test]
 fn two_prunes_at_once_end_with_one_good_repository() {
     let rig = Rig::new();
     let old = rig.backup(1, &tree(1));
