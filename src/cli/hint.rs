@@ -80,7 +80,7 @@ pub fn of(error: &CliError) -> Option<String> {
 fn copy(error: &CopyError) -> Option<String> {
     let text = match error {
         CopyError::Repository(RepositoryError::OtherRepository { .. }) => {
-            "a copy is of one repository: choose a missing or empty place"
+            "a copy is of one repository: choose a missing or empty place, or store the snapshots there anew: mrs-backup copy --re-encrypt"
         }
         CopyError::Repository(error) => return repository(error),
         CopyError::NotEmpty { .. } => "choose a missing or empty place",
