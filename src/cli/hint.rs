@@ -48,7 +48,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
-        CliError::Location(_) => "name a directory: --repo /path/to/repository",
+        CliError::Location(error) => return Some(error.hint().to_owned()),
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
