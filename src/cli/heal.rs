@@ -11,10 +11,11 @@ use crate::instance::config::{Instance, Origin};
 use crate::instance::require_mount;
 use crate::ops::repair::{known_damage, repair_packs};
 use crate::repository::Repository;
-use crate::store::{ObjectName, Store, open_store};
+use crate::store::{ObjectName, Store};
 
 use super::CliError;
 use super::context::Context;
+use super::copy::open_place;
 
 /// From now on, what cannot be read here is read from the copies of the configuration. Nothing is connected to
 /// before that.
@@ -25,7 +26,7 @@ pub fn read_also_from_copies(repository: &Repository, instance: Option<&Instance
     let stores: Vec<Arc<dyn Store>> = copies
         .filter(|copy| copy.require_mount.as_ref().is_none_or(|mount| is_there(&mount.value)))
         // One that cannot be opened is told when it is copied to.
-        .filter_map(|copy| open_store(copy.location.value.as_str()).ok())
+        .filter_map(|copy| open_place(&copy.location).ok())
         .collect();
     repository.read_also_from(stores);
 }

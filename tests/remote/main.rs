@@ -5,4 +5,5 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod servers;
 
+mod copy;
 mod ftp;
