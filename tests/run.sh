@@ -77,7 +77,8 @@ install_servers() {
         echo "unpacking ${packages[*]} into $place"
         rm -rf "$place"
         mkdir -p "$place/download"
-        (cd "$place/download" && apt-get download -qq "${packages[@]}")
+        (cd "$place/download" && { apt-get download -qq "${packages[@]}" ||
+            { apt-get update -qq && apt-get download -qq "${packages[@]}"; }; })
         for work in "$place"/download/*.deb; do dpkg -x "$work" "$place"; done
         rm -r "$place/download"
         touch "$place/complete"
