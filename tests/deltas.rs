@@ -13,7 +13,7 @@ use mrs_backup::ops::check::{CheckOptions, ReadData, check};
 use mrs_backup::ops::rebuild::{RebuildOptions, rebuild_index};
 use mrs_backup::pack::{SegmentEntry, SegmentKind};
 use mrs_backup::repository::{DeltaOptions, InitOptions, Repository};
-use mrs_backup::store::{LocalStore, ObjectName, Store};
+use mrs_backup::store::{Call, LocalStore, MemoryStore, ObjectName, Recording, Store, Verb};
 use support::{changed_rows, init, open, plan_for, restore_into, silent, text};
 
 struct Site {
@@ -151,6 +151,25 @@ fn they_can_be_switched_off() {
     site.night(&nights[0], DeltaOptions::default());
     site.night(&nights[1], DeltaOptions::default());
     assert!(!site.segments().iter().any(is_delta));
+}
+
+#[test]
+fn a_far_repository_is_not_read_for_them_unless_asked() {
+    let nights = nights(2);
+    let reads = |deltas| {
+        let store = Arc::new(Recording::new(Arc::new(MemoryStore::far())));
+        let repository = init(&(Arc::clone(&store) as _), None).expect("a repository");
+        let site = Site { repository, ..Site::new() };
+        site.night(&nights[0], deltas);
+        store.clear();
+        site.night(&nights[1], deltas);
+        let is_read = |call: &&Call| {
+            call.verb == Verb::Get && matches!(call.object, Some(ObjectName::Pack(_)))
+        };
+        store.calls().iter().filter(is_read).count()
+    };
+    assert_eq!(reads(DeltaOptions::default()), 0);
+    assert!(reads(DeltaOptions { far: true, ..DeltaOptions::default() }) > 10);
 }
 
 #[test]
