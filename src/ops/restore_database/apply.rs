@@ -12,8 +12,8 @@ use crate::snapshot::Snapshot;
 use crate::source::archive::Toc;
 use crate::target::postgres::{
     ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, apply_properties,
-    check_assertions, check_objects, create_database, create_roles, drop_database, drop_half_made,
-    drop_roles, mark_half_made, new_name, old_name,
+    check_assertions, check_objects, check_rows, create_database, create_roles, drop_database,
+    drop_half_made, drop_roles, mark_half_made, new_name, old_name,
 };
 
 use super::{Contents, DatabasePlan, RestoreDatabaseError};
@@ -138,7 +138,10 @@ pub fn apply(
             };
             let rows = fill(&filling)?;
             observer.event(&Event::StepStarted { step: "gates", total_bytes: None });
-            let objects = check_objects(&mut cluster.session(&name)?, &plan.toc)?;
+            let mut inside = cluster.session(&name)?;
+            let objects = check_objects(&mut inside, &plan.toc)?;
+            check_rows(&mut inside, &contents.archived())?;
+            drop(inside);
             check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
             cluster.check_stop()?;
             observer.event(&Event::StepStarted { step: "swap", total_bytes: None });

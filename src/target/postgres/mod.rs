@@ -24,7 +24,7 @@ pub use create::{
     missing_tablespaces, roles_of, tablespaces_of,
 };
 pub use error::DatabaseError;
-pub use gates::{check_assertions, check_objects};
+pub use gates::{check_assertions, check_objects, check_rows};
 pub use load::{Found, Load, OpenTable, Rows, column_list, prepare_copy, table_name};
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
