@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use crate::postgres::{Client, ServerError, qualified};
 use crate::snapshot::TableManifest;
+use crate::source::archive::Toc;
 
 use super::cluster::Cluster;
 use super::error::DatabaseError;
 use super::load::table_name;
-use crate::source::archive::Toc;
 
 /// Longest an assertion may take.
 const ASSERTION_LIMIT: &str = "10min";
