@@ -31,6 +31,7 @@ mod output;
 mod password;
 mod pin;
 mod prune;
+mod reencrypt;
 mod repair;
 mod restore;
 mod restore_database;
