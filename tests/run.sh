@@ -36,7 +36,7 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd
-    vsftpd openssh-server openssh-client openssl valgrind)
+    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind)
 
 install_packages() {
     local package missing=()
@@ -77,7 +77,8 @@ install_servers() {
         echo "unpacking ${packages[*]} into $place"
         rm -rf "$place"
         mkdir -p "$place/download"
-        (cd "$place/download" && apt-get download -qq "${packages[@]}")
+        (cd "$place/download" && { apt-get download -qq "${packages[@]}" ||
+            { apt-get update -qq && apt-get download -qq "${packages[@]}"; }; })
         for work in "$place"/download/*.deb; do dpkg -x "$work" "$place"; done
         rm -r "$place/download"
         touch "$place/complete"
