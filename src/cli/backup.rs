@@ -78,6 +78,13 @@ pub struct Args {
     argv: Vec<OsString>,
 }
 
+impl Args {
+    /// Whether what it reads cannot be read again.
+    pub fn reads_stdin(&self) -> bool {
+        self.stdin.is_some()
+    }
+}
+
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let settings = context.settings()?;
     let dry_run = args.dry_run;
