@@ -22,7 +22,8 @@ use mrs_backup::id::{ChunkId, PackId, SegmentId, SessionId, SnapshotId};
 use mrs_backup::index::{IndexObject, IndexedPack};
 use mrs_backup::pack::{ChunkEntry, PackClass, SegmentEntry, SegmentKind};
 use mrs_backup::repository::{
-    DirectoryBuilder, Environment, Ingest, IngestOptions, Repository, RepositoryError, StreamBuilder,
+    DirectoryBuilder, Environment, Ingest, IngestOptions, Repository, RepositoryError,
+    StreamBuilder,
 };
 use mrs_backup::snapshot::{ChunkRef, Node, NodeKind, Snapshot, StreamRef};
 use mrs_backup::store::{ObjectName, open_store};

@@ -58,7 +58,7 @@ pub struct Args {
     one_file_system: bool,
 
     /// Tag of the snapshot (may be repeated)
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = super::args::tag)]
     tags: Vec<String>,
 
     /// Store the output of the command after `--` as the file NAME

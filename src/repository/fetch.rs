@@ -110,9 +110,11 @@ impl<'r> Fetcher<'r> {
     pub fn chunk_by_id(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
         let began = self.repository.environment.clock.elapsed();
         match self.find_chunk(id) {
-            Err(
-                RepositoryError::MissingChunk { .. } | RepositoryError::UnreadableChunk { .. },
-            ) if self.look_again(began)? => self.find_chunk(id),
+            Err(RepositoryError::MissingChunk { .. } | RepositoryError::UnreadableChunk { .. })
+                if self.look_again(began)? =>
+            {
+                self.find_chunk(id)
+            }
             other => other,
         }
     }
@@ -120,7 +122,8 @@ impl<'r> Fetcher<'r> {
     /// Brings the index up to date, unless that was just done. Tells whether it is worth looking again for what was
     /// looked for at `began`.
     fn look_again(&self, began: Duration) -> Result<bool, RepositoryError> {
-        let mut looked = self.looked_again.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut looked =
+            self.looked_again.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let now = self.repository.environment.clock.elapsed();
         match *looked {
             // Another thread was faster.

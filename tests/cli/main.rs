@@ -8,6 +8,7 @@ mod databases;
 mod disaster;
 mod forgetting;
 mod hostile;
+mod interrupted;
 mod json;
 mod keys;
 mod nights;

@@ -1,8 +1,8 @@
 //! Prunes beside writers: at work, dead, asleep.
 
 use super::*;
-use crate::ops::testing::{open_in, snapshot, store_tree};
 use crate::id::ChunkId;
+use crate::ops::testing::{open_in, snapshot, store_tree};
 use crate::pack::ChunkEntry;
 use crate::repository::{Fetcher, Session};
 use crate::snapshot::{ChunkRef, StreamRef};
