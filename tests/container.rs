@@ -4,7 +4,8 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -88,7 +89,9 @@ fn read(settings: PostgresSettings) -> (BTreeMap<String, Vec<u8>>, String) {
 /// What runs in a container besides the server.
 fn visitors(docker: &Docker, id: &str) -> Vec<String> {
     let listed = docker.run(&["exec", id, "ps", "-o", "args"]);
-    let is_visitor = |line: &&str| ["pg_dump", "mrs-backup"].iter().any(|word| line.contains(word));
+    let is_visitor = |line: &&str| {
+        ["pg_dump", "pg_restore", "mrs-backup"].iter().any(|word| line.contains(word))
+    };
     listed.lines().filter(is_visitor).map(str::to_owned).collect()
 }
 
@@ -103,6 +106,15 @@ fn expect_nobody(docker: &Docker, id: &str) {
         }
         assert!(Instant::now() < deadline, "left behind: {left:?}, {sessions} sessions");
         std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// An orphan of ours that ends by a signal would be a crashed session to the server.
+fn expect_no_crash(docker: &Docker, id: &str) {
+    let log = docker.command().args(["logs", id]).output().unwrap();
+    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
+    for word in ["was terminated by signal", "all server processes terminated", "untracked"] {
+        assert!(!log.contains(word), "{log}");
     }
 }
 
@@ -142,8 +154,11 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     assert!(place.starts_with(&subnet), "{place}");
     let claim = "postgres/mrs/tables/public.claim.copy";
     assert_eq!(by_socket[claim].iter().filter(|byte| **byte == b'\n').count(), 300_000);
-    {
-        let other = by_address;
+    // Neither of both: each connection is carried by a program in the container.
+    let (by_exec, place) = read(settings(ContainerWay::Exec));
+    assert!(place.starts_with("docker exec"), "{place}");
+    expect_nobody(&docker, &id);
+    for other in [by_address, by_exec] {
         assert_eq!(other.keys().collect::<Vec<_>>(), by_socket.keys().collect::<Vec<_>>());
         assert!(other[claim] == by_socket[claim], "bytes are changed on the way");
         assert_eq!(
@@ -152,26 +167,12 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
         );
     }
 
-    // Stopped in the middle.
-    for (way, limit) in [(ContainerWay::Auto, 1 << 20), (ContainerWay::Socket, 4 << 20)] {
-        let stop = Arc::new(StopFlag::new());
-        let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
-        let limit = Some((limit, stop));
-        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit };
-        source.read_all(&sink).unwrap();
-        assert!(!source.record().incomplete.is_empty());
-        expect_nobody(&docker, &id);
-    }
-
+    stopped_run_leaves_nothing(&docker, &id, &settings);
     // Killed in the middle.
-    killed_run_leaves_nothing(&docker, &id, home.path());
+    killed_run_leaves_nothing(&docker, &id, home.path(), "auto");
+    killed_run_leaves_nothing(&docker, &id, home.path(), "exec");
 
-    // An orphan of ours that ends by a signal would be a crashed session to the server.
-    let log = docker.command().args(["logs", &id]).output().unwrap();
-    let log = String::from_utf8_lossy(&[log.stdout, log.stderr].concat()).into_owned();
-    for word in ["was terminated by signal", "all server processes terminated", "untracked"] {
-        assert!(!log.contains(word), "{log}");
-    }
+    expect_no_crash(&docker, &id);
 
     let fails = |service: &str, directory: &Path, told: &str| {
         let settings = self::settings(&docker, service, directory, ContainerWay::Auto);
@@ -186,31 +187,93 @@ fn a_container_is_found_by_its_labels_and_reached_in_every_way() {
     fails("postgres", home.path(), "2 containers of service `postgres`");
 }
 
-/// The program itself, killed while `pg_dump` runs in the container.
-fn killed_run_leaves_nothing(docker: &Docker, id: &str, home: &Path) {
-    let work = tempfile::tempdir().unwrap();
-    let config = work.path().join("config.toml");
-    fs::write(work.path().join("password"), "secret").unwrap();
-    fs::write(
-        &config,
-        format!(
-            "version = 1\nstate_dir = \"{work}/state\"\n[instance.mrs]\nhome = \"{home}\"\n\
-             repository = \"{work}/repo\"\nkey = {{ file = \"{work}/password\" }}\n\
+/// Stopped in the middle, on every way.
+fn stopped_run_leaves_nothing(
+    docker: &Docker,
+    id: &str,
+    settings: &dyn Fn(ContainerWay) -> PostgresSettings,
+) {
+    for (way, limit) in [
+        (ContainerWay::Auto, 1 << 20),
+        (ContainerWay::Socket, 4 << 20),
+        (ContainerWay::Exec, 1 << 20),
+        (ContainerWay::Exec, 4 << 20),
+    ] {
+        let stop = Arc::new(StopFlag::new());
+        let mut source = PostgresSource::new(settings(way), "test", Arc::clone(&stop)).unwrap();
+        let limit = Some((limit, stop));
+        let sink = Sink { streams: Mutex::default(), failed: Mutex::default(), limit };
+        source.read_all(&sink).unwrap();
+        assert!(!source.record().incomplete.is_empty());
+        expect_nobody(docker, id);
+    }
+}
+
+/// An instance whose database is in a container, and nothing of PostgreSQL on the search path.
+struct Instance<'d> {
+    docker: &'d Docker,
+    work: tempfile::TempDir,
+}
+
+impl<'d> Instance<'d> {
+    fn new(docker: &'d Docker, home: &Path, via: &str) -> Self {
+        // Near the root: the path of a socket must be short.
+        let work = tempfile::Builder::new().prefix("mrs-ct-").tempdir_in("/tmp").unwrap();
+        let path = work.path().display();
+        let password = work.path().join("password");
+        fs::write(&password, "secret").unwrap();
+        fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
+        let config = format!(
+            "version = 1\nstate_dir = \"{path}/state\"\n[instance.mrs]\nhome = \"{home}\"\n\
+             repository = \"{path}/repo\"\nkey = {{ file = \"{path}/password\" }}\n\
              [instance.mrs.postgres]\ndatabases = [\"mrs\"]\nstream_from_kib = 0\n\
-             container = {{ service = \"postgres\"  }}\n",
-            work = work.path().display(),
+             container = {{ service = \"postgres\", via = \"{via}\" }}\n\
+             [instance.mrs.restore]\nscratch_directory = \"{path}/s\"\n",
             home = home.display(),
-        ),
-    )
-    .unwrap();
-    let program = |arguments: &[&str]| {
+        );
+        fs::write(work.path().join("config.toml"), config).unwrap();
+        let instance = Self { docker, work };
+        support::postgres::run(&mut instance.command(&["init", "--kdf-memory", "8"]));
+        instance
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
-        command.env("DOCKER_HOST", docker.host()).arg("-c").arg(&config).args(arguments);
-        command.stdin(Stdio::null()).stdout(Stdio::null());
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        command.env("HOME", self.work.path()).env("DOCKER_HOST", self.docker.host());
+        command.arg("-c").arg(self.work.path().join("config.toml")).args(arguments);
+        command.stdin(Stdio::null());
         command
-    };
-    support::postgres::run(&mut program(&["init", "--kdf-memory", "8"]));
-    let mut running = program(&["run"]).stderr(Stdio::null()).spawn().unwrap();
+    }
+
+    /// Runs the program, which must succeed; gives its last line of JSON.
+    fn ok(&self, arguments: &[&str]) -> serde_json::Value {
+        let said = support::postgres::run(self.command(arguments).arg("--json"));
+        serde_json::from_str(said.lines().last().unwrap()).unwrap()
+    }
+
+    /// Kills the program as soon as it says `step`.
+    fn killed_at(&self, step: &str, arguments: &[&str]) {
+        let mut command = self.command(arguments);
+        let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let wanted = format!("\"step\":\"{step}\"");
+        assert!(lines.map_while(Result::ok).any(|line| line.contains(&wanted)), "{step}");
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// Containers of test restores.
+    fn scratch_containers(&self) -> String {
+        self.docker.run(&["ps", "-aq", "--filter", "label=mrs-backup.test-restore"])
+    }
+}
+
+/// The program itself, killed while `pg_dump` runs in the container.
+fn killed_run_leaves_nothing(docker: &Docker, id: &str, home: &Path, via: &str) {
+    let instance = Instance::new(docker, home, via);
+    let mut command = instance.command(&["run"]);
+    let mut running = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let deadline = Instant::now() + Duration::from_secs(60);
     while !visitors(docker, id).iter().any(|line| line.contains("pg_dump -Fc")) {
         assert!(running.try_wait().unwrap().is_none(), "it ended too soon");
@@ -219,6 +282,66 @@ fn killed_run_leaves_nothing(docker: &Docker, id: &str, home: &Path) {
     running.kill().unwrap();
     running.wait().unwrap();
     expect_nobody(docker, id);
-    support::postgres::run(&mut program(&["run"]));
+    instance.ok(&["run"]);
     expect_nobody(docker, id);
+}
+
+#[test]
+fn a_database_is_restored_and_proven_with_the_programs_of_its_container() {
+    let docker = Docker::start();
+    let home = tempfile::tempdir().unwrap();
+    // No socket outside, no address: only `docker exec` leads there.
+    let id = docker.postgres("postgres", home.path(), &["--network", "none"]);
+    fill(&docker, &id);
+    docker.psql(&id, "mrs", "ALTER TABLE claim ADD PRIMARY KEY (n); CREATE INDEX ON claim (v)");
+    let instance = Instance::new(&docker, home.path(), "auto");
+    let sums = "SELECT count(*), sum(n), md5(string_agg(odd, v ORDER BY n)) FROM claim";
+    let saved = docker.psql(&id, "mrs", sums);
+    instance.ok(&["run"]);
+    expect_nobody(&docker, &id);
+
+    let proof = instance.ok(&["test-restore"]);
+    assert_eq!(proof["is_proven"], true, "{proof}");
+    let one = &proof["databases"][0];
+    assert_eq!(
+        (&one["schema"], &one["amcheck"]),
+        (&"definitions are the same".into(), &"no damage".into())
+    );
+    let scratch = || {
+        let entries = fs::read_dir(instance.work.path().join("s")).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>()
+    };
+    assert_eq!((scratch().len(), instance.scratch_containers()), (0, String::new()));
+
+    // Killed: the container goes by itself, what it left on the disk with the next.
+    instance.killed_at("rows", &["test-restore"]);
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !instance.scratch_containers().is_empty() {
+        assert!(Instant::now() < deadline, "its container stays");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert_eq!(scratch().len(), 2);
+    instance.ok(&["test-restore"]);
+    assert_eq!((scratch().len(), instance.scratch_containers()), (0, String::new()));
+
+    docker.psql(&id, "mrs", "DELETE FROM claim WHERE n > 10; DROP INDEX claim_v_idx");
+    let changed = docker.psql(&id, "mrs", sums);
+    let restore = ["restore", "latest", "--database", "mrs", "--yes"];
+    for step in ["definitions", "rows", "indexes"] {
+        instance.killed_at(step, &restore);
+        expect_nobody(&docker, &id);
+        assert_eq!(docker.psql(&id, "mrs", sums), changed);
+    }
+    instance.ok(&restore);
+    assert_eq!(docker.psql(&id, "mrs", sums), saved);
+    assert_eq!(
+        docker.psql(&id, "mrs", "SELECT count(*) FROM pg_index WHERE indrelid = 'claim'::regclass"),
+        "2"
+    );
+    instance.ok(&["undo", "--yes"]);
+    assert_eq!(docker.psql(&id, "mrs", sums), changed);
+    instance.ok(&["restore", "latest", "--database", "mrs", "--table", "public.claim", "--yes"]);
+    assert_eq!(docker.psql(&id, "mrs", &sums.replace("claim", "mrs_restore.claim")), saved);
+    expect_nobody(&docker, &id);
+    expect_no_crash(&docker, &id);
 }

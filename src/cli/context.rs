@@ -17,12 +17,12 @@ use crate::instance::require_mount;
 use crate::report::Verbosity;
 use crate::repository::{Environment, Repository};
 use crate::snapshot::{Selected, Selector};
-use crate::store::{Store, Survey, open_store};
+use crate::store::{Place, Store, StoreOptions, Survey};
 
 use super::args::{Filter, Global};
 use super::output::{Output, Style};
 use super::settings::{Settings, Sources};
-use super::{CliError, password, signals};
+use super::{CliError, heal, password, signals};
 
 /// Shared by all commands.
 pub struct Context {
@@ -81,7 +81,8 @@ impl Context {
         if let Some(mount) = &settings.require_mount {
             require_mount(mount)?;
         }
-        Ok(open_store(&settings.location)?)
+        let place = Place::parse(&settings.location, settings.written)?;
+        Ok(place.open(&StoreOptions::default())?)
     }
 
     /// Time, randomness, names and places for the engine.
@@ -103,11 +104,13 @@ impl Context {
             let nobody = Credential::Password(Secret::new(Vec::new()));
             return Ok(Repository::open(store, &nobody, self.environment(settings)?)?);
         }
-        let credential = password::existing(self, settings.key.as_ref(), &settings.location)?;
+        let place = store.location().to_string();
+        let credential = password::existing(self, settings.key.as_ref(), &place)?;
         let repository = Repository::open(store, &credential, self.environment(settings)?)?;
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }
+        heal::read_also_from_copies(&repository, settings.instance.as_ref());
         Ok(repository)
     }
 

@@ -18,7 +18,7 @@ use crate::store::{Store, open_store};
 
 use super::context::Context;
 use super::settings::Settings;
-use super::{CliError, Done, Exit, password};
+use super::{CliError, Done, Exit, password, reencrypt};
 
 /// Findings that are shown.
 const SHOWN: usize = 20;
@@ -38,7 +38,8 @@ Examples:
   mrs-backup copy --to /mnt/second/repo --dry-run
   mrs-backup copy --to cellar --audit             list every object there
   mrs-backup copy --to cellar --sample 100%       read all of it back
-  mrs-backup copy --from cellar --to primary      bring back what is missing here")]
+  mrs-backup copy --from cellar --to primary      bring back what is missing here
+  mrs-backup copy --re-encrypt --to /mnt/other/repo --to-password-file /root/other.password")]
 pub struct Args {
     /// Instance of the configuration
     #[arg(value_name = "INSTANCE")]
@@ -71,6 +72,9 @@ pub struct Args {
     /// Begin anew at a place that held a copy before and holds nothing now
     #[arg(long)]
     start_over: bool,
+
+    #[command(flatten)]
+    other: reencrypt::Options,
 }
 
 /// Whoever asks for a share means that share.
@@ -96,6 +100,13 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         None => context.open(&settings)?,
         Some(text) => open_elsewhere(context, &settings, &place(&settings, text)?.location.value)?,
     };
+    if args.other.re_encrypt {
+        let [target] = &targets[..] else {
+            return Err(CliError::usage("--re-encrypt takes one --to"));
+        };
+        let location = target.location.value.as_str();
+        return reencrypt::run(context, &settings, &source, location, &args.other, args.dry_run);
+    }
     let leaves_receipt = args.from.is_none() && !args.dry_run;
     let mut exit = Exit::Ok;
     let mut results = Vec::new();

@@ -12,12 +12,13 @@ use serde_json::json;
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
 use crate::ops::dump_database::{DatabaseDump, DumpDatabaseError, DumpFormat};
-use crate::repository::Fetcher;
+use crate::repository::{Fetcher, Repository};
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
 use super::ls::CACHE;
-use super::{CliError, Done, Exit};
+use super::settings::Settings;
+use super::{CliError, Done, Exit, heal};
 
 /// Write one file or database of a snapshot to standard output or to a file
 ///
@@ -76,8 +77,22 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
     let settings = context.settings()?;
     let repository = context.open_to_read(&settings)?;
-    let (id, snapshot) = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
-    let fetcher = Fetcher::new(&repository, CACHE);
+    let mut done = dump_one(context, &settings, &repository, args)?;
+    let healed = heal::wounds(context, &repository, settings.instance.as_ref());
+    if !healed.is_null() {
+        done.summary.insert("healed".to_owned(), healed);
+    }
+    Ok(done)
+}
+
+fn dump_one(
+    context: &Context,
+    settings: &Settings,
+    repository: &Repository,
+    args: Args,
+) -> Result<Done, CliError> {
+    let (id, snapshot) = context.select(repository, settings, &args.filter, &args.snapshot)?;
+    let fetcher = Fetcher::new(repository, CACHE);
     if let Some(database) = &args.database {
         let of_config = settings.instance.as_ref().and_then(|instance| instance.postgres.as_ref());
         let of_config = of_config.and_then(|postgres| postgres.bin_dir.as_ref());

@@ -24,7 +24,7 @@ use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
-use crate::store::{StoreError, UnknownScheme};
+use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
@@ -81,7 +81,7 @@ pub enum CliError {
     Repository(#[from] RepositoryError),
     /// A location is none.
     #[error(transparent)]
-    Location(#[from] UnknownScheme),
+    Location(#[from] PlaceError),
     /// The disk of the repository is not there.
     #[error(transparent)]
     Mount(#[from] MountError),

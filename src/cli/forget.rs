@@ -219,7 +219,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let is_append_only = wants && repository.store().refuses_deletes()?;
     let acts = wants && !is_append_only;
     if is_append_only {
-        let place = &settings.location;
+        let place = repository.store().location();
         context
             .out
             .note(&format!("{place} takes no deletions (append-only): nothing is dropped there"))?;

@@ -48,7 +48,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
-        CliError::Location(_) => "name a directory: --repo /path/to/repository",
+        CliError::Location(error) => return Some(error.hint().to_owned()),
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
@@ -80,7 +80,7 @@ pub fn of(error: &CliError) -> Option<String> {
 fn copy(error: &CopyError) -> Option<String> {
     let text = match error {
         CopyError::Repository(RepositoryError::OtherRepository { .. }) => {
-            "a copy is of one repository: choose a missing or empty place"
+            "a copy is of one repository: choose a missing or empty place, or store the snapshots there anew: mrs-backup copy --re-encrypt"
         }
         CopyError::Repository(error) => return repository(error),
         CopyError::NotEmpty { .. } => "choose a missing or empty place",

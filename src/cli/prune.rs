@@ -122,7 +122,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         Pruned::AppendOnly => {
             context.out.note(&format!(
                 "{} takes no deletions (append-only): nothing is pruned there",
-                settings.location
+                repository.store().location()
             ))?;
             Ok(Done::ok(json!({ "append_only": true })))
         }

@@ -11,7 +11,7 @@ use crate::ops::repair::{
 };
 use crate::report::{clean, human_bytes};
 use crate::repository::{Environment, IngestOptions, Repository, RepositoryError};
-use crate::store::open_store;
+use crate::store::{Place, StoreOptions, Written};
 
 use super::context::{Context, zone};
 use super::format::local_time;
@@ -95,10 +95,10 @@ fn open_copy(
     repository: &Repository,
     location: &str,
 ) -> Result<Repository, CliError> {
-    let store = open_store(location)?;
-    let credential = password::existing(context, settings.key.as_ref(), location)?;
-    let environment = Environment { state_dir: None, ..context.environment(settings)? };
+    let store = Place::parse(location, Written::InArguments)?.open(&StoreOptions::default())?;
     let place = store.location().clone();
+    let credential = password::existing(context, settings.key.as_ref(), &place.to_string())?;
+    let environment = Environment { state_dir: None, ..context.environment(settings)? };
     let copy = Repository::open(store, &credential, environment)?;
     let (found, expected) = (copy.config().id, repository.config().id);
     if found != expected {

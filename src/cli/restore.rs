@@ -12,10 +12,13 @@ use crate::event::counted;
 use crate::ops::restore::{Overwrite, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan};
 use crate::report::{clean, human_bytes};
 
+use crate::repository::Repository;
+
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::{Context, zone};
 use super::format::local_time;
-use super::{CliError, Done, Exit, ask, restore_database};
+use super::settings::Settings;
+use super::{CliError, Done, Exit, ask, heal, restore_database};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
@@ -102,16 +105,25 @@ enum Choice {
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let settings = context.settings()?;
     let repository = context.open_to_read(&settings)?;
-    let selected = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
+    let mut done = restore(context, &settings, &repository, args)?;
+    let healed = heal::wounds(context, &repository, settings.instance.as_ref());
+    if !healed.is_null() {
+        done.summary.insert("healed".to_owned(), healed);
+    }
+    Ok(done)
+}
+
+fn restore(
+    context: &Context,
+    settings: &Settings,
+    repository: &Repository,
+    args: Args,
+) -> Result<Done, CliError> {
+    let selected = context.select(repository, settings, &args.filter, &args.snapshot)?;
     let Some(target) = args.target else {
         let (databases, is_dry_run) = (&args.databases, args.dry_run);
         return restore_database::run(
-            context,
-            &settings,
-            &repository,
-            &selected,
-            databases,
-            is_dry_run,
+            context, settings, repository, &selected, databases, is_dry_run,
         );
     };
     let (id, snapshot) = selected;
@@ -129,8 +141,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         delete: args.delete,
         verify: args.verify,
     };
-    let plan = plan(&repository, id, snapshot, &target, options, &context.stop)?;
-    show(context, &plan, &local_time(plan.snapshot.start, &zone(&settings)))?;
+    let plan = plan(repository, id, snapshot, &target, options, &context.stop)?;
+    show(context, &plan, &local_time(plan.snapshot.start, &zone(settings)))?;
     if args.dry_run {
         context.out.note("nothing was written")?;
         return Ok(Done::ok(json!({ "dry_run": true, "plan": describe(&plan) })));
@@ -142,7 +154,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     } else if !is_free(&plan.target) {
         ask::assent(context, &format!("{target} is not empty"), LOOK_FIRST)?;
     }
-    let outcome = apply(&repository, &plan, &context.stop, &context.observer)?;
+    let outcome = apply(repository, &plan, &context.stop, &context.observer)?;
     report(context, &plan, &target, &outcome)
 }
 

@@ -20,6 +20,7 @@ use super::{CliError, Done, Exit};
 
 pub mod child;
 mod night;
+mod replaced;
 mod steps;
 
 /// Do what the configuration says for the night of an instance

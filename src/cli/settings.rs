@@ -7,6 +7,8 @@ use crate::instance::config::{
     split_words,
 };
 
+use crate::store::Written;
+
 use super::CliError;
 use super::args::Global;
 
@@ -29,6 +31,8 @@ pub struct Settings {
     pub instance: Option<Instance>,
     /// Where the repository is.
     pub location: String,
+    /// Who can read what the location says.
+    pub written: Written,
     /// How it is opened. `None`: it has to be asked for.
     pub key: Option<Setting<KeySource>>,
     /// Must be a mount point.
@@ -87,6 +91,10 @@ impl Sources {
             .map(|mount| mount.value.clone());
         Ok(Settings {
             location: repository.value.as_str().to_owned(),
+            written: match repository.origin {
+                Origin::Flag => Written::InArguments,
+                _ => Written::Privately,
+            },
             key: access.key,
             require_mount,
             state_dir: self.state_dir()?,

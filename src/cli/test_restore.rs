@@ -9,9 +9,10 @@ use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
 use crate::id::to_hex;
 use crate::ops::test_restore::{Proof, ProofOptions, chosen, prove, receipt};
+use crate::postgres::Image;
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::major;
-use crate::target::scratch::{Programs, ScratchServer, destroy_dead, find_programs};
+use crate::target::scratch::{Maker, ScratchError, ScratchServer, destroy_dead, find_programs};
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
@@ -21,8 +22,8 @@ use super::{CliError, Done, Exit};
 
 /// Prove that the databases of a snapshot restore
 ///
-/// A throw-away server is made of the PostgreSQL programs of this host, reached by a socket of its own and
-/// by nothing else. Every database is restored into it, every table copied out again and compared with
+/// A throw-away server is made of the image of the instance's container, without a network, or of the
+/// PostgreSQL programs of this host, reached by a socket of its own and by nothing else. Every database is restored into it, every table copied out again and compared with
 /// what was saved, definitions, indexes and the assertions of the configuration checked; a receipt goes
 /// into the repository. The server and its files are destroyed in any case.
 #[derive(Debug, clap::Args)]
@@ -82,13 +83,16 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let (id, snapshot) = context.select(&repository, &settings, &args.filter, &args.snapshot)?;
     let databases = chosen(&id, &snapshot, args.database.as_deref())?;
     let wanted = databases.iter().filter_map(|found| major(&found.server_version)).max();
-    let programs = programs(&settings, wanted.unwrap_or(0))?;
+    let maker = maker(context, &settings, wanted.unwrap_or(0))?;
     context.out.note(&format!(
-        "restore {} of snapshot {} of {} into a throw-away PostgreSQL {} below {}",
+        "restore {} of snapshot {} of {} into a throw-away PostgreSQL ({}) below {}",
         names(databases.iter().map(|found| found.name.as_str())),
         id.short(),
         clean(&snapshot.instance),
-        programs.version,
+        match &maker {
+            Maker::Host(programs) => programs.version.clone(),
+            Maker::Image(image) => format!("image {}", clean(&image.name)),
+        },
         base.display()
     ))?;
     let options = ProofOptions {
@@ -97,7 +101,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         assertions: config.assertions.value.clone(),
     };
     let proof = {
-        let server = start(context, &base, programs)?;
+        let server = start(context, &base, maker, wanted.unwrap_or(0))?;
         let way = server.server("test-restore").map_err(crate::instance::RunError::from)?;
         let (stop, observer) = (&context.stop, &context.observer);
         prove(&repository, id, &snapshot, &way, &options, stop, observer)?
@@ -124,7 +128,9 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
     clean(&names.collect::<Vec<_>>().join(", "))
 }
 
-fn programs(settings: &Settings, wanted: u32) -> Result<Programs, CliError> {
+/// Of what the server is made: what the configuration says; else the image of the instance's container,
+/// which has the same extensions; else what is installed here.
+fn maker(context: &Context, settings: &Settings, wanted: u32) -> Result<Maker, CliError> {
     let config = restore_config(settings);
     let of_source = settings.instance.as_ref().and_then(|instance| instance.postgres.as_ref());
     let chosen: Vec<PathBuf> = config
@@ -133,12 +139,36 @@ fn programs(settings: &Settings, wanted: u32) -> Result<Programs, CliError> {
         .chain(of_source.and_then(|postgres| postgres.bin_dir.as_ref()))
         .map(|directory| directory.value.clone())
         .collect();
-    Ok(find_programs(&chosen, wanted)?)
+    let container = of_source.and_then(|postgres| postgres.container.as_ref());
+    let Some(container) = container.filter(|_| chosen.is_empty()) else {
+        return Ok(Maker::Host(find_programs(&chosen, wanted)?));
+    };
+    match Image::of(&container.value) {
+        Ok(image) => Ok(Maker::Image(image)),
+        // On another machine, after a loss, there is none.
+        Err(error) => match find_programs(&chosen, wanted) {
+            Ok(programs) => {
+                context.out.note(&format!("programs of this host are used: {error}"))?;
+                Ok(Maker::Host(programs))
+            }
+            Err(_) => Err(crate::instance::RunError::from(error).into()),
+        },
+    }
 }
 
-fn start(context: &Context, base: &Path, programs: Programs) -> Result<ScratchServer, CliError> {
+fn start(
+    context: &Context,
+    base: &Path,
+    maker: Maker,
+    wanted: u32,
+) -> Result<ScratchServer, CliError> {
     let name = to_hex(&random_bytes::<6>(&SystemRandom));
-    Ok(ScratchServer::start(base, &name, programs, &SystemClock, &context.stop)?)
+    let server = ScratchServer::start(base, &name, maker, &SystemClock, &context.stop)?;
+    if major(server.version()).unwrap_or(0) < wanted {
+        let looked = format!("the image of the container has {}", server.version());
+        return Err(ScratchError::NoPrograms { major: wanted, looked }.into());
+    }
+    Ok(server)
 }
 
 fn report(context: &Context, proof: &Proof, instance: &str) -> Result<(), CliError> {

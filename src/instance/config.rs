@@ -113,13 +113,7 @@ impl Repository {
 
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some((scheme, rest)) = self.0.split_once("://") else { return f.write_str(&self.0) };
-        let end = rest.find('/').unwrap_or(rest.len());
-        let (authority, path) = rest.split_at(end);
-        match authority.rsplit_once('@').map(|(user, host)| (user.split_once(':'), host)) {
-            Some((Some((user, _)), host)) => write!(f, "{scheme}://{user}:***@{host}{path}"),
-            _ => f.write_str(&self.0),
-        }
+        f.write_str(&crate::store::without_secrets(&self.0))
     }
 }
 

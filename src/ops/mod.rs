@@ -17,6 +17,7 @@ pub mod forget;
 mod pack_head;
 pub mod prune;
 pub mod rebuild;
+pub mod reencrypt;
 pub mod repair;
 pub mod restore;
 pub mod restore_database;

@@ -20,6 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use crate::event::StopFlag;
 
 use super::error::{ServerError, code, reason};
+use super::exec::{Pipes, Relay, Relayed};
 use super::server::{Server, Way};
 use super::tls::Mode;
 
@@ -124,7 +125,25 @@ impl Server {
                 let (client, driver) = opened.map_err(|error| reason(&error))?;
                 Ok((client, Box::pin(driver) as Driver))
             }
+            Way::Exec => {
+                let (pipes, relay) = self.relay().map_err(|error| error.to_string())?;
+                config.ssl_mode(SslMode::Disable);
+                match config.connect_raw(pipes, NoTls).await {
+                    Ok((client, driver)) => {
+                        Ok((client, Box::pin(Relayed::new(driver, relay)) as Driver))
+                    }
+                    Err(error) => Err(match relay.said() {
+                        said if said.is_empty() => reason(&error),
+                        said => format!("{} ({said})", reason(&error)),
+                    }),
+                }
+            }
         }
+    }
+
+    fn relay(&self) -> io::Result<(Pipes, Relay)> {
+        let container = self.container.as_ref();
+        container.ok_or_else(|| io::Error::other("there is no container"))?.relay(self.port)
     }
 
     fn ssl_mode(&self) -> SslMode {
@@ -241,6 +260,10 @@ impl Client {
             let asking = async {
                 let _ = match &server.way {
                     Way::Socket(_) => token.cancel_query(NoTls).await,
+                    Way::Exec => match server.relay() {
+                        Ok((pipes, _relay)) => token.cancel_query_raw(pipes, NoTls).await,
+                        Err(_) => Ok(()),
+                    },
                     Way::Network { .. } => match server.tls.config() {
                         Ok(tls) => token.cancel_query(MakeRustlsConnect::new(tls)).await,
                         Err(_) => Ok(()),

@@ -1,18 +1,9 @@
-//! The container a server runs in, found by the labels docker compose gives it.
-//!
-//! A program started with `docker exec` does not end with the client that started it. So everything
-//! here runs below a few lines of shell that watch their standard input: docker closes it when our
-//! end of the connection goes away, however that happens, and then the program is ended.
-//!
-//! The lines wait for everything they start. What they left behind would become a child of the
-//! container's first process, which is PostgreSQL's own; and it takes an unknown child that was ended by a signal
-//! for a crashed session, ends all others and starts anew.
+//! The container a server runs in, found by the labels docker compose gives it, and the ways in.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Output;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -24,22 +15,11 @@ use super::server::Way;
 
 /// How long docker may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+/// How long a container's address may take to answer, where there is another way.
+const ADDRESS_LIMIT: Duration = Duration::from_secs(3);
 /// Where the images of PostgreSQL have their socket.
 const SOCKET_DIRECTORIES: [&str; 2] = ["/var/run/postgresql", "/run/postgresql"];
-/// Runs its arguments, and ends them when standard input ends. Arguments are never made text of the script.
-const LIFELINE: &str = "\
-unset PGOPTIONS PGCLIENTENCODING PGTZ PGDATESTYLE PGHOST PGHOSTADDR PGDATABASE PGSERVICE LC_ALL LANGUAGE
-exec 3<&0
-\"$@\" 3<&- </dev/null &
-program=$!
-{ while read -r line <&3; do :; done; kill \"$program\"; } >/dev/null 2>&1 &
-watch=$!
-exec 3<&-
-wait \"$program\"
-status=$?
-{ kill \"$watch\"; wait \"$watch\"; } 2>/dev/null
-exit \"$status\"
-";
+
 /// Which container.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContainerSettings {
@@ -65,15 +45,20 @@ pub enum ContainerWay {
     Socket,
     /// By the container's address; needs a password.
     Address,
+    /// By a program in the container, one for each connection (`docker exec`).
+    Exec,
 }
 
 /// A running container with a server in it.
 #[derive(Debug, Clone)]
 pub(super) struct Container {
-    docker: PathBuf,
-    id: String,
+    pub(super) docker: PathBuf,
+    pub(super) id: String,
     name: String,
     image: String,
+    image_id: String,
+    /// The user the image's first process runs as, if it says so.
+    own_user: String,
     sockets: Vec<PathBuf>,
     addresses: Vec<String>,
     user: Option<String>,
@@ -97,6 +82,8 @@ struct Inspected {
 #[serde(rename_all = "PascalCase")]
 struct Config {
     image: String,
+    #[serde(default)]
+    user: String,
     #[serde(default)]
     env: Option<Vec<String>>,
 }
@@ -219,6 +206,8 @@ impl Container {
                 .collect(),
             name: found.name.trim_start_matches('/').to_owned(),
             image: format!("{} ({})", found.config.image, found.image),
+            image_id: found.image,
+            own_user: found.config.user,
             id: found.id,
         }
     }
@@ -263,12 +252,10 @@ impl Container {
             ServerError::container(format!("container {} has {what}", self.name), way_out)
         };
         match wanted {
-            ContainerWay::Auto => socket.or(address.filter(|_| can_log_in)).ok_or_else(|| {
-                missing(
-                    &format!("no socket for port {port} in a directory of the host, and there is no password for its address"),
-                    "mount a directory of the host at /var/run/postgresql, or give a password",
-                )
-            }),
+            ContainerWay::Auto => {
+                let address = address.filter(|way| can_log_in && answers(way, port));
+                Ok(socket.or(address).unwrap_or(Way::Exec))
+            }
             ContainerWay::Socket => socket.ok_or_else(|| {
                 missing(
                     &format!("no socket for port {port} in a directory of the host"),
@@ -278,35 +265,56 @@ impl Container {
             ContainerWay::Address => {
                 address.ok_or_else(|| missing("no address of its own", "choose another way"))
             }
+            ContainerWay::Exec => Ok(Way::Exec),
         }
     }
+}
 
-    fn exec(&self, variables: &[(&str, String)], password: Option<&Secret>) -> Command {
-        let mut command = Command::new(&self.docker);
-        // Never a terminal: it would change bytes.
-        command.args(["exec", "--interactive"]);
-        for (name, value) in variables {
-            command.arg("--env").arg(format!("{name}={value}"));
-        }
-        if let Some(password) = password {
-            // Only the name: docker takes the value from its own environment.
-            command.args(["--env", "PGPASSWORD"]);
-            command.env("PGPASSWORD", OsString::from_vec(password.expose().to_vec()));
-        }
-        command.arg(&self.id);
-        command
+/// Whether something listens there.
+fn answers(way: &Way, port: u16) -> bool {
+    let Way::Network { address: Some(address), .. } = way else { return false };
+    let address = SocketAddr::new(*address, port);
+    TcpStream::connect_timeout(&address, ADDRESS_LIMIT).is_ok()
+}
+
+/// An image of PostgreSQL, as it lies on this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    /// Docker's client.
+    pub docker: PathBuf,
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// Who runs a server in it.
+    pub user: String,
+}
+
+impl Image {
+    /// The image of the running container of a service.
+    pub fn of(wanted: &ContainerSettings) -> Result<Self, ServerError> {
+        let found = find(wanted)?;
+        // The official image begins as root and goes on as this user.
+        let is_root = ["", "0", "root", "0:0", "root:root"].contains(&found.own_user.as_str());
+        let user = if is_root { "postgres".to_owned() } else { found.own_user };
+        Ok(Self { docker: found.docker, id: found.image_id, name: found.image, user })
     }
+}
 
-    /// A program in the container. Its standard input must stay open while it runs, and ends it
-    /// when it is closed.
-    pub fn command(
-        &self,
-        program: &str,
-        variables: &[(&str, String)],
-        password: Option<&Secret>,
-    ) -> Command {
-        let mut command = self.exec(variables, password);
-        command.args(["sh", "-c", LIFELINE, "mrs-backup", program]);
-        command
+impl Container {
+    /// One we started ourselves: reached by its name, its server by a socket.
+    pub(super) fn started(image: &Image, name: &str) -> Self {
+        Self {
+            docker: image.docker.clone(),
+            id: name.to_owned(),
+            name: name.to_owned(),
+            image: image.name.clone(),
+            image_id: image.id.clone(),
+            own_user: image.user.clone(),
+            sockets: Vec::new(),
+            addresses: Vec::new(),
+            user: None,
+            password: None,
+        }
     }
 }

@@ -7,6 +7,7 @@
 mod client;
 mod container;
 mod error;
+mod exec;
 mod layout;
 mod parameters;
 mod quote;
@@ -14,8 +15,9 @@ mod server;
 mod tls;
 
 pub use client::{Client, CopyIn, CopyOut, Rows};
-pub use container::{ContainerSettings, ContainerWay};
+pub use container::{ContainerSettings, ContainerWay, Image};
 pub use error::ServerError;
+pub use exec::Feed;
 pub use layout::{GLOBALS_PATH, archive_path, database_path, path_component, table_path};
 pub use parameters::{Environment, check_conninfo};
 pub use quote::{conninfo, identifier, literal, qualified};

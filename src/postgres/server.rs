@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use crate::crypto::Secret;
 
-use super::container::{self, Container, ContainerSettings, ContainerWay};
+use super::container::{self, Container, ContainerSettings, ContainerWay, Image};
 use super::error::ServerError;
+use super::exec::Feed;
 use super::parameters::{Environment, Parameters, at_home, complete, parse, passfile_entry};
 use super::tls::Tls;
 
@@ -57,6 +58,8 @@ pub(super) enum Way {
     Socket(PathBuf),
     /// Over the network; the address is used instead of asking for the name's.
     Network { host: String, address: Option<IpAddr> },
+    /// Out of its container, each connection by a program there.
+    Exec,
 }
 
 /// Where the programs run.
@@ -138,6 +141,33 @@ impl Server {
         };
         let wanted = settings.container.as_ref().map(|container| container.way);
         server.way = server.choose_way(get("host"), get("hostaddr"), wanted)?;
+        if server.way == Way::Exec && server.runs_programs_here() {
+            return Err(ServerError::container(
+                "the programs of `bin_dir` cannot reach its server: there is neither a socket in a directory of the host \
+                 nor an address that answers, or `via` is `exec`",
+                "leave out `bin_dir`, so that those of the container are used",
+            ));
+        }
+        Ok(server)
+    }
+
+    /// The server of a container we started: reached by the socket in `directory`, with the container's
+    /// programs. Nothing of any environment is meant for it.
+    pub fn started(
+        image: &Image,
+        container: &str,
+        directory: &Path,
+        user: &str,
+        run: &str,
+    ) -> Result<Self, ServerError> {
+        let settings = ServerSettings {
+            host: Some(directory.display().to_string()),
+            user: Some(user.to_owned()),
+            ..ServerSettings::default()
+        };
+        let mut server = Self::find(&settings, run, &|_| None)?;
+        server.container = Some(Container::started(image, container));
+        server.programs = Programs::Container;
         Ok(server)
     }
 
@@ -180,6 +210,7 @@ impl Server {
         let mut place = match &self.way {
             Way::Socket(directory) => format!("socket in {}", directory.display()),
             Way::Network { host, .. } => host.clone(),
+            Way::Exec => "docker exec".to_owned(),
         };
         if let Some(container) = &self.container {
             // Writing to a string cannot fail.
@@ -193,7 +224,7 @@ impl Server {
     pub fn socket_path(&self) -> Option<PathBuf> {
         match &self.way {
             Way::Socket(directory) => Some(directory.join(format!(".s.PGSQL.{}", self.port))),
-            Way::Network { .. } => None,
+            Way::Network { .. } | Way::Exec => None,
         }
     }
 
@@ -221,6 +252,7 @@ impl Server {
     pub(super) fn password(&self, database: &str) -> Option<Secret> {
         let host = match &self.way {
             Way::Network { host, .. } => host.clone(),
+            Way::Exec => "localhost".to_owned(),
             // As libpq: the directory where it is not the usual one.
             Way::Socket(directory) => {
                 match SOCKET_DIRECTORIES.iter().any(|d| Path::new(d) == directory) {
@@ -273,6 +305,11 @@ impl Server {
     /// are killed. The database is the caller's to name ([`super::conninfo`]); the password is
     /// that for `database`.
     pub fn command(&self, program: &str, database: &str) -> Command {
+        self.command_fed(program, database, Feed::Nothing)
+    }
+
+    /// The same for a program that reads something.
+    pub fn command_fed(&self, program: &str, database: &str, feed: Feed) -> Command {
         match (&self.programs, &self.container) {
             (Programs::Container, Some(container)) => {
                 let mut inside = vec![
@@ -283,7 +320,7 @@ impl Server {
                     ("LC_MESSAGES", "C".to_owned()),
                 ];
                 inside.retain(|(_, value)| !value.is_empty());
-                container.command(program, &inside, self.password(database).as_ref())
+                container.command(program, &inside, self.password(database).as_ref(), feed)
             }
             (Programs::Host(directory), _) => {
                 let path =
@@ -322,6 +359,8 @@ impl Server {
                 }
                 command.envs(self.tls.variables());
             }
+            // Refused when the way was chosen.
+            Way::Exec => {}
         }
         if let Some(password) = self.password(database) {
             command.env("PGPASSWORD", OsString::from_vec(password.expose().to_vec()));

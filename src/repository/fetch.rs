@@ -12,6 +12,7 @@ use crate::snapshot::ChunkRef;
 use crate::store::{ByteRange, ObjectName};
 
 use super::error::RepositoryError;
+use super::fallback::Unread;
 use super::open::Repository;
 
 /// The bytes of one chunk, shared with the segment they lie in.
@@ -247,15 +248,13 @@ impl<'r> Fetcher<'r> {
             offset: u64::from(place.entry.offset),
             len: u64::from(place.entry.sealed_len),
         };
-        let sealed = self
-            .repository
-            .store
-            .get(&ObjectName::Pack(place.pack), range)
-            .map_err(|error| error.reason)?;
         let base = base.as_deref().map(Vec::as_slice);
         let keyring = &self.repository.keyring;
-        let raw = unseal_segment(keyring, place.class, &place.entry, &sealed, base)
-            .map_err(|error| error.to_string())?;
+        let raw = self.repository.read_anywhere(place.pack, |store| {
+            let sealed = store.get(&ObjectName::Pack(place.pack), range)?;
+            unseal_segment(keyring, place.class, &place.entry, &sealed, base)
+                .map_err(|error| Unread { reason: error.to_string(), is_wound: true })
+        })?;
         Ok(Arc::new(raw))
     }
 }

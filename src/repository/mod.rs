@@ -10,6 +10,7 @@ mod commit;
 mod config;
 mod elsewhere;
 mod error;
+mod fallback;
 mod fetch;
 mod ingest;
 mod keys;

@@ -14,6 +14,7 @@ use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, Sur
 
 use super::config::{CONFIG_LIMIT, ConfigError, RepositoryConfig};
 use super::error::RepositoryError;
+use super::fallback::Fallback;
 use super::objects::object_id;
 
 /// Longest key slot object in bytes (format.md section 4).
@@ -55,6 +56,7 @@ pub struct Repository {
     pub(super) environment: Environment,
     pub(super) index_opened: Opened,
     pub(super) slot: ObjectId,
+    pub(super) fallback: Fallback,
 }
 
 impl Repository {
@@ -161,6 +163,7 @@ impl Repository {
             environment,
             index_opened,
             slot,
+            fallback: Fallback::default(),
         })
     }
 

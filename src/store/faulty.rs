@@ -33,6 +33,11 @@ pub enum Fault {
         /// Which call, the first being 0.
         call: u64,
     },
+    /// This mutating call takes effect, but its caller is told that the connection broke.
+    LoseReply {
+        /// Which call, the first being 0.
+        call: u64,
+    },
     /// The process dies just after this mutating call took effect, before it is told so.
     KillAfter {
         /// Which call, the first being 0.
@@ -89,6 +94,7 @@ struct State {
 enum Fate {
     Live,
     DieAfterwards,
+    LoseReply,
 }
 
 impl Faulty {
@@ -158,6 +164,7 @@ impl Faulty {
                 Fault::Fail { call, kind } if call == now => {
                     return Err(self.failure(kind, verb, object, "this call fails"));
                 }
+                Fault::LoseReply { call } if call == now => fate = Fate::LoseReply,
                 Fault::KillBefore { call } if call == now => {
                     state.dead = true;
                     return Err(self.killed(verb, object));
@@ -180,7 +187,14 @@ impl Faulty {
     ) -> Result<(), StoreError> {
         let fate = self.judge(verb, object)?;
         let done = act();
-        if fate == Fate::DieAfterwards { Err(self.killed(verb, object)) } else { done }
+        match fate {
+            Fate::Live => done,
+            Fate::DieAfterwards => Err(self.killed(verb, object)),
+            Fate::LoseReply => {
+                let kind = StoreErrorKind::Temporary;
+                Err(self.failure(kind, verb, object, "the reply is lost"))
+            }
+        }
     }
 
     /// Lets `act` make `name` appear, unlisted at first if so planned. Hidden before it is there,

@@ -21,19 +21,28 @@ use crate::clock::Clock;
 pub mod contract;
 mod error;
 mod faulty;
+mod files;
+mod ftp;
 mod local;
 mod location;
 mod memory;
 mod name;
+mod open;
+mod place;
 mod recording;
+mod retry;
+mod throttle;
 
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
 pub use local::LocalStore;
-pub use location::{Location, UnknownScheme, open_store};
+pub use location::Location;
 pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
+pub use open::{StoreOptions, open_store};
+pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
 pub use recording::{Call, Recording};
+pub use retry::Retrying;
 
 /// The first bytes of every config object: by them a repository is known without any key.
 pub const CONFIG_MAGIC: [u8; 8] = *b"MRSBCONF";

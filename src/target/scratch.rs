@@ -1,10 +1,11 @@
-//! A PostgreSQL server to throw away: made of the host's programs, reached by a socket only we can
-//! enter, and destroyed with everything in it.
+//! A PostgreSQL server to throw away: made of the host's programs or of an image, reached by a socket only
+//! we can enter, and destroyed with everything in it.
 //!
 //! Beside each server's directory lies a file that its maker holds locked, and the kernel frees that
 //! lock when the maker dies. So whoever comes next knows what is dead, and destroys that and nothing
 //! else: a directory without such a file, or whose file somebody holds, is left alone.
 
+mod container;
 mod programs;
 mod remains;
 
@@ -13,7 +14,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::Clock;
 use crate::event::StopFlag;
-use crate::postgres::{Server, ServerSettings};
+use crate::postgres::{Image, Server, ServerError, ServerSettings};
 
 pub use programs::{Programs, find_programs};
 pub use remains::destroy_dead;
@@ -37,11 +38,13 @@ const END_LIMIT: Duration = Duration::from_secs(20);
 const SOCKET: &str = ".s.PGSQL.5432";
 /// Who owns everything in it.
 pub const SUPERUSER: &str = "postgres";
-/// Nothing in it has to survive anything, and nobody but us comes in.
-const SETTINGS: [&str; 12] = [
+/// How its cluster is made.
+const INITDB: [&str; 6] =
+    ["--no-sync", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8", "--locale=C"];
+/// Nothing in it has to survive anything, and nobody but us comes in: the directory of its socket is ours.
+const SETTINGS: [&str; 11] = [
     "listen_addresses=",
     "port=5432",
-    "unix_socket_permissions=0700",
     "fsync=off",
     "synchronous_commit=off",
     "full_page_writes=off",
@@ -127,13 +130,27 @@ fn server_owner() -> Result<Option<Owner>, ScratchError> {
     owner("postgres").or_else(|| owner("nobody")).map(Some).ok_or(ScratchError::NoUser)
 }
 
+/// What a server is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Maker {
+    /// Programs of this host.
+    Host(Programs),
+    /// An image: in a container without a network.
+    Image(Image),
+}
+
 /// A running server. Dropping it destroys it.
 #[derive(Debug)]
 pub struct ScratchServer {
+    /// The server, or the client of docker that holds its container.
     child: Child,
+    /// What ends a container when it is closed, also by the kernel when we are killed.
+    lifeline: Option<ChildStdin>,
     /// Its directory, and the file whose lock says that we live.
     place: Place,
-    programs: Programs,
+    maker: Maker,
+    /// As the server says.
+    version: String,
 }
 
 /// A server's directory with the lock beside it. Dropping it removes both.
@@ -141,7 +158,15 @@ pub struct ScratchServer {
 struct Place {
     directory: PathBuf,
     lock_path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Place {
+    /// The container of this place, if it has one.
+    fn container(&self) -> String {
+        let name = self.directory.file_name().unwrap_or_default().to_string_lossy();
+        format!("mrs-backup-{name}")
+    }
 }
 
 impl Drop for Place {
@@ -203,7 +228,7 @@ impl Place {
         let lock = lock.map_err(|error| failed("make", &lock_path, error))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|error| failed("lock", &lock_path, error.into()))?;
-        let place = Self { directory, lock_path, _lock: lock };
+        let place = Self { directory, lock_path, lock };
         for (name, mode) in [("", 0o711), ("data", 0o700), ("s", 0o700)] {
             let path = place.directory.join(name);
             let made = DirBuilder::new().mode(mode).create(&path).and_then(|()| {
@@ -221,49 +246,33 @@ impl Place {
 }
 
 impl ScratchServer {
-    /// Starts a server of `programs` below the directory `base`; `name` is a random word. What dead
-    /// ones left there is destroyed first.
+    /// Starts a server below the directory `base`; `name` is a random word. What dead ones left there is
+    /// destroyed first.
     pub fn start(
         base: &Path,
         name: &str,
-        programs: Programs,
+        maker: Maker,
         clock: &dyn Clock,
         stop: &Arc<StopFlag>,
     ) -> Result<Self, ScratchError> {
         make_base(base)?;
         destroy_dead(base)?;
-        let owner = server_owner()?;
-        let place = Place::make(base, name, owner)?;
-        let command = |program: &str| {
-            let mut command = Command::new(programs.directory.join(program));
-            command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
-            command.current_dir("/").process_group(0).stdin(Stdio::null());
-            if let Some(owner) = owner {
-                command.uid(owner.uid).gid(owner.gid);
-            }
-            command
+        let owner = match &maker {
+            Maker::Host(_) => server_owner()?,
+            Maker::Image(_) => None,
         };
+        let place = Place::make(base, name, owner)?;
         let log_path = place.directory.join("log");
-        let failed = |doing, error| ScratchError::Io { doing, path: log_path.clone(), error };
-        let mut log = File::create(&log_path).map_err(|error| failed("make", error))?;
-        let mut initdb = command("initdb");
-        initdb.args(["--no-sync", "--username", SUPERUSER, "--auth=trust", "--encoding=UTF8"]);
-        initdb.args(["--locale=C", "--pgdata"]).arg(place.directory.join("data"));
-        run_logged(&mut initdb, &mut log)?;
-        let mut postgres = command("postgres");
-        postgres.arg("-D").arg(place.directory.join("data"));
-        postgres.arg("-k").arg(place.directory.join("s"));
-        for setting in SETTINGS {
-            postgres.args(["-c", setting]);
-        }
-        let out = log.try_clone().and_then(|out| Ok((out, log.try_clone()?)));
-        let (out, err) = out.map_err(|error| failed("open", error))?;
-        postgres.stdout(out).stderr(err);
-        let child = postgres.spawn().map_err(|error| ScratchError::Program {
-            program: programs.directory.join("postgres").display().to_string(),
-            reason: error.to_string(),
+        let mut log = File::create(&log_path).map_err(|error| ScratchError::Io {
+            doing: "make",
+            path: log_path,
+            error,
         })?;
-        let mut started = Self { child, place, programs };
+        let (child, lifeline) = match &maker {
+            Maker::Host(programs) => (start_programs(&place, programs, owner, &mut log)?, None),
+            Maker::Image(image) => container::start(&place, image, &log)?,
+        };
+        let mut started = Self { child, lifeline, place, maker, version: String::new() };
         started.wait_until_ready(&mut log, clock, stop)?;
         Ok(started)
     }
@@ -279,15 +288,15 @@ impl ScratchServer {
             if stop.is_stopped() {
                 return Err(ScratchError::Interrupted);
             }
-            let failed = |reason: String| ScratchError::Program {
-                program: self.programs.directory.join("postgres").display().to_string(),
-                reason,
-            };
+            let failed =
+                |reason: String| ScratchError::Program { program: self.maker.name(), reason };
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(failed(format!("{status}: {}", tail(log))));
             }
             let server = self.server("start").map_err(|error| failed(error.to_string()))?;
-            if server.connect("template1", stop).is_ok() {
+            if let Ok(mut session) = server.connect("template1", stop) {
+                let version = session.value("ask the version", "SHOW server_version");
+                self.version = version.map_err(|error| failed(error.to_string()))?;
                 return Ok(());
             }
             if clock.elapsed().saturating_sub(begin) > START_LIMIT {
@@ -298,21 +307,29 @@ impl ScratchServer {
     }
 
     /// The way to it; `run` is a name for its sessions.
-    pub fn server(&self, run: &str) -> Result<Server, crate::postgres::ServerError> {
+    pub fn server(&self, run: &str) -> Result<Server, ServerError> {
+        let programs = match &self.maker {
+            Maker::Host(programs) => programs,
+            Maker::Image(image) => {
+                let sockets = self.place.directory.join("s");
+                let container = self.place.container();
+                return Server::started(image, &container, &sockets, SUPERUSER, run);
+            }
+        };
         let settings = ServerSettings {
             host: Some(self.place.directory.join("s").display().to_string()),
             port: Some(5432),
             user: Some(SUPERUSER.to_owned()),
-            bin_dir: Some(self.programs.directory.clone()),
+            bin_dir: Some(programs.directory.clone()),
             ..ServerSettings::default()
         };
         // Nothing of the environment is meant for it.
         Server::find(&settings, run, &|_| None)
     }
 
-    /// The version of its programs.
+    /// Its version.
     pub fn version(&self) -> &str {
-        &self.programs.version
+        &self.version
     }
 
     /// Where its files are.
@@ -327,20 +344,83 @@ impl Drop for ScratchServer {
         if !matches!(self.child.try_wait(), Ok(None)) {
             return;
         }
-        // At once, without a checkpoint: the data is thrown away.
-        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::QUIT);
-            let beats = END_LIMIT.as_millis() / 50;
-            for _ in 0..beats {
-                if !matches!(self.child.try_wait(), Ok(None)) {
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(50));
+        if let Maker::Image(image) = self.maker.clone() {
+            drop(self.lifeline.take());
+            if !self.has_ended() {
+                container::remove(&image.docker, &self.place.container());
             }
-            let _ = self.child.kill();
+        } else if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw) {
+            // At once, without a checkpoint: the data is thrown away.
+            let _ = kill_process(pid, Signal::QUIT);
+            self.has_ended();
         }
+        let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+impl ScratchServer {
+    /// Waits for it to end; not for ever.
+    fn has_ended(&mut self) -> bool {
+        for _ in 0..END_LIMIT.as_millis() / 50 {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        false
+    }
+}
+
+impl Maker {
+    /// What is started, for errors.
+    fn name(&self) -> String {
+        match self {
+            Self::Host(programs) => programs.directory.join("postgres").display().to_string(),
+            Self::Image(image) => format!("{} run {}", image.docker.display(), image.name),
+        }
+    }
+}
+
+/// Makes a cluster at `place` and starts the host's server on it.
+fn start_programs(
+    place: &Place,
+    programs: &Programs,
+    owner: Option<Owner>,
+    log: &mut File,
+) -> Result<Child, ScratchError> {
+    let command = |program: &str| {
+        let mut command = Command::new(programs.directory.join(program));
+        command.env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C");
+        command.current_dir("/").process_group(0).stdin(Stdio::null());
+        if let Some(owner) = owner {
+            command.uid(owner.uid).gid(owner.gid);
+        }
+        command
+    };
+    let mut initdb = command("initdb");
+    initdb.args(INITDB).arg("--pgdata").arg(place.directory.join("data"));
+    run_logged(&mut initdb, log)?;
+    let mut postgres = command("postgres");
+    postgres.arg("-D").arg(place.directory.join("data"));
+    postgres.arg("-k").arg(place.directory.join("s"));
+    for setting in SETTINGS {
+        postgres.args(["-c", setting]);
+    }
+    let program = || programs.directory.join("postgres").display().to_string();
+    start_logged(&mut postgres, log, program)
+}
+
+/// Starts a program that writes to `log`.
+fn start_logged(
+    command: &mut Command,
+    log: &File,
+    program: impl Fn() -> String,
+) -> Result<Child, ScratchError> {
+    let failed =
+        |error: io::Error| ScratchError::Program { program: program(), reason: error.to_string() };
+    let (out, err) = log.try_clone().and_then(|out| Ok((out, log.try_clone()?))).map_err(failed)?;
+    command.stdout(out).stderr(err).spawn().map_err(failed)
 }
 
 fn run_logged(command: &mut Command, log: &mut File) -> Result<(), ScratchError> {

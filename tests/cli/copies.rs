@@ -154,3 +154,40 @@ fn an_hour_of_their_own_takes_them_out_of_the_night() {
     assert_eq!(ran.summary()["steps"].as_array().unwrap().len(), 1);
     assert!(place.path("near/config").exists());
 }
+
+#[test]
+fn into_another_repository_with_another_password() {
+    let place = Place::ready();
+    let first = place.backup();
+    place.write("src/a.txt", b"second");
+    place.backup();
+    place.write("other-password", b"something else entirely");
+    let other = place.text("other");
+    let reencrypt =
+        ["copy", "--re-encrypt", "--to", &other, "--to-password-file", "other-password"];
+    place.run(&reencrypt).fails(2, "there is no repository at", "mrs-backup init");
+    let with = ["--repo", &other, "--password-file", "other-password"];
+    let ran = place.run_bare(&[&["init", "--kdf-memory", "8"], &with[..]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    place.run(&["copy", "--re-encrypt", "--to", &other]).fails(
+        2,
+        "no password is given",
+        "--to-password-file",
+    );
+    let ran = place.ok(&[&reencrypt[..], &["--dry-run"]].concat());
+    assert!(ran.stdout.contains(&first[..8]) && ran.stdout.contains("nothing was changed"));
+    let ran = place.ok(&reencrypt);
+    assert!(ran.stdout.contains("2 snapshots copied"), "{ran:?}");
+    assert!(place.ok(&reencrypt).stdout.contains("0 snapshots copied"), "once is enough");
+    let ran = place.run_bare(&[&["check", "--read-data"], &with[..]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let back = place.text("back");
+    let ran = place.run_bare(&[&["restore", "latest", &back], &with[..]].concat());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let at = format!("back/{}", place.tree("/a.txt"));
+    assert_eq!(fs::read(place.path(&at)).unwrap(), b"second");
+    // The old password opens nothing there.
+    assert_eq!(place.run(&["snapshots", "--repo", &other]).code, Some(12));
+    let same = ["copy", "--re-encrypt", "--to", "primary", "--to-password-file", "password"];
+    place.run(&same).fails(2, "the same repository", "leave out");
+}

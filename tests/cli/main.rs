@@ -7,6 +7,7 @@ mod copies;
 mod databases;
 mod disaster;
 mod forgetting;
+mod healing;
 mod hostile;
 mod interrupted;
 mod json;

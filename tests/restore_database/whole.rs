@@ -138,3 +138,30 @@ fn a_database_of_another_cluster_is_not_replaced_by_mistake() {
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(site.sql("SELECT count(*) FROM public.bill"), "3000");
 }
+
+#[test]
+fn the_night_drops_what_was_kept_long_enough() {
+    let site = Site::new();
+    site.backup();
+    let kept = |keep: &str| {
+        let summary = site.restore(&["--keep-replaced", keep]).summary();
+        summary["kept"].as_str().unwrap().to_owned()
+    };
+    let (long, short) = (kept("7d"), kept("1s"));
+    // What looks the same but is of a database that is not this instance's.
+    site.server.psql("postgres", "CREATE DATABASE other__old");
+    site.server.psql(
+        "postgres",
+        "ALTER DATABASE other__old SET mrs_backup.kept = '{\"of\":\"other\",\"snapshot\":\"ab\",\
+         \"time\":\"2026-01-01T00:00:00Z\",\"until\":\"2026-01-02T00:00:00Z\",\"reason\":\"restore\"}'",
+    );
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    let ran = site.ok(&["run", "--json", "--only", "forget"]);
+    assert_eq!(
+        ran.summary()["steps"][0]["dropped_databases"],
+        serde_json::json!([short]),
+        "{ran:?}"
+    );
+    assert_eq!(site.databases(), ["app", long.as_str(), "other__old"]);
+    assert!(site.ok(&["undo", "--list"]).stdout.contains(&long));
+}

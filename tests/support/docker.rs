@@ -141,7 +141,9 @@ impl Docker {
         let busybox = Path::new("/bin/busybox");
         assert!(busybox.exists(), "this test needs apt-get install busybox-static");
         fs::copy(busybox, tree.join("bin/busybox")).unwrap();
-        for name in ["sh", "cat", "kill", "sleep", "printf", "echo", "ps"] {
+        for name in
+            ["sh", "cat", "kill", "sleep", "printf", "echo", "ps", "rm", "head", "mktemp", "dd"]
+        {
             symlink("busybox", tree.join("bin").join(name)).unwrap();
         }
         let bin = &installations()[0];
@@ -168,8 +170,9 @@ impl Docker {
             fs::create_dir_all(target.parent().expect("a parent")).unwrap();
             fs::copy(&file, target).unwrap();
         }
-        for program in ["psql", "pg_dump", "pg_dumpall"] {
-            symlink(bin.join(program), tree.join("usr/bin").join(program)).unwrap();
+        for program in fs::read_dir(bin).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = program.file_name().expect("a name");
+            symlink(&program, tree.join("usr/bin").join(name)).unwrap();
         }
         let entry = tree.join("bin/entry");
         fs::write(&entry, ENTRY).unwrap();

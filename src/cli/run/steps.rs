@@ -19,7 +19,7 @@ use crate::cli::prune::tell as tell_pruned;
 use crate::cli::settings::Settings;
 use crate::cli::{CliError, Done, Exit, backup, check, copy};
 
-use super::child;
+use super::{child, replaced};
 
 /// What all steps work with.
 pub struct Night<'a> {
@@ -38,7 +38,11 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
     match step {
         Step::Snapshot => snapshot(night),
         Step::Copy => copy::step(night.context, night.repository, night.settings, night.instance),
-        Step::Forget => forget(night),
+        Step::Forget => {
+            let mut done = forget(night)?;
+            replaced::drop_expired(night, &mut done)?;
+            Ok(done)
+        }
         Step::Prune => prune(night),
         Step::Check => check(night),
         Step::TestRestore => child::in_foreground(
@@ -120,7 +124,10 @@ fn check(night: &Night<'_>) -> Result<Done, CliError> {
         10_000.. => ReadData::All,
         share => check::random_subset(f64::from(share) / 100.0),
     };
-    let done = check::perform(context, repository, read_data, &instance.timezone.value)?;
+    let done = {
+        let zone = &instance.timezone.value;
+        check::perform(context, repository, read_data, zone, Some(instance))?
+    };
     let result = if done.exit == Exit::Ok { "ok" } else { "failed" };
     let details: BTreeMap<String, String> = ["errors", "warnings"]
         .into_iter()

@@ -170,6 +170,8 @@ pub(super) enum Via {
     Socket,
     /// The container's address.
     Address,
+    /// A program in the container for each connection (`docker exec`); needs `bash` there.
+    Exec,
 }
 
 /// Only the version: a file of another version may hold anything else.

@@ -191,6 +191,7 @@ fn container(file: ContainerFile, home: &Path) -> ContainerSettings {
             Via::Auto => ContainerWay::Auto,
             Via::Socket => ContainerWay::Socket,
             Via::Address => ContainerWay::Address,
+            Via::Exec => ContainerWay::Exec,
         },
         docker: PathBuf::from("docker"),
     }

@@ -19,7 +19,7 @@ const SHARED_CHUNK_BYTES: usize = 32 << 10;
 const SAMPLE_BYTES: usize = 64 << 10;
 
 /// How storing a stream ended.
-pub(super) struct Stored {
+pub(in crate::ops) struct Stored {
     /// What was stored.
     pub content: StreamRef,
     /// The error at which reading stopped; the content ends there.
@@ -51,7 +51,7 @@ impl<R: Read> Read for UntilError<R> {
 const LIST_CACHE: usize = 4 << 20;
 
 /// Reads streams into a pipeline, reusing its buffers.
-pub(super) struct ContentStore<'r> {
+pub(in crate::ops) struct ContentStore<'r> {
     gear: Arc<GearTable>,
     lists: Fetcher<'r>,
     sample: Vec<u8>,

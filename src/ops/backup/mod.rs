@@ -27,7 +27,7 @@ use crate::snapshot::{DatabaseManifest, Node, Snapshot, SourceRecord, StreamRef}
 use crate::source::StreamSource;
 use crate::source::files::{WalkError, WalkOptions, walk};
 
-use content::ContentStore;
+pub(super) use content::ContentStore;
 use files::FileVisitor;
 use streams::{StreamsStored, Told, store_all};
 pub use tree::PlaceTaken;

@@ -19,7 +19,7 @@ pub use apply::{DatabaseOutcome, Filling, apply, fill};
 pub use contents::Contents;
 pub use plan::{choose, plan};
 pub use table::{TablePlan, apply_table, plan_table};
-pub use undo::{UndoPlan, drop_kept, plan_undo, undo};
+pub use undo::{UndoPlan, drop_kept, expired, plan_undo, undo};
 
 /// Choices of a database's restore.
 #[derive(Debug, Clone, Default)]

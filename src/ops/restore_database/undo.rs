@@ -85,6 +85,19 @@ pub fn undo(
     Ok(swap.aside)
 }
 
+/// Those put aside in place of one of `databases` that were kept long enough at `now`.
+pub fn expired(
+    cluster: &Cluster,
+    databases: &[String],
+    now: Timestamp,
+) -> Result<Vec<Marked>, DatabaseError> {
+    let mut found = kept(&mut cluster.maintenance("")?)?;
+    found.retain(|old| {
+        databases.contains(&old.marker.of) && old.marker.until.is_some_and(|until| until <= now)
+    });
+    Ok(found)
+}
+
 /// Drops databases that were put aside: those that `is_over` says. Gives them.
 pub fn drop_kept(
     cluster: &Cluster,

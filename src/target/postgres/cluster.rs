@@ -6,7 +6,7 @@ use std::process::{ChildStdin, Stdio};
 use std::sync::Arc;
 
 use crate::event::StopFlag;
-use crate::postgres::{Client, Server, ServerError};
+use crate::postgres::{Client, Feed, Server, ServerError};
 use crate::source::process::{CaptureError, Process, capture};
 
 use super::error::DatabaseError;
@@ -91,18 +91,13 @@ impl Cluster {
         arguments: &[&str],
         input: Input<'_>,
     ) -> Result<Vec<u8>, DatabaseError> {
-        if !self.server.runs_programs_here() && !matches!(input, Input::Nothing) {
-            // There its standard input is what ends it when we are killed.
-            return Err(DatabaseError::Program {
-                doing: doing.to_owned(),
-                server: self.place(),
-                reason: format!(
-                    "{} cannot be fed from here; set `bin_dir` to PostgreSQL's programs on this host",
-                    self.server.program_name(program)
-                ),
-            });
-        }
-        let mut command = self.server.command(program, database);
+        let is_here = self.server.runs_programs_here();
+        let feed = match &input {
+            Input::Nothing => Feed::Nothing,
+            Input::Bytes(bytes) => Feed::File(bytes.len()),
+            Input::Stream { .. } => Feed::Stream,
+        };
+        let mut command = self.server.command_fed(program, database, feed);
         command.args(arguments);
         let start = |stdin: Stdio| {
             let name = self.server.program_name(program);
@@ -119,9 +114,11 @@ impl Cluster {
                 Err(DatabaseError::of_stream(doing, &self.place(), &error))
             }
         };
+        // In a container its standard input is also what ends it when we are killed.
         match input {
-            Input::Nothing => finish(start(Stdio::null())?),
-            Input::Bytes(bytes) => {
+            Input::Nothing if is_here => finish(start(Stdio::null())?),
+            Input::Nothing => finish(start(Stdio::piped())?),
+            Input::Bytes(bytes) if is_here => {
                 let file = in_memory(bytes).map_err(|error| DatabaseError::Program {
                     doing: doing.to_owned(),
                     server: self.place(),
@@ -129,30 +126,39 @@ impl Cluster {
                 })?;
                 finish(start(Stdio::from(file))?)
             }
+            Input::Bytes(mut bytes) => fed("", &mut bytes, true, start(Stdio::piped())?, finish),
             Input::Stream { what, reader } => {
-                let mut process = start(Stdio::piped())?;
-                let pipe = process.take_stdin();
-                std::thread::scope(|scope| {
-                    let feeder = scope.spawn(move || feed(reader, pipe));
-                    let output = finish(process);
-                    // What could not be read is the cause of whatever the program says.
-                    match feeder.join() {
-                        Ok(Err(reason)) => {
-                            Err(DatabaseError::Read { what: what.to_owned(), reason })
-                        }
-                        Ok(Ok(())) | Err(_) => output,
-                    }
-                })
+                fed(what, reader, false, start(Stdio::piped())?, finish)
             }
         }
     }
+}
+
+/// Lets `process` come to its end while it is fed; its standard input stays open until then if it `is_kept`.
+fn fed(
+    what: &str,
+    reader: &mut (dyn Read + Send),
+    is_kept: bool,
+    mut process: Process,
+    finish: impl FnOnce(Process) -> Result<Vec<u8>, DatabaseError>,
+) -> Result<Vec<u8>, DatabaseError> {
+    let pipe = process.take_stdin();
+    std::thread::scope(|scope| {
+        let feeder = scope.spawn(move || feed(reader, pipe).map(|pipe| pipe.filter(|_| is_kept)));
+        let output = finish(process);
+        // What could not be read is the cause of whatever the program says.
+        match feeder.join() {
+            Ok(Err(reason)) => Err(DatabaseError::Read { what: what.to_owned(), reason }),
+            Ok(Ok(_)) | Err(_) => output,
+        }
+    })
 }
 
 /// What a program reads.
 pub enum Input<'a> {
     /// Nothing.
     Nothing,
-    /// These bytes, as a file it may jump about in (`/dev/stdin`) where it runs on this host.
+    /// These bytes, as a file it may jump about in (`/dev/stdin`).
     Bytes(&'a [u8]),
     /// A stream; `what` it is for errors.
     Stream {
@@ -174,18 +180,18 @@ fn in_memory(bytes: &[u8]) -> io::Result<File> {
 
 /// Writes what `reader` gives to the program. That the program does not want it all is its business:
 /// its exit status tells. An error is one of reading.
-fn feed(reader: &mut dyn Read, pipe: Option<ChildStdin>) -> Result<(), String> {
+fn feed(reader: &mut dyn Read, pipe: Option<ChildStdin>) -> Result<Option<ChildStdin>, String> {
     let Some(mut pipe) = pipe else { return Err("there is no way to the program".to_owned()) };
     let mut buffer = vec![0; 256 << 10];
     loop {
         let count = match reader.read(&mut buffer) {
-            Ok(0) => return Ok(()),
+            Ok(0) => return Ok(Some(pipe)),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(error.to_string()),
         };
         if pipe.write_all(&buffer[..count]).is_err() {
-            return Ok(());
+            return Ok(None);
         }
     }
 }

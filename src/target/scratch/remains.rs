@@ -9,7 +9,7 @@ use std::time::Duration;
 use rustix::fs::{FlockOperation, OFlags, flock};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::ScratchError;
+use super::{ScratchError, container};
 
 /// What our directories and locks begin with.
 pub(super) const PREFIX: &str = "test-restore-";
@@ -38,8 +38,9 @@ pub fn destroy_dead(base: &Path) -> Result<Vec<PathBuf>, ScratchError> {
             continue;
         };
         // Held as long as we remove, so that two do not.
-        let Some(_lock) = dead_lock(&entry.path()) else { continue };
+        let Some(lock) = dead_lock(&entry.path()) else { continue };
         let directory = base.join(stem);
+        container::remove_of_dead(&io::read_to_string(&lock).unwrap_or_default());
         end_server(&directory.join("data"));
         remove(&directory).map_err(|error| failed("remove", &directory, error))?;
         fs::remove_file(entry.path()).map_err(|error| failed("remove", &entry.path(), error))?;

@@ -24,7 +24,7 @@ fn only_what_the_dead_left_is_destroyed() {
     let mut dead = Place::make(&base, "dead", None).unwrap();
     fs::write(dead.directory.join("data/row"), "secret").unwrap();
     // As the kernel does it when the maker is killed: the lock goes, the files stay.
-    dead._lock = File::open("/dev/null").unwrap();
+    dead.lock = File::open("/dev/null").unwrap();
     std::mem::forget(dead);
     fs::create_dir(base.join("test-restore-unknown")).unwrap();
     fs::write(base.join("notes.lock"), "").unwrap();

@@ -1,0 +1,573 @@
+//! A store on anything that has files, directories and a rename: FTP, SFTP, WebDAV. What differs
+//! between them is [`Files`]; what a [`Store`] promises is made of it here, once.
+//!
+//! An object is written under a temporary name next to its own, its size is confirmed, and then it is
+//! renamed. Most servers rename over what is there: within this process one writer at a time works on a
+//! name, and looks first. Between processes names do not meet, since they are hashes or random.
+//!
+//! Where a server refuses renames, objects are written under their own names. Then a cut can leave half an
+//! object, which is found by its size and its hash, and written again.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::{
+    ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
+    Survey, Verb,
+};
+use crate::clock::Clock;
+use crate::crypto::SystemRandom;
+use crate::crypto::random::random_bytes;
+use crate::id::{from_hex, to_hex};
+
+mod survey;
+
+/// Written and removed to see what time it is there, and whether anything can be removed.
+const PROBE: &str = "probe.tmp";
+
+/// Why something failed, before it is known for which object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub kind: StoreErrorKind,
+    pub reason: String,
+    /// The server does not know how to do that at all.
+    pub is_unsupported: bool,
+}
+
+impl Failure {
+    pub fn new(kind: StoreErrorKind, reason: impl Into<String>) -> Self {
+        Self { kind, reason: reason.into(), is_unsupported: false }
+    }
+}
+
+/// One name in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub name: String,
+    pub size: u64,
+    pub modified: Option<Timestamp>,
+    pub is_directory: bool,
+}
+
+/// Files of a server. Paths are below the store's root, with `/` between the parts; `""` is the root.
+///
+/// Servers often cannot say whether something is missing or forbidden: either kind may mean both, and
+/// [`FileStore`] looks.
+pub(super) trait Files: std::fmt::Debug + Send + Sync {
+    fn connections(&self) -> NonZeroUsize;
+
+    /// Whether a directory is there.
+    fn has_directory(&self, path: &str) -> Result<bool, Failure>;
+
+    /// Makes one directory; one that is there is left as it is.
+    fn make_directory(&self, path: &str) -> Result<(), Failure>;
+
+    /// Makes the root, and what is above it.
+    fn make_root(&self) -> Result<(), Failure>;
+
+    /// Removes an empty directory.
+    fn remove_directory(&self, path: &str) -> Result<(), Failure>;
+
+    /// Writes a file, over what is there, as durable as the server can.
+    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure>;
+
+    /// Reads from `offset` on, at most `len` bytes.
+    fn read(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>, Failure>;
+
+    /// Size of a file.
+    fn size(&self, path: &str) -> Result<u64, Failure>;
+
+    /// What is in a directory. One that is missing may be an empty one.
+    fn list(&self, path: &str) -> Result<Vec<Entry>, Failure>;
+
+    /// Moves a file, within or between directories.
+    fn rename(&self, from: &str, to: &str) -> Result<(), Failure>;
+
+    /// Removes a file.
+    fn remove(&self, path: &str) -> Result<(), Failure>;
+}
+
+/// A store on files of a server.
+#[derive(Debug)]
+pub(super) struct FileStore<F> {
+    files: F,
+    location: Location,
+    /// Names somebody is writing to.
+    busy: Mutex<BTreeSet<ObjectName>>,
+    released: Condvar,
+    /// Directories known to be there.
+    made: Mutex<BTreeSet<String>>,
+    refuses_renames: AtomicBool,
+}
+
+/// A name nobody else in this process writes to meanwhile.
+struct Claimed<'s, F: Files>(&'s FileStore<F>, ObjectName);
+
+impl<F: Files> Drop for Claimed<'_, F> {
+    fn drop(&mut self) {
+        lock(&self.0.busy).remove(&self.1);
+        self.0.released.notify_all();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_absent(failure: &Failure) -> bool {
+    matches!(failure.kind, StoreErrorKind::NotFound | StoreErrorKind::Denied)
+}
+
+/// The object whose temporary file has this path.
+fn temporary_of(path: &str) -> Option<ObjectName> {
+    let (target, nonce) = path.strip_suffix(".tmp")?.rsplit_once('.')?;
+    from_hex::<8>(nonce)?;
+    ObjectName::parse(target)
+}
+
+fn parent(path: &str) -> &str {
+    path.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+impl<F: Files> FileStore<F> {
+    pub fn new(files: F, location: Location) -> Self {
+        Self {
+            files,
+            location,
+            busy: Mutex::default(),
+            released: Condvar::new(),
+            made: Mutex::default(),
+            refuses_renames: AtomicBool::new(false),
+        }
+    }
+
+    fn failure(
+        &self,
+        kind: StoreErrorKind,
+        verb: Verb,
+        object: Option<&ObjectName>,
+        reason: impl Into<String>,
+    ) -> StoreError {
+        let (object, location) = (object.copied(), self.location.clone());
+        StoreError { kind, verb, object, location, reason: reason.into() }
+    }
+
+    fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
+        self.failure(failure.kind, verb, object, failure.reason)
+    }
+
+    fn claim(&self, name: &ObjectName) -> Claimed<'_, F> {
+        let mut busy = lock(&self.busy);
+        while busy.contains(name) {
+            busy = self.released.wait(busy).unwrap_or_else(PoisonError::into_inner);
+        }
+        busy.insert(*name);
+        Claimed(self, *name)
+    }
+
+    /// Size of a file, `None` if it is not there.
+    fn size_of(&self, path: &str) -> Result<Option<u64>, Failure> {
+        match self.files.size(path) {
+            Ok(size) => Ok(Some(size)),
+            Err(failure) if failure.is_unsupported || failure.kind == StoreErrorKind::Denied => {
+                let name = path.rsplit('/').next().unwrap_or(path);
+                let listed = self.files.list(parent(path))?;
+                Ok(listed.into_iter().find(|entry| entry.name == name).map(|entry| entry.size))
+            }
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Makes the directories above `path`, except the root.
+    fn make_directories(&self, path: &str) -> Result<(), Failure> {
+        let directory = parent(path);
+        let ends = directory.match_indices('/').map(|(at, _)| at).chain([directory.len()]);
+        for end in ends.filter(|end| *end > 0) {
+            self.files.make_directory(&directory[..end])?;
+        }
+        lock(&self.made).insert(directory.to_owned());
+        Ok(())
+    }
+
+    /// Does `act`, which needs the directory of `path`; makes that when it is missing.
+    fn in_directory<T>(
+        &self,
+        path: &str,
+        act: impl Fn() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        match act() {
+            Err(failure) if is_absent(&failure) && !parent(path).is_empty() => {
+                // A disk that is not mounted must not get a repository's directories.
+                if !self.files.has_directory("")? {
+                    return Err(Failure::new(StoreErrorKind::NotFound, "the place is not there"));
+                }
+                self.make_directories(path).map_err(|made| Failure {
+                    reason: format!("{} ({})", failure.reason, made.reason),
+                    ..made
+                })?;
+                act()
+            }
+            done => done,
+        }
+    }
+
+    /// Writes `parts` at `path` and sees that all of it arrived.
+    fn write_confirmed(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+        let expected: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.in_directory(path, || self.files.write(path, parts))?;
+        match self.size_of(path)? {
+            Some(size) if size == expected => Ok(()),
+            Some(size) => {
+                let reason = format!("the server kept {size} bytes of {expected}");
+                Err(Failure::new(StoreErrorKind::Temporary, reason))
+            }
+            None => Err(Failure::new(
+                StoreErrorKind::Temporary,
+                "the server took it, but it is not there",
+            )),
+        }
+    }
+
+    fn write_new(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+        if self.refuses_renames.load(Ordering::Relaxed) {
+            return self.write_in_place(path, parts);
+        }
+        let nonce = to_hex(&random_bytes::<8>(&SystemRandom));
+        let temporary = format!("{path}.{nonce}.tmp");
+        let renamed = self
+            .write_confirmed(&temporary, parts)
+            .and_then(|()| self.files.rename(&temporary, path));
+        let Err(failure) = renamed else { return Ok(()) };
+        let refused = (failure.is_unsupported || is_absent(&failure))
+            && matches!(self.size_of(&temporary), Ok(Some(_)))
+            && matches!(self.size_of(path), Ok(None));
+        // Left behind if the connection is gone: passed over by everybody, and some day found stale.
+        let _ = self.files.remove(&temporary);
+        if !refused {
+            return Err(failure);
+        }
+        self.write_in_place(path, parts)?;
+        self.refuses_renames.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn write_in_place(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+        self.write_confirmed(path, parts).inspect_err(|_| {
+            let _ = self.files.remove(path);
+        })
+    }
+
+    /// Removes a file; one that is not there counts as removed.
+    fn remove(&self, path: &str) -> Result<(), Failure> {
+        match self.files.remove(path) {
+            Err(failure) if is_absent(&failure) => match self.size_of(path)? {
+                None => Ok(()),
+                Some(_) => Err(Failure { kind: StoreErrorKind::Denied, ..failure }),
+            },
+            done => done,
+        }
+    }
+
+    fn drop_empty_session(&self, name: &ObjectName) {
+        if name.kind() == ObjectKind::Session {
+            // Not empty, gone already, not allowed: no harm in keeping it.
+            let _ = self.files.remove_directory(parent(&name.path()));
+        }
+    }
+
+    /// Visits every file that lies where objects of `kind` do.
+    fn walk(
+        &self,
+        kind: ObjectKind,
+        visit: &mut dyn FnMut(&str, &Entry) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        let top = if kind == ObjectKind::Config { "" } else { kind.directory() };
+        let is_nested = matches!(kind, ObjectKind::Pack | ObjectKind::Session);
+        let entries = match self.files.list(top) {
+            Err(failure) if is_absent(&failure) && !top.is_empty() => Vec::new(),
+            listed => listed?,
+        };
+        if entries.is_empty() && !self.files.has_directory("")? {
+            return Err(Failure::new(StoreErrorKind::NotFound, "the place is not there"));
+        }
+        let below = |name: &str| match top {
+            "" => name.to_owned(),
+            _ => format!("{top}/{name}"),
+        };
+        let (directories, files): (Vec<Entry>, Vec<Entry>) =
+            entries.into_iter().partition(|entry| entry.is_directory);
+        for entry in &files {
+            if visit(&below(&entry.name), entry).is_break() {
+                return Ok(());
+            }
+        }
+        if is_nested {
+            let paths: Vec<String> =
+                directories.iter().map(|directory| below(&directory.name)).collect();
+            return self.walk_directories(&paths, visit);
+        }
+        Ok(())
+    }
+
+    /// Lists several directories, as many at once as there are connections.
+    fn walk_directories(
+        &self,
+        paths: &[String],
+        visit: &mut dyn FnMut(&str, &Entry) -> ControlFlow<()>,
+    ) -> Result<(), Failure> {
+        for some in paths.chunks(self.files.connections().get()) {
+            let listed: Vec<Result<Vec<Entry>, Failure>> = std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    some.iter().map(|path| scope.spawn(|| self.files.list(path))).collect();
+                let lost = || Err(Failure::new(StoreErrorKind::Permanent, "a thread of ours died"));
+                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
+            });
+            for (path, entries) in some.iter().zip(listed) {
+                let entries = match entries {
+                    // Removed meanwhile.
+                    Err(failure) if failure.kind == StoreErrorKind::NotFound => continue,
+                    listed => listed?,
+                };
+                for entry in entries.iter().filter(|entry| !entry.is_directory) {
+                    if visit(&format!("{path}/{}", entry.name), entry).is_break() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
+        let fail = |failure| self.error(Verb::Get, Some(name), failure);
+        let refuse = |kind, reason| self.failure(kind, Verb::Get, Some(name), reason);
+        let path = name.path();
+        let absent = || refuse(StoreErrorKind::NotFound, "it is not there".to_owned());
+        let (offset, len) = match range {
+            ByteRange::Whole { .. } => (0, None),
+            ByteRange::Exact { offset, len } => (offset, Some(len)),
+        };
+        let size = || self.size_of(&path).map_err(fail)?.ok_or_else(absent);
+        let wanted = match (range, len) {
+            (ByteRange::Whole { limit }, _) => {
+                let size = size()?;
+                if size > limit {
+                    let reason =
+                        format!("it has {size} bytes where at most {limit} are acceptable");
+                    return Err(refuse(StoreErrorKind::TooLong, reason));
+                }
+                size
+            }
+            (_, len) => len.unwrap_or(0),
+        };
+        let short = |size: u64| {
+            let reason = format!("it has {size} bytes, not {wanted} from byte {offset} on");
+            refuse(StoreErrorKind::TooShort, reason)
+        };
+        // Nothing is asked of the server that it could not have: some take an offset behind the end for
+        // an error, some for 0.
+        if wanted == 0 || wanted > (64 << 20) || offset > (1 << 40) {
+            let size = size()?;
+            if offset.checked_add(wanted).is_none_or(|end| end > size) {
+                return Err(short(size));
+            }
+            if wanted == 0 {
+                return Ok(Vec::new());
+            }
+        }
+        let bytes = match self.files.read(&path, offset, wanted) {
+            Ok(bytes) => bytes,
+            Err(failure) => {
+                let size = size()?;
+                if offset.checked_add(wanted).is_none_or(|end| end > size) {
+                    return Err(short(size));
+                }
+                return Err(fail(failure));
+            }
+        };
+        if (bytes.len() as u64) < wanted {
+            let size = size()?;
+            if offset + wanted <= size {
+                let reason = format!("only {} of {wanted} bytes came", bytes.len());
+                return Err(refuse(StoreErrorKind::Temporary, reason));
+            }
+            return Err(short(size));
+        }
+        Ok(bytes)
+    }
+
+    /// Writes a file that is no object; gives its time there.
+    fn probe(&self) -> Result<Option<Timestamp>, Failure> {
+        self.files.write(PROBE, &[b"probe"])?;
+        let listed = self.files.list("")?;
+        Ok(listed.into_iter().find(|entry| entry.name == PROBE).and_then(|entry| entry.modified))
+    }
+}
+
+impl<F: Files> Store for FileStore<F> {
+    fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn connections(&self) -> NonZeroUsize {
+        self.files.connections()
+    }
+
+    fn create(&self) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Create, None, failure);
+        self.files.make_root().map_err(fail)?;
+        for kind in ObjectKind::ALL.into_iter().filter(|kind| *kind != ObjectKind::Config) {
+            self.files.make_directory(kind.directory()).map_err(fail)?;
+        }
+        Ok(())
+    }
+
+    fn survey(&self) -> Result<Survey, StoreError> {
+        survey::survey(self).map_err(|failure| self.error(Verb::Survey, None, failure))
+    }
+
+    fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Put, Some(name), failure);
+        let _claimed = self.claim(name);
+        let path = name.path();
+        if self.size_of(&path).map_err(fail)?.is_some() {
+            let reason = "it is there";
+            return Err(self.failure(StoreErrorKind::Exists, Verb::Put, Some(name), reason));
+        }
+        self.write_new(&path, parts).map_err(fail)
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
+        self.fetch(name, range)
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        let found = self
+            .size_of(&name.path())
+            .map_err(|failure| self.error(Verb::Size, Some(name), failure))?;
+        found.ok_or_else(|| {
+            self.failure(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
+        })
+    }
+
+    fn list(
+        &self,
+        kind: ObjectKind,
+        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        self.walk(kind, &mut |path, entry| match ObjectName::parse(path) {
+            Some(name) if name.kind() == kind => {
+                visit(ObjectInfo { name, size: entry.size, modified: entry.modified })
+            }
+            _ => ControlFlow::Continue(()),
+        })
+        .map_err(|failure| self.error(Verb::List, None, failure))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.remove(&name.path())
+            .map_err(|failure| self.error(Verb::Delete, Some(name), failure))?;
+        self.drop_empty_session(name);
+        Ok(())
+    }
+
+    fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Publish, Some(target), failure);
+        let refuse =
+            |kind, name, reason| Err(self.failure(kind, Verb::Publish, Some(name), reason));
+        let _claimed = self.claim(target);
+        let (from, to) = (staged.path(), target.path());
+        if self.size_of(&from).map_err(fail)?.is_none() {
+            return refuse(StoreErrorKind::NotFound, staged, "it is not there");
+        }
+        if self.size_of(&to).map_err(fail)?.is_some() {
+            return refuse(StoreErrorKind::Exists, target, "it is there");
+        }
+        match self.in_directory(&to, || self.files.rename(&from, &to)) {
+            Ok(()) => {}
+            Err(failure) if failure.is_unsupported || is_absent(&failure) => {
+                if self.size_of(&from).map_err(fail)?.is_none() {
+                    return refuse(StoreErrorKind::NotFound, staged, "it is not there");
+                }
+                self.publish_without_rename(staged, target)?;
+            }
+            Err(failure) => return Err(fail(failure)),
+        }
+        self.drop_empty_session(staged);
+        Ok(())
+    }
+
+    /// What is confirmed is as durable as the server makes it.
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        // Files have the server's times. A writer whose clock is days ahead must not take files for stale
+        // that others are just writing.
+        let Ok(Some(there)) = self.probe() else { return Ok(0) };
+        let _ = self.files.remove(PROBE);
+        let now = clock.now().min(there);
+        let limit = now.saturating_sub(older_than).unwrap_or(Timestamp::MIN);
+        let mut stale = Vec::new();
+        for kind in ObjectKind::ALL {
+            self.walk(kind, &mut |path, entry| {
+                if temporary_of(path).is_some() && entry.modified.is_some_and(|at| at < limit) {
+                    stale.push(path.to_owned());
+                }
+                ControlFlow::Continue(())
+            })
+            .map_err(|failure| self.error(Verb::List, None, failure))?;
+        }
+        for path in &stale {
+            self.remove(path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
+        }
+        Ok(stale.len() as u64)
+    }
+
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        let tried = self.files.write(PROBE, &[b"probe"]).and_then(|()| self.remove(PROBE));
+        match tried {
+            Ok(()) => Ok(false),
+            Err(failure) if failure.kind == StoreErrorKind::Denied => Ok(true),
+            Err(failure) => Err(self.error(Verb::Delete, None, failure)),
+        }
+    }
+}
+
+impl<F: Files> FileStore<F> {
+    /// Where the server refuses to rename: written again under its name, and taken back if the staged
+    /// object was removed meanwhile.
+    fn publish_without_rename(
+        &self,
+        staged: &ObjectName,
+        target: &ObjectName,
+    ) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Publish, Some(target), failure);
+        let (from, to) = (staged.path(), target.path());
+        let bytes = self.fetch(staged, ByteRange::Whole { limit: 64 << 20 })?;
+        self.write_in_place(&to, &[&bytes]).map_err(fail)?;
+        if self.size_of(&from).map_err(fail)?.is_none() {
+            self.remove(&to).map_err(fail)?;
+            let reason = "it was removed while it was published";
+            return Err(self.failure(
+                StoreErrorKind::NotFound,
+                Verb::Publish,
+                Some(staged),
+                reason,
+            ));
+        }
+        self.remove(&from).map_err(fail)
+    }
+}

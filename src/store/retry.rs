@@ -1,0 +1,205 @@
+//! Trying again: what failed for a reason that may pass is done again, later and later.
+//!
+//! A reply that got lost leaves open whether the call took effect. So what the second try of a put finds
+//! there is compared with what was to be put, and a publish whose staged object is gone after a first
+//! try has succeeded if its target is there.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{
+    ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
+    Survey,
+};
+use crate::clock::Clock;
+
+/// Tries after the first one, unless the location says otherwise.
+pub(super) const RETRIES: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Passes calls on, and again.
+#[derive(Debug)]
+pub struct Retrying {
+    inner: Arc<dyn Store>,
+    retries: u32,
+    pause: fn(Duration),
+}
+
+impl Retrying {
+    /// `inner`, each call tried again up to `retries` times, with `pause` in between.
+    pub fn new(inner: Arc<dyn Store>, retries: u32, pause: fn(Duration)) -> Self {
+        Self { inner, retries, pause }
+    }
+
+    /// Does `act`, told how many tries there were before.
+    fn again<T>(&self, act: impl Fn(u32) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut tries = 0;
+        loop {
+            match act(tries) {
+                Err(error) if error.kind == StoreErrorKind::Temporary && tries < self.retries => {
+                    (self.pause)((FIRST_PAUSE * 2_u32.pow(tries.min(10))).min(LONGEST_PAUSE));
+                    tries += 1;
+                }
+                Err(error) if tries > 0 => {
+                    let reason = format!("{} (tried {} times)", error.reason, tries + 1);
+                    return Err(StoreError { reason, ..error });
+                }
+                done => return done,
+            }
+        }
+    }
+
+    fn holds(&self, name: &ObjectName, parts: &[&[u8]]) -> bool {
+        let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
+        self.inner.size(name).is_ok_and(|size| size == len)
+            && self
+                .inner
+                .get(name, ByteRange::Whole { limit: len })
+                .is_ok_and(|bytes| bytes == parts.concat())
+    }
+}
+
+impl Store for Retrying {
+    fn location(&self) -> &Location {
+        self.inner.location()
+    }
+
+    fn connections(&self) -> NonZeroUsize {
+        self.inner.connections()
+    }
+
+    fn create(&self) -> Result<(), StoreError> {
+        self.again(|_| self.inner.create())
+    }
+
+    fn survey(&self) -> Result<Survey, StoreError> {
+        self.again(|_| self.inner.survey())
+    }
+
+    fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
+        self.again(|tries| match self.inner.put(name, parts) {
+            Err(error)
+                if error.kind == StoreErrorKind::Exists && tries > 0 && self.holds(name, parts) =>
+            {
+                Ok(())
+            }
+            done => done,
+        })
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
+        self.again(|_| self.inner.get(name, range))
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        self.again(|_| self.inner.size(name))
+    }
+
+    /// Collected first, so that nothing is visited twice.
+    fn list(
+        &self,
+        kind: ObjectKind,
+        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        let found = self.again(|_| super::list_all(self.inner.as_ref(), kind))?;
+        // The flow only says whether the visitor stopped early.
+        let _ = found.into_iter().try_for_each(visit);
+        Ok(())
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.again(|_| self.inner.delete(name))
+    }
+
+    fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
+        self.again(|tries| match self.inner.publish(staged, target) {
+            Err(error)
+                if error.kind == StoreErrorKind::NotFound
+                    && tries > 0
+                    && self.inner.size(target).is_ok() =>
+            {
+                Ok(())
+            }
+            done => done,
+        })
+    }
+
+    fn sync(&self) -> Result<(), StoreError> {
+        self.again(|_| self.inner.sync())
+    }
+
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        self.again(|_| self.inner.remove_stale_temporaries(older_than, clock))
+    }
+
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        self.again(|_| self.inner.refuses_deletes())
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        self.inner.free_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{ObjectId, SessionId, SnapshotId};
+    use crate::store::{Fault, Faulty, MemoryStore, contract};
+
+    const KEY: ObjectName = ObjectName::Key(ObjectId::new([1; 32]));
+
+    fn retrying(plan: Vec<Fault>) -> (Arc<Faulty>, Retrying) {
+        let faulty = Arc::new(Faulty::new(Arc::new(MemoryStore::new()), plan));
+        (faulty.clone(), Retrying::new(faulty, 3, |_| {}))
+    }
+
+    fn fail(call: u64) -> Fault {
+        Fault::Fail { call, kind: StoreErrorKind::Temporary }
+    }
+
+    #[test]
+    fn it_keeps_the_contract() {
+        contract::check_contract(&retrying(Vec::new()).1);
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again_and_only_so_often() {
+        let (faulty, store) = retrying(vec![fail(0), fail(1)]);
+        store.put(&KEY, &[b"x"]).unwrap();
+        assert_eq!(faulty.mutating_calls(), 3);
+        let (faulty, store) = retrying((0..9).map(fail).collect());
+        let error = store.put(&KEY, &[b"x"]).unwrap_err();
+        assert!(error.reason.contains("tried 4 times"), "{error}");
+        assert_eq!(faulty.mutating_calls(), 4);
+        let denied = Fault::Fail { call: 0, kind: StoreErrorKind::Denied };
+        let (faulty, store) = retrying(vec![denied]);
+        store.put(&KEY, &[b"x"]).unwrap_err();
+        assert_eq!(faulty.mutating_calls(), 1);
+    }
+
+    #[test]
+    fn a_call_whose_reply_was_lost_has_succeeded() {
+        let staged = ObjectName::Staged {
+            session: SessionId::new([1; 16]),
+            snapshot: SnapshotId::new([2; 32]),
+        };
+        let target = ObjectName::Snapshot(SnapshotId::new([2; 32]));
+        let (_, store) = retrying(vec![Fault::LoseReply { call: 0 }, Fault::LoseReply { call: 3 }]);
+        store.put(&KEY, &[b"x"]).unwrap();
+        store.put(&staged, &[b"s"]).unwrap();
+        store.publish(&staged, &target).unwrap();
+        // But not if somebody else's bytes are there.
+        let (faulty, store) = retrying(vec![Fault::LoseReply { call: 1 }]);
+        faulty.put(&KEY, &[b"other"]).unwrap();
+        let error = store.put(&KEY, &[b"x"]).unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Exists);
+    }
+}

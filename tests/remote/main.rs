@@ -1,0 +1,8 @@
+//! Stores elsewhere keep the same contract, against real servers; and what happens when those, or the line
+//! to them, do not do as they should.
+
+#[path = "../support/servers.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod servers;
+
+mod ftp;
