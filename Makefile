@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-short bench-peers bench-postgres bench-prune clean
+.PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune clean
 
 BINARY := target/release/mrs-backup
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build, then show two nights of an instance with a real PostgreSQL, restored and compared
 	cargo build --release --locked
@@ -21,6 +21,9 @@ bench: ## Measure the engine (criterion)
 
 bench-short: ## Run every benchmark once, to see that it works
 	cargo test --locked --benches
+
+bench-instructions: ## Count the instructions of each stage (valgrind), compared with what is written down
+	benches/instructions.sh
 
 bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they are installed
 	cargo build --release --locked

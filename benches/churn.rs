@@ -7,33 +7,23 @@
 //! A month later the last snapshot is restored, and what that reads is counted beside the restore of
 //! the same files from a new repository. Everything follows from seeds; nothing is timed.
 
-use std::collections::{BTreeSet, HashSet};
-use std::error::Error;
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use mrs_backup::clock::SystemClock;
-use mrs_backup::crypto::slot::Credential;
-use mrs_backup::crypto::{Secret, SystemRandom};
-use mrs_backup::event::{Silent, StopFlag};
-use mrs_backup::ops::backup::{BackupPlan, FilesInput, backup};
 use mrs_backup::ops::browse::TreeWalk;
-use mrs_backup::ops::forget::{ForgetNote, forget_snapshots};
-use mrs_backup::ops::prune::{PruneOptions, PruneSummary, Pruned, prune};
-use mrs_backup::ops::restore::{self, RestoreOptions};
 use mrs_backup::pack::PackClass;
-use mrs_backup::repository::{
-    Environment, Fetcher, IngestOptions, InitOptions, Repository, RepositoryError,
-};
+use mrs_backup::repository::{Fetcher, IngestOptions, Repository};
 use mrs_backup::snapshot::NodeKind;
-use mrs_backup::source::files::WalkOptions;
-use mrs_backup::store::{MemoryStore, ObjectKind, ObjectName, Recording, Store, Verb, list_all};
+use mrs_backup::store::{ObjectKind, Recording, Store, list_all};
 use rand::rngs::ChaCha8Rng;
 use rand::{RngExt as _, SeedableRng};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use nightly::{Outcome, Reads, back_up, forget_and_prune, repository, restore_reads};
+
+mod nightly;
 
 /// The files, by number: what is at a number changes with its version.
 struct Files {
@@ -99,56 +89,8 @@ impl Files {
     }
 }
 
-fn repository(store: &Arc<Recording>) -> Outcome<Repository> {
-    let environment = Environment {
-        clock: Arc::new(SystemClock),
-        random: Arc::new(SystemRandom),
-        host: "churn".to_owned(),
-        state_dir: None,
-    };
-    let key = Credential::KeyFile(Secret::new(vec![7; 32]));
-    let store: Arc<dyn Store> = Arc::clone(store) as _;
-    Ok(Repository::init(store, &key, &InitOptions::default(), environment)?)
-}
-
-fn back_up(repository: &Repository, root: &Path) -> Outcome<()> {
-    let plan = BackupPlan {
-        instance: "churn".to_owned(),
-        tags: Vec::new(),
-        files: vec![FilesInput {
-            path: root.to_owned(),
-            tree_path: b"data".to_vec(),
-            options: Arc::new(WalkOptions::default()),
-        }],
-        streams: Vec::new(),
-        ingest: IngestOptions::default(),
-    };
-    backup(repository, plan, &StopFlag::new(), &(Arc::new(Silent) as _))?;
-    Ok(())
-}
-
 fn pack_bytes(store: &dyn Store) -> Outcome<u64> {
     Ok(list_all(store, ObjectKind::Pack)?.iter().map(|info| info.size).sum())
-}
-
-/// Restores the newest snapshot; gives how often packs were read, and how many bytes.
-fn restore_reads(repository: &Repository, store: &Recording) -> Outcome<(usize, u64)> {
-    let stop = StopFlag::new();
-    let listed = repository.snapshots()?.snapshots;
-    let (id, snapshot) = listed.into_iter().next_back().ok_or("no snapshot")?;
-    let target = tempfile::tempdir()?;
-    let options = RestoreOptions::default();
-    let plan = restore::plan(repository, id, snapshot, target.path(), options, &stop)?;
-    store.clear();
-    restore::apply(repository, &plan, &stop, &(Arc::new(Silent) as _))?;
-    let calls = store.calls();
-    let reads: Vec<_> = calls
-        .iter()
-        .filter(|call| call.verb == Verb::Get && matches!(call.object, Some(ObjectName::Pack(_))))
-        .collect();
-    let packs: BTreeSet<_> = reads.iter().filter_map(|call| call.object).collect();
-    println!("    read from {} packs", packs.len());
-    Ok((reads.len(), reads.iter().map(|call| call.bytes).sum()))
 }
 
 /// How much of the shared segments of files the newest snapshot uses: segments below a quarter, a half,
@@ -187,8 +129,10 @@ fn shares(repository: &Repository) -> Outcome<([usize; 4], u64, u64)> {
 
 fn tell(what: &str, repository: &Repository, store: &Recording) -> Outcome<()> {
     let stored = pack_bytes(store)?;
-    let (reads, bytes) = restore_reads(repository, store)?;
-    println!("{what}: packs {stored} bytes; restore of the newest: {reads} reads, {bytes} bytes");
+    let Reads { reads, packs, bytes } = restore_reads(repository, store)?;
+    println!(
+        "{what}: packs {stored} bytes; restore of the newest: {reads} reads of {packs} packs, {bytes} bytes"
+    );
     let (classes, little, all) = shares(repository)?;
     println!(
         "    segments used up to 25, 50, 75, 100%: {classes:?}; of {all} bytes {little} lie in the first"
@@ -201,17 +145,7 @@ fn prune_to(repository: &Repository, keep: usize) -> Outcome<u64> {
     let listed = repository.snapshots()?.snapshots;
     let gone = &listed[..listed.len().saturating_sub(keep)];
     let ids: Vec<_> = gone.iter().map(|(id, _)| *id).collect();
-    forget_snapshots(repository, &ids, &ForgetNote::default(), &Silent)?;
-    let options = PruneOptions { grace: Duration::ZERO, ..PruneOptions::default() };
-    let mut repacked = 0;
-    // What the first condemns, the second deletes.
-    for _ in 0..2 {
-        let accept = |_: &PruneSummary| Ok::<_, RepositoryError>(true);
-        let done = prune(repository, &options, &StopFlag::new(), &Silent, accept)?;
-        let Pruned::Done(summary, _) = done else { return Err("nothing was pruned".into()) };
-        repacked += summary.repack_bytes;
-    }
-    Ok(repacked)
+    forget_and_prune(repository, &ids)
 }
 
 /// What became of the files.
@@ -226,14 +160,13 @@ fn month(policy: &Policy, count: u64, nights: u64, percent: usize) -> Outcome<()
     let home = tempfile::tempdir()?;
     let root = home.path().join("data");
     let mut files = Files::new(&root, count)?;
-    let store = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
-    let month = repository(&store)?;
-    back_up(&month, &root)?;
+    let (store, month) = repository(Arc::new(SystemClock))?;
+    back_up(&month, &root, IngestOptions::default())?;
     tell("night 1", &month, &store)?;
     let mut repacked = 0;
     for night in 2..=nights {
         files.night(night, percent)?;
-        back_up(&month, &root)?;
+        back_up(&month, &root, IngestOptions::default())?;
         if matches!(policy, Policy::Week) {
             repacked += prune_to(&month, 7)?;
         }
@@ -252,9 +185,8 @@ fn month(policy: &Policy, count: u64, nights: u64, percent: usize) -> Outcome<()
         tell(&what, &month, &store)?;
         let repacked = prune_to(&month, 1)?;
         tell(&format!("then one kept and pruned once ({repacked} bytes moved)"), &month, &store)?;
-        let fresh_store = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
-        let fresh = repository(&fresh_store)?;
-        back_up(&fresh, &root)?;
+        let (fresh_store, fresh) = repository(Arc::new(SystemClock))?;
+        back_up(&fresh, &root, IngestOptions::default())?;
         tell("the same files in a new repository", &fresh, &fresh_store)?;
     }
     Ok(())

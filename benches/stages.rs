@@ -13,41 +13,16 @@ use mrs_backup::pack::{
     open_segment,
 };
 
+use input::{noise, text};
+
+mod input;
+
 const SEGMENT: usize = 256 << 10;
 const PACK: u64 = 16 << 20;
 
 fn keys() -> (Arc<Keyring>, Arc<dyn Randomness>) {
     let keyring = Keyring::generate(RepositoryId::new([1; 32]), 0, &SeededRandom::new(1));
     (Arc::new(keyring), Arc::new(SystemRandom))
-}
-
-/// Rows as a database dump has them: numbers and dates change, words repeat.
-fn text(len: usize) -> Vec<u8> {
-    let mut rows = String::with_capacity(len + 200);
-    let mut state = 88_172_645_463_325_252u64;
-    for row in 0u64.. {
-        if rows.len() >= len {
-            break;
-        }
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        rows += &format!(
-            "{row}\tuser{}@example.org\t2024-0{}-1{} 10:00:00\tactive\t{:x}\n",
-            state % 9973,
-            state % 9 + 1,
-            state % 10,
-            state >> 40
-        );
-    }
-    rows.truncate(len);
-    rows.into_bytes()
-}
-
-fn noise(len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    SeededRandom::new(2).fill(&mut bytes);
-    bytes
 }
 
 fn segment(keyring: &Keyring, bytes: Vec<u8>, compression: Compression) -> RawSegment {
@@ -59,14 +34,19 @@ fn cutting(c: &mut Criterion) {
     let (keyring, _) = keys();
     let table = GearTable::new(keyring.gear_key());
     let mut group = c.benchmark_group("cut");
-    for (name, input) in [("text", text(16 << 20)), ("random", noise(16 << 20))] {
+    for (name, input, has_features) in [
+        ("text", text(16 << 20), false),
+        ("text with features", text(16 << 20), true),
+        ("random", noise(16 << 20), false),
+    ] {
         group.throughput(Throughput::Bytes(input.len() as u64));
         let mut buffer = Vec::new();
         group.bench_function(name, |b| {
             b.iter(|| {
                 let profile = ChunkerProfile::default_for(ProfileName::Text);
                 let spare = std::mem::take(&mut buffer);
-                let mut chunker = Chunker::with_buffer(&table, profile, &input[..], spare);
+                let mut chunker = Chunker::with_buffer(&table, profile, &input[..], spare)
+                    .with_features(has_features);
                 while let Ok(Some(chunk)) = chunker.next_chunk() {
                     black_box(chunk);
                 }
@@ -109,6 +89,7 @@ fn segments(c: &mut Criterion) {
             b.iter(|| open_segment(&keyring, PackClass::Data, &sealed.entry, &sealed.bytes, None));
         });
     };
+    seal("compress and seal (2)", segment(&keyring, bytes.clone(), Compression::Try), 2);
     seal("compress and seal (3)", segment(&keyring, bytes.clone(), Compression::Try), 3);
     seal("compress and seal (9)", segment(&keyring, bytes, Compression::Try), 9);
     seal("seal", segment(&keyring, noise(SEGMENT), Compression::Skip), 3);
@@ -139,14 +120,6 @@ fn packs(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(total)).sample_size(20);
     group.bench_function("build", |b| {
         b.iter_batched(|| sealed.clone(), build, BatchSize::LargeInput);
-    });
-    let built = build(sealed.clone());
-    group.bench_function("name", |b| {
-        b.iter_batched(
-            || built.clone(),
-            |packs| packs.into_iter().map(|pack| pack.name()).collect::<Vec<_>>(),
-            BatchSize::LargeInput,
-        );
     });
     group.finish();
 }

@@ -36,7 +36,7 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd strace
-    vsftpd openssh-server openssh-client openssl)
+    vsftpd openssh-server openssh-client openssl valgrind)
 
 install_packages() {
     local package missing=()
@@ -77,7 +77,8 @@ install_servers() {
         echo "unpacking ${packages[*]} into $place"
         rm -rf "$place"
         mkdir -p "$place/download"
-        (cd "$place/download" && apt-get download -qq "${packages[@]}")
+        (cd "$place/download" && { apt-get download -qq "${packages[@]}" ||
+            { apt-get update -qq && apt-get download -qq "${packages[@]}"; }; })
         for work in "$place"/download/*.deb; do dpkg -x "$work" "$place"; done
         rm -r "$place/download"
         touch "$place/complete"
@@ -131,3 +132,6 @@ cargo test --quiet --locked --features "${MRS_BACKUP_TEST_FEATURES:-}"
 stage "Every benchmark once"
 # With the test profile, in which criterion runs each benchmark once: no second build of everything.
 cargo test --quiet --locked --benches
+
+stage "Instructions of each stage of the pipeline"
+benches/instructions.sh

@@ -25,7 +25,7 @@ use crate::snapshot::{Selected, Snapshot};
 use crate::store::Store;
 
 use super::context::{Context, zone};
-use super::copy::open_elsewhere;
+use super::copy::{absolute, open_elsewhere};
 use super::format::local_time;
 use super::settings::Settings;
 use super::{CliError, Done, Exit};
@@ -57,7 +57,8 @@ pub fn run(context: &Context, name: Option<&str>, wanted: &Adoption<'_>) -> Resu
     }
     let settings = sources.settle(name)?;
     wanted.config.map_or(Ok(()), must_be_new)?;
-    let source = open_elsewhere(context, &settings, &Place::new(&location))?;
+    let at = Setting::new(Place::new(&location), Origin::Flag);
+    let source = open_elsewhere(context, &settings, &at)?;
     let mut summary = json!({ "repository": source.config().id, "location": settings.location });
     let primary = match wanted.in_place {
         true => location.clone(),
@@ -94,16 +95,6 @@ pub fn run(context: &Context, name: Option<&str>, wanted: &Adoption<'_>) -> Resu
         ))?;
     }
     Ok(Done::with(Exit::Ok, summary))
-}
-
-/// A path that does not depend on where we are.
-fn absolute(location: &str) -> Result<String, CliError> {
-    if location.contains(':') {
-        return Ok(location.to_owned());
-    }
-    std::path::absolute(location)
-        .map(|path| path.display().to_string())
-        .map_err(|error| CliError::io(format!("find {location}"), &error))
 }
 
 /// Told before anything is done.

@@ -39,6 +39,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
+    /// Most bytes a second to send to places elsewhere, all together, like 500KiB or 2MiB
+    #[arg(long, global = true, value_name = "RATE", value_parser = crate::store::rate)]
+    pub limit_upload: Option<u64>,
+
+    /// Most bytes a second to receive from places elsewhere, all together
+    #[arg(long, global = true, value_name = "RATE", value_parser = crate::store::rate)]
+    pub limit_download: Option<u64>,
+
     /// JSON on standard output, one object a line, the last one a summary
     #[arg(long, global = true)]
     pub json: bool,

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::event::counted;
-use crate::instance::config::{CopyConfig, Instance, PRIMARY, Repository as Place};
+use crate::instance::config::{
+    CopyConfig, Instance, Origin, PRIMARY, Repository as Place, Setting,
+};
 use crate::instance::require_mount;
 use crate::ops::copy::{
     Copied, CopyOptions, CopyPlan, CopyReport, Finding, Sample, copy, holdings,
@@ -14,7 +16,7 @@ use crate::ops::copy::{
 use crate::report::{clean, human_bytes};
 use crate::repository::{Environment, Repository};
 use crate::snapshot::ReceiptRecord;
-use crate::store::{Store, open_store};
+use crate::store::{Place as StorePlace, Store, StoreOptions, Written};
 
 use super::context::Context;
 use super::settings::Settings;
@@ -98,13 +100,13 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let targets = targets(&settings, &args.to)?;
     let source = match &args.from {
         None => context.open(&settings)?,
-        Some(text) => open_elsewhere(context, &settings, &place(&settings, text)?.location.value)?,
+        Some(text) => open_elsewhere(context, &settings, &place(&settings, text)?.location)?,
     };
     if args.other.re_encrypt {
         let [target] = &targets[..] else {
             return Err(CliError::usage("--re-encrypt takes one --to"));
         };
-        let location = target.location.value.as_str();
+        let location = &target.location;
         return reencrypt::run(context, &settings, &source, location, &args.other, args.dry_run);
     }
     let leaves_receipt = args.from.is_none() && !args.dry_run;
@@ -177,19 +179,16 @@ fn place(settings: &Settings, text: &str) -> Result<CopyConfig, CliError> {
     }
     if text == PRIMARY {
         let mut primary = CopyConfig::unnamed(&settings.location);
+        if settings.written == Written::Privately {
+            primary.location.origin = Origin::File;
+        }
         primary.name = PRIMARY.to_owned();
         // It has a prune of its own.
         primary.delete_after.value = None;
         return Ok(primary);
     }
     if text.contains('/') || text.contains(':') {
-        let location = match text.contains(':') {
-            true => text.to_owned(),
-            false => std::path::absolute(Path::new(text))
-                .map_err(|error| CliError::io(format!("find {text}"), &error))?
-                .display()
-                .to_string(),
-        };
+        let location = absolute(text)?;
         // A place that the configuration names means what it says there.
         let known = copies.into_iter().flat_map(|copies| copies.values());
         let known = known.into_iter().find(|copy| copy.location.value.as_str() == location);
@@ -207,15 +206,36 @@ fn place(settings: &Settings, text: &str) -> Result<CopyConfig, CliError> {
     ))
 }
 
+/// A location that does not depend on where we are.
+pub fn absolute(location: &str) -> Result<String, CliError> {
+    let Some(path) = Place::new(location).directory().map(Path::to_owned) else {
+        return Ok(location.to_owned());
+    };
+    std::path::absolute(&path)
+        .map(|path| path.display().to_string())
+        .map_err(|error| CliError::io(format!("find {location}"), &error))
+}
+
+/// The store of a copy. Every user of the machine can read what stands in arguments: no password may.
+pub fn open_place(location: &Setting<Place>) -> Result<Arc<dyn Store>, CliError> {
+    let written = match location.origin {
+        Origin::Flag => Written::InArguments,
+        _ => Written::Privately,
+    };
+    let place = StorePlace::parse(location.value.as_str(), written)?;
+    Ok(place.open(&StoreOptions::default())?)
+}
+
 /// Opens a place of the same repository to read from, with an index in memory: on disk it would be taken
 /// for that of the repository itself.
 pub fn open_elsewhere(
     context: &Context,
     settings: &Settings,
-    location: &Place,
+    location: &Setting<Place>,
 ) -> Result<Repository, CliError> {
-    let store = open_store(location.as_str())?;
-    let credential = password::existing(context, settings.key.as_ref(), &location.to_string())?;
+    let store = open_place(location)?;
+    let place = store.location().to_string();
+    let credential = password::existing(context, settings.key.as_ref(), &place)?;
     let environment = Environment { state_dir: None, ..context.environment(settings)? };
     Ok(Repository::open(store, &credential, environment)?)
 }
@@ -263,8 +283,8 @@ impl Job<'_> {
         if let Some(mount) = &target.require_mount {
             require_mount(&mount.value)?;
         }
-        let location = target.location.value.as_str();
-        let store: Arc<dyn Store> = open_store(location)?;
+        let store = open_place(&target.location)?;
+        let location = &store.location().to_string();
         if store.location() == source.store().location() {
             return Err(CliError::usage(format!("{location} cannot be copied to itself")));
         }

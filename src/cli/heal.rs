@@ -1,33 +1,37 @@
 //! What could not be read here and was read from a copy, is stored anew here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use crate::event::{Event, counted};
 use crate::id::PackId;
-use crate::instance::config::{Instance, Origin};
+use crate::instance::config::{CopyConfig, Instance, Origin};
 use crate::instance::require_mount;
 use crate::ops::repair::{known_damage, repair_packs};
 use crate::repository::Repository;
-use crate::store::{ObjectName, Store, open_store};
+use crate::store::ObjectName;
 
 use super::CliError;
 use super::context::Context;
+use super::copy::open_place;
 
-/// From now on, what cannot be read here is read from the copies of the configuration. Nothing is connected to
+/// From now on, what cannot be read here is read from the copies of the configuration. Nothing is opened
 /// before that.
 pub fn read_also_from_copies(repository: &Repository, instance: Option<&Instance>) {
     let instance = instance.filter(|instance| is_of_config(instance));
     let copies = instance.into_iter().flat_map(|instance| instance.copies.values());
-    let is_there = |mount: &std::path::Path| require_mount(mount).is_ok();
-    let stores: Vec<Arc<dyn Store>> = copies
-        .filter(|copy| copy.require_mount.as_ref().is_none_or(|mount| is_there(&mount.value)))
+    let copies: Vec<CopyConfig> = copies.cloned().collect();
+    if copies.is_empty() {
+        return;
+    }
+    repository.read_also_from(Box::new(move || {
+        let is_there = |copy: &&CopyConfig| {
+            copy.require_mount.as_ref().is_none_or(|mount| require_mount(&mount.value).is_ok())
+        };
         // One that cannot be opened is told when it is copied to.
-        .filter_map(|copy| open_store(copy.location.value.as_str()).ok())
-        .collect();
-    repository.read_also_from(stores);
+        copies.iter().filter(is_there).filter_map(|copy| open_place(&copy.location).ok()).collect()
+    }));
 }
 
 /// Whether it is the instance's own repository. Another one, named by an option, may be a copy itself.

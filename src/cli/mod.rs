@@ -43,6 +43,7 @@ mod sheet;
 mod signals;
 mod snapshots;
 mod stats;
+mod store;
 mod test_restore;
 mod undo;
 mod units;
@@ -108,6 +109,7 @@ enum Command {
     Copy(copy::Args),
     Repair(repair::Args),
     Index(index::Args),
+    Store(store::Args),
     Key(key::Args),
     Config(config::Args),
     Completions(completions::Args),
@@ -147,7 +149,10 @@ pub fn main() -> u8 {
     // Whatever is made (indexes, locks, key files, restored files before their modes) is ours alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match Cli::try_parse() {
-        Ok(cli) => start(cli).code(),
+        Ok(cli) => {
+            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
+            start(cli).code()
+        }
         Err(error) => misused(&error).code(),
     }
 }
@@ -179,7 +184,7 @@ fn start(cli: Cli) -> Exit {
         }
     };
     let may_repeat = may_repeat(&cli.command);
-    let result = dispatch(&context, cli.command);
+    let result = no_password_is_told().and_then(|()| dispatch(&context, cli.command));
     if may_repeat && result.as_ref().is_err_and(CliError::is_damaged_index) {
         start_again(&context);
     }
@@ -211,6 +216,16 @@ fn start_again(context: &Context) {
     }
 }
 
+/// Fails if an argument is a location with a password in it, whichever option or command it is for.
+fn no_password_is_told() -> Result<(), CliError> {
+    for argument in std::env::args_os().skip(1) {
+        let Some(text) = argument.to_str() else { continue };
+        let value = text.split_once('=').filter(|(name, _)| name.starts_with("--"));
+        crate::store::Place::refuse_password(value.map_or(text, |(_, value)| value))?;
+    }
+    Ok(())
+}
+
 /// Whether the text is all there is to the command.
 const fn only_tells(command: &Command) -> bool {
     match command {
@@ -239,6 +254,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Copy(_)
         | Command::Repair(_)
         | Command::Index(_)
+        | Command::Store(_)
         | Command::Key(_) => false,
     }
 }
@@ -270,6 +286,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Copy(args) => copy::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
+        Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
         Command::Completions(args) => completions::run(context, &args),

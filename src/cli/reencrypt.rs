@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::event::counted;
-use crate::instance::config::{Instance, KeySource, Origin, Setting};
+use crate::instance::config::{Instance, KeySource, Origin, Repository as Place, Setting};
 use crate::ops::reencrypt::{missing, reencrypt};
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 use crate::snapshot::Selector;
-use crate::store::open_store;
 
 use super::context::{Context, zone};
+use super::copy::open_place;
 use super::format::local_time;
 use super::settings::Settings;
 use super::{CliError, Done, Exit, password};
@@ -38,7 +38,7 @@ pub fn run(
     context: &Context,
     settings: &Settings,
     source: &Repository,
-    location: &str,
+    location: &Setting<Place>,
     options: &Options,
     dry_run: bool,
 ) -> Result<Done, CliError> {
@@ -89,7 +89,7 @@ fn open(
     context: &Context,
     settings: &Settings,
     source: &Repository,
-    location: &str,
+    location: &Setting<Place>,
     options: &Options,
 ) -> Result<Repository, CliError> {
     let key = match (&options.to_password_file, &options.to_key_file) {
@@ -98,7 +98,7 @@ fn open(
         (None, None) => None,
     };
     let key = key.map(|key| Setting::new(key, Origin::Flag));
-    let store = open_store(location)?;
+    let store = open_place(location)?;
     let place = store.location().to_string();
     if key.is_none() && !context.out.can_ask() {
         return Err(CliError::usage_hint(

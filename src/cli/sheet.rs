@@ -18,6 +18,7 @@ use super::CliError;
 use super::adopt::{must_be_new, new_private_file};
 use super::args::Cost;
 use super::context::Context;
+use super::copy::absolute;
 use super::settings::Settings;
 
 /// Without letters that are taken for others: Crockford's base 32.
@@ -75,11 +76,8 @@ pub fn write(
     let read =
         |name: ObjectName| repository.store().get(&name, ByteRange::Whole { limit: OBJECT_LIMIT });
     let location = repository.store().location().to_string();
-    let location = match location.contains(':') {
-        true => location,
-        // The page must not depend on where we are.
-        false => std::path::absolute(&location).map_or(location, |path| path.display().to_string()),
-    };
+    // The page must not depend on where we are.
+    let location = absolute(&location)?;
     let mut places = vec![(PRIMARY.to_owned(), location)];
     for copy in settings.instance.iter().flat_map(|instance| instance.copies.values()) {
         places.push((copy.name.clone(), copy.location.value.to_string()));

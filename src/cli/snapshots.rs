@@ -13,6 +13,7 @@ use crate::ops::test_restore::last_proven;
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 use crate::snapshot::{Selected, Snapshot};
+use crate::store::{Place, Written};
 
 use super::args::Filter;
 use super::context::{Context, zone};
@@ -85,7 +86,12 @@ pub(super) fn tell_copies(
     let now = repository.environment().clock.now();
     for copy in settings.instance.iter().flat_map(|instance| instance.copies.values()) {
         let location = copy.location.value.to_string();
-        let lag = lag(repository, copy.location.value.as_str(), &ids)?;
+        let place = Place::parse(copy.location.value.as_str(), Written::Privately);
+        let lag = match place {
+            Ok(place) => lag(repository, &place.location().to_string(), &ids)?,
+            // Its credential is not at hand; whoever copies is told.
+            Err(_) => None,
+        };
         let copied = lag.and_then(|lag| lag.copied);
         context.out.record(
             "copy",

@@ -105,10 +105,33 @@ impl Repository {
         Self(text.into())
     }
 
-    /// The text, for [`crate::store::open_store`].
+    /// The text, for [`crate::store::Place::parse`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The directory it is; `None` if it begins with the name of another kind of place (`ftps:`, `credential:`).
+    /// A directory with a colon in its name is written `./like:this`.
+    pub fn directory(&self) -> Option<&Path> {
+        match self.0.split_once(':') {
+            Some(("file", path)) => path.strip_prefix("//").map(Path::new),
+            Some((scheme, _)) if scheme.len() > 1 && is_scheme(scheme) => None,
+            _ => Some(Path::new(&self.0)),
+        }
+    }
+
+    /// The credential of systemd that it needs, if any.
+    pub fn credential(&self) -> Option<&str> {
+        if let Some(name) = self.0.strip_prefix("credential:") {
+            return Some(name);
+        }
+        let (_, options) = self.0.split_once('?').filter(|_| self.directory().is_none())?;
+        options.split('&').find_map(|option| option.strip_prefix("password-credential="))
+    }
+}
+
+fn is_scheme(text: &str) -> bool {
+    text.bytes().all(|letter| letter.is_ascii_alphanumeric())
 }
 
 impl fmt::Display for Repository {

@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::pack::PackClass;
 use crate::repository::{Fetcher, Grouping, Ingest, Repository};
 use crate::snapshot::{Extent, Node, NodeKind, ReceiptRecord, Snapshot, StreamRef};
-use crate::store::{MemoryStore, ObjectKind, ObjectName, Store};
+use crate::store::{MemoryStore, ObjectKind, ObjectName, Recording, Store};
 
 use super::browse::{BrowseError, FindOptions, TreeWalk, find, resolve, walk};
 use super::check::{CheckOptions, CheckReport, ReadData, Severity, check};
@@ -388,4 +388,38 @@ fn packs_of_a_run_that_died_are_no_error() {
     let report = run_check(&open(&fresh_store).unwrap(), ReadData::All);
     assert!(report.is_clean());
     assert_eq!(report.problems[0].severity, Severity::Notice);
+}
+
+/// Many small files lie in one segment, and several threads restore them.
+#[test]
+fn a_segment_that_several_threads_want_is_read_once() {
+    let (store, repository) = new();
+    let wanted = std::sync::Mutex::new(Vec::new());
+    backup_with(&repository, 1, |ingest| {
+        let mut stream = crate::repository::StreamBuilder::new();
+        for n in 0..200 {
+            let piece = noise(n, 500);
+            let chunk = ingest.store_chunk(PackClass::Data, &piece, Grouping::Shared).unwrap();
+            wanted.lock().unwrap().push(chunk);
+            stream.push(ingest, chunk).unwrap();
+        }
+        stream.finish(ingest).unwrap()
+    });
+    let wanted = wanted.into_inner().unwrap();
+    for round in 0..20 {
+        let counted = Arc::new(Recording::new(Arc::clone(&store) as _));
+        let repository = open_in(Arc::clone(&counted) as _).unwrap();
+        repository.refresh().unwrap();
+        let fetcher = Fetcher::new(&repository, 1 << 20);
+        counted.clear();
+        std::thread::scope(|scope| {
+            for part in wanted.chunks(25) {
+                let fetcher = &fetcher;
+                scope.spawn(move || {
+                    part.iter().for_each(|chunk| drop(fetcher.chunk(chunk).unwrap()))
+                });
+            }
+        });
+        assert_eq!(counted.calls().len(), 1, "round {round}");
+    }
 }

@@ -4,6 +4,7 @@
 //! seal proves who wrote them. What was read so is remembered, to be stored anew here.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::id::PackId;
@@ -11,11 +12,30 @@ use crate::store::{Store, StoreErrorKind};
 
 use super::open::Repository;
 
+/// Opens the stores of copies, when they are needed first.
+pub type OpenCopies = Box<dyn Fn() -> Vec<Arc<dyn Store>> + Send + Sync>;
+
 /// Where else to read, and what had to be read there.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Fallback {
+    open: OnceLock<OpenCopies>,
     stores: OnceLock<Vec<Arc<dyn Store>>>,
     wounded: Mutex<BTreeSet<PackId>>,
+}
+
+impl fmt::Debug for Fallback {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fallback").field("stores", &self.stores).finish_non_exhaustive()
+    }
+}
+
+impl Fallback {
+    fn stores(&self) -> &[Arc<dyn Store>] {
+        match self.open.get() {
+            Some(open) => self.stores.get_or_init(open),
+            None => &[],
+        }
+    }
 }
 
 /// Why something could not be read.
@@ -35,10 +55,11 @@ impl From<crate::store::StoreError> for Unread {
 }
 
 impl Repository {
-    /// What cannot be read here is read from `stores` from now on, in this order: they hold copies of this
-    /// repository. Said once; later calls change nothing.
-    pub fn read_also_from(&self, stores: Vec<Arc<dyn Store>>) {
-        let _ = self.fallback.stores.set(stores);
+    /// What cannot be read here is read from now on from the stores that `open` gives, in this order: they hold
+    /// copies of this repository. They are opened when they are needed, for a password may have to be asked for.
+    /// Said once; later calls change nothing.
+    pub fn read_also_from(&self, open: OpenCopies) {
+        let _ = self.fallback.open.set(open);
     }
 
     /// Packs of which something had to be read elsewhere because it is damaged or missing here.
@@ -57,7 +78,7 @@ impl Repository {
             Ok(value) => return Ok(value),
             Err(unread) => unread,
         };
-        for store in self.fallback.stores.get().into_iter().flatten() {
+        for store in self.fallback.stores() {
             if let Ok(value) = read(store.as_ref()) {
                 if unread.is_wound {
                     let mut wounded =

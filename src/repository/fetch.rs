@@ -1,8 +1,8 @@
 //! Reads chunks: locate, get, open, verify. Every place of a chunk is tried before it is given up.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{Deref, Range};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::id::{ChunkId, SegmentId, SessionId};
@@ -36,6 +36,8 @@ struct SegmentCache {
     order: VecDeque<SegmentId>,
     bytes: usize,
     limit: usize,
+    /// Those that are being opened just now.
+    opening: HashSet<SegmentId>,
 }
 
 impl SegmentCache {
@@ -54,6 +56,16 @@ impl SegmentCache {
     }
 }
 
+/// The way from a delta up to the plain segment it hangs on.
+#[derive(Debug, Default)]
+struct Climb {
+    /// Deltas that wait for the segment that is being read.
+    depth: usize,
+    /// What could not be read on the way. Each segment may be in several packs and have another base in each:
+    /// without this, a hostile index of sixteen levels could ask for millions of attempts.
+    failed: HashSet<SegmentId>,
+}
+
 /// Reads chunks of one repository. Shared between threads.
 #[derive(Debug)]
 pub struct Fetcher<'r> {
@@ -62,6 +74,21 @@ pub struct Fetcher<'r> {
     cache: Mutex<SegmentCache>,
     /// When the index was brought up to date because something was not where it said.
     looked_again: Mutex<Option<Duration>>,
+    /// Told when a segment was opened, or could not be.
+    opened: Condvar,
+}
+
+/// The right to open a segment: others who need it wait until this is dropped.
+struct Opening<'f, 'r> {
+    fetcher: &'f Fetcher<'r>,
+    id: SegmentId,
+}
+
+impl Drop for Opening<'_, '_> {
+    fn drop(&mut self) {
+        self.fetcher.lock().opening.remove(&self.id);
+        self.fetcher.opened.notify_all();
+    }
 }
 
 /// How long nobody looks again for what was not found: where much is lost, each chunk would cost a listing.
@@ -71,7 +98,9 @@ impl<'r> Fetcher<'r> {
     /// A fetcher that keeps up to `cache_bytes` of opened segments.
     pub fn new(repository: &'r Repository, cache_bytes: usize) -> Self {
         let cache = SegmentCache { limit: cache_bytes, ..SegmentCache::default() };
-        Self { repository, session: None, cache: Mutex::new(cache), looked_again: Mutex::new(None) }
+        let cache = Mutex::new(cache);
+        let looked_again = Mutex::new(None);
+        Self { repository, session: None, cache, looked_again, opened: Condvar::new() }
     }
 
     /// One that also sees what `session` has uploaded but not yet indexed.
@@ -149,8 +178,9 @@ impl<'r> Fetcher<'r> {
             });
         }
         let mut reasons = Vec::new();
+        let mut climb = Climb::default();
         for place in &places {
-            match self.read_place(id, place) {
+            match self.read_place(id, place, &mut climb) {
                 Ok(bytes) => return Ok(bytes),
                 Err(reason) => {
                     let pack = ObjectName::Pack(place.pack);
@@ -162,10 +192,15 @@ impl<'r> Fetcher<'r> {
         Err(RepositoryError::UnreadableChunk { chunk: *id, reason: reasons.join("; ") })
     }
 
-    fn read_place(&self, id: &ChunkId, place: &Place) -> Result<ChunkBytes, String> {
+    fn read_place(
+        &self,
+        id: &ChunkId,
+        place: &Place,
+        climb: &mut Climb,
+    ) -> Result<ChunkBytes, String> {
         let start = usize::try_from(place.chunk_offset).map_err(|error| error.to_string())?;
         let len = usize::try_from(place.chunk_len).map_err(|error| error.to_string())?;
-        let segment = self.segment(place)?;
+        let segment = self.segment(place, climb)?;
         let range = start..start.saturating_add(len);
         let Some(bytes) = segment.get(range.clone()) else {
             return Err("the index places the chunk outside its segment".to_owned());
@@ -177,38 +212,67 @@ impl<'r> Fetcher<'r> {
         Ok(ChunkBytes { segment, range })
     }
 
-    fn segment(&self, place: &Place) -> Result<Arc<Vec<u8>>, String> {
-        let is_shared = place.entry.raw_len != place.chunk_len;
-        if is_shared && let Some(segment) = self.cached(&place.entry.id) {
-            return Ok(segment);
+    fn segment(&self, place: &Place, climb: &mut Climb) -> Result<Arc<Vec<u8>>, String> {
+        if place.entry.raw_len == place.chunk_len {
+            return self.read_segment(place, climb);
         }
-        let segment = self.read_segment(place, 0)?;
-        if is_shared {
-            self.keep(place.entry.id, &segment);
-        }
+        // Neighbours are restored by several threads at once, and all find their files in the same segment.
+        // One with a base is not waited for: a hostile index might make two wait for each other.
+        let opening = match place.entry.base {
+            None => match self.cached_or_opening(place.entry.id) {
+                Ok(segment) => return Ok(segment),
+                Err(opening) => Some(opening),
+            },
+            Some(_) => match self.cached(&place.entry.id) {
+                Some(segment) => return Ok(segment),
+                None => None,
+            },
+        };
+        let segment = self.read_segment(place, climb)?;
+        self.keep(place.entry.id, &segment);
+        drop(opening);
         Ok(segment)
     }
 
+    /// A segment from the cache, if need be after another thread has opened it, or the right to open it.
+    fn cached_or_opening(&self, id: SegmentId) -> Result<Arc<Vec<u8>>, Opening<'_, 'r>> {
+        let mut cache = self.lock();
+        loop {
+            if let Some(segment) = cache.segments.get(&id) {
+                return Ok(Arc::clone(segment));
+            }
+            if cache.opening.insert(id) {
+                return Err(Opening { fetcher: self, id });
+            }
+            cache = self.opened.wait(cache).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SegmentCache> {
+        self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
     fn cached(&self, id: &SegmentId) -> Option<Arc<Vec<u8>>> {
-        let cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.segments.get(id).map(Arc::clone)
+        self.lock().segments.get(id).map(Arc::clone)
     }
 
     fn keep(&self, id: SegmentId, segment: &Arc<Vec<u8>>) {
-        let mut cache = self.cache.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        cache.insert(id, segment);
+        self.lock().insert(id, segment);
     }
 
     /// The raw bytes of segment `id`, wherever it can be read. They are kept for a while, since what was a
     /// base once is likely to be one again soon.
     pub fn segment_by_id(&self, id: &SegmentId) -> Result<Arc<Vec<u8>>, RepositoryError> {
-        self.base(id, 0)
+        self.base(id, &mut Climb::default())
             .map_err(|reason| RepositoryError::UnreadableSegment { segment: *id, reason })
     }
 
-    fn base(&self, id: &SegmentId, depth: usize) -> Result<Arc<Vec<u8>>, String> {
+    fn base(&self, id: &SegmentId, climb: &mut Climb) -> Result<Arc<Vec<u8>>, String> {
         if let Some(segment) = self.cached(id) {
             return Ok(segment);
+        }
+        if climb.failed.contains(id) {
+            return Err("it could not be read just now".to_owned());
         }
         let places = self
             .repository
@@ -217,7 +281,7 @@ impl<'r> Fetcher<'r> {
             .map_err(|error| error.to_string())?;
         let mut reasons = Vec::new();
         for place in &places {
-            match self.read_segment(place, depth) {
+            match self.read_segment(place, climb) {
                 Ok(segment) => {
                     self.keep(*id, &segment);
                     return Ok(segment);
@@ -225,20 +289,23 @@ impl<'r> Fetcher<'r> {
                 Err(reason) => reasons.push(format!("{}: {reason}", ObjectName::Pack(place.pack))),
             }
         }
+        climb.failed.insert(*id);
         Err(if reasons.is_empty() { "it is in no pack".to_owned() } else { reasons.join("; ") })
     }
 
-    /// The segment at `place`, which `depth` deltas wait for.
-    fn read_segment(&self, place: &Place, depth: usize) -> Result<Arc<Vec<u8>>, String> {
+    /// The segment at `place`, for which the deltas below it wait.
+    fn read_segment(&self, place: &Place, climb: &mut Climb) -> Result<Arc<Vec<u8>>, String> {
         let base = match place.entry.base {
             None => None,
-            Some(_) if depth >= MAX_CHAIN => {
+            Some(_) if climb.depth >= MAX_CHAIN => {
                 return Err(
                     "it is a delta on a delta and so on, further than is ever written".into()
                 );
             }
             Some(base) => {
-                let read = self.base(&base, depth + 1);
+                climb.depth += 1;
+                let read = self.base(&base, climb);
+                climb.depth -= 1;
                 Some(read.map_err(|reason| {
                     format!("its base, segment {}, cannot be read: {reason}", base.short())
                 })?)

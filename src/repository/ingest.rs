@@ -406,7 +406,7 @@ impl Repository {
         let gear = Arc::new(GearTable::new(self.keyring.gear_key()));
         let bases = Bases::new(session, &dedup, options.deltas);
         let sealers = options.sealers.get();
-        let uploads = self.store.connections().get().min(2);
+        let uploads = self.store.uploads().get();
         let produced = std::thread::scope(|scope| {
             let (segments, to_seal) = bounded::<RawSegment>(sealers + 1);
             let (sealed, to_pack) = bounded::<SealedSegment>(sealers + 1);

@@ -28,6 +28,7 @@ pub use bases::DeltaOptions;
 pub use commit::Commit;
 pub use config::{PACK_LEN_BOUNDS, RepositoryConfig};
 pub use error::RepositoryError;
+pub use fallback::OpenCopies;
 pub use fetch::{ChunkBytes, Fetcher};
 pub use ingest::{Grouping, Ingest, IngestOptions, IngestStats};
 pub use keys::KeySlot;

@@ -169,8 +169,7 @@ pub fn is_ours(text: &str) -> bool {
 fn writable(instance: &Instance) -> Vec<PathBuf> {
     let copies = instance.copies.values().map(|copy| &copy.location);
     let places = std::iter::once(&instance.repository).chain(copies);
-    let is_path = |text: &&str| !text.contains("://");
-    let places = places.map(|place| place.value.as_str()).filter(is_path).map(PathBuf::from);
+    let places = places.filter_map(|place| place.value.directory()).map(PathBuf::from);
     let dump = instance.postgres.as_ref().and_then(|postgres| postgres.standard_dump.as_ref());
     let scratch = instance.restore.scratch_directory.as_ref();
     let others = dump.into_iter().chain(scratch).map(|directory| directory.value.clone());
@@ -189,6 +188,9 @@ fn credentials(instance: &Instance) -> Vec<&str> {
             _ => None,
         })
         .collect();
+    let copies = instance.copies.values().map(|copy| &copy.location);
+    let places = std::iter::once(&instance.repository).chain(copies);
+    names.extend(places.filter_map(|place| place.value.credential()));
     names.sort_unstable();
     names.dedup();
     names

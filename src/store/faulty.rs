@@ -272,6 +272,10 @@ impl Store for Faulty {
         self.inner.connections()
     }
 
+    fn uploads(&self) -> NonZeroUsize {
+        self.inner.uploads()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         self.mutate(Verb::Create, None, || self.inner.create())
     }

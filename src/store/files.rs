@@ -8,15 +8,14 @@
 //! Where a server refuses renames, objects are written under their own names. Then a cut can leave half an
 //! object, which is found by its size and its hash, and written again.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::claims::Claims;
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
     Survey, Verb,
@@ -98,26 +97,8 @@ pub(super) trait Files: std::fmt::Debug + Send + Sync {
 pub(super) struct FileStore<F> {
     files: F,
     location: Location,
-    /// Names somebody is writing to.
-    busy: Mutex<BTreeSet<ObjectName>>,
-    released: Condvar,
-    /// Directories known to be there.
-    made: Mutex<BTreeSet<String>>,
+    claims: Claims,
     refuses_renames: AtomicBool,
-}
-
-/// A name nobody else in this process writes to meanwhile.
-struct Claimed<'s, F: Files>(&'s FileStore<F>, ObjectName);
-
-impl<F: Files> Drop for Claimed<'_, F> {
-    fn drop(&mut self) {
-        lock(&self.0.busy).remove(&self.1);
-        self.0.released.notify_all();
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_absent(failure: &Failure) -> bool {
@@ -137,14 +118,7 @@ fn parent(path: &str) -> &str {
 
 impl<F: Files> FileStore<F> {
     pub fn new(files: F, location: Location) -> Self {
-        Self {
-            files,
-            location,
-            busy: Mutex::default(),
-            released: Condvar::new(),
-            made: Mutex::default(),
-            refuses_renames: AtomicBool::new(false),
-        }
+        Self { files, location, claims: Claims::default(), refuses_renames: AtomicBool::new(false) }
     }
 
     fn failure(
@@ -160,15 +134,6 @@ impl<F: Files> FileStore<F> {
 
     fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
         self.failure(failure.kind, verb, object, failure.reason)
-    }
-
-    fn claim(&self, name: &ObjectName) -> Claimed<'_, F> {
-        let mut busy = lock(&self.busy);
-        while busy.contains(name) {
-            busy = self.released.wait(busy).unwrap_or_else(PoisonError::into_inner);
-        }
-        busy.insert(*name);
-        Claimed(self, *name)
     }
 
     /// Size of a file, `None` if it is not there.
@@ -192,7 +157,6 @@ impl<F: Files> FileStore<F> {
         for end in ends.filter(|end| *end > 0) {
             self.files.make_directory(&directory[..end])?;
         }
-        lock(&self.made).insert(directory.to_owned());
         Ok(())
     }
 
@@ -291,7 +255,7 @@ impl<F: Files> FileStore<F> {
         let top = if kind == ObjectKind::Config { "" } else { kind.directory() };
         let is_nested = matches!(kind, ObjectKind::Pack | ObjectKind::Session);
         let entries = match self.files.list(top) {
-            Err(failure) if is_absent(&failure) && !top.is_empty() => Vec::new(),
+            Err(failure) if !top.is_empty() => self.unless_missing(top, failure)?,
             listed => listed?,
         };
         if entries.is_empty() && !self.files.has_directory("")? {
@@ -316,6 +280,19 @@ impl<F: Files> FileStore<F> {
         Ok(())
     }
 
+    /// Nothing, if the listing of `path` failed because it is not there (yet, or any more). What is there and
+    /// cannot be listed must not look empty.
+    fn unless_missing(&self, path: &str, failure: Failure) -> Result<Vec<Entry>, Failure> {
+        if is_absent(&failure) && !self.files.has_directory(path)? {
+            return Ok(Vec::new());
+        }
+        let kind = match failure.kind {
+            StoreErrorKind::NotFound => StoreErrorKind::Denied,
+            kind => kind,
+        };
+        Err(Failure { kind, ..failure })
+    }
+
     /// Lists several directories, as many at once as there are connections.
     fn walk_directories(
         &self,
@@ -331,9 +308,8 @@ impl<F: Files> FileStore<F> {
             });
             for (path, entries) in some.iter().zip(listed) {
                 let entries = match entries {
-                    // Removed meanwhile.
-                    Err(failure) if failure.kind == StoreErrorKind::NotFound => continue,
-                    listed => listed?,
+                    Err(failure) => self.unless_missing(path, failure)?,
+                    Ok(entries) => entries,
                 };
                 for entry in entries.iter().filter(|entry| !entry.is_directory) {
                     if visit(&format!("{path}/{}", entry.name), entry).is_break() {
@@ -435,7 +411,7 @@ impl<F: Files> Store for FileStore<F> {
 
     fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Put, Some(name), failure);
-        let _claimed = self.claim(name);
+        let _claimed = self.claims.claim(name);
         let path = name.path();
         if self.size_of(&path).map_err(fail)?.is_some() {
             let reason = "it is there";
@@ -482,7 +458,7 @@ impl<F: Files> Store for FileStore<F> {
         let fail = |failure| self.error(Verb::Publish, Some(target), failure);
         let refuse =
             |kind, name, reason| Err(self.failure(kind, Verb::Publish, Some(name), reason));
-        let _claimed = self.claim(target);
+        let _claimed = self.claims.claim(target);
         let (from, to) = (staged.path(), target.path());
         if self.size_of(&from).map_err(fail)?.is_none() {
             return refuse(StoreErrorKind::NotFound, staged, "it is not there");
@@ -534,6 +510,24 @@ impl<F: Files> Store for FileStore<F> {
             self.remove(path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
         }
         Ok(stale.len() as u64)
+    }
+
+    fn publishing(&self) -> &'static str {
+        match self.refuses_renames.load(Ordering::Relaxed) {
+            false => "by one rename that fails if the staged snapshot is gone",
+            true => "written in place: the server refuses to rename",
+        }
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        for kind in ObjectKind::ALL.into_iter().filter(|kind| *kind != ObjectKind::Config) {
+            let top = kind.directory();
+            for entry in self.files.list(top).unwrap_or_default() {
+                let _ = self.files.remove_directory(&format!("{top}/{}", entry.name));
+            }
+            let _ = self.files.remove_directory(top);
+        }
+        self.files.remove_directory("").map_err(|failure| self.error(Verb::Delete, None, failure))
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {

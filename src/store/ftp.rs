@@ -159,7 +159,7 @@ fn store(connection: &mut Connection, path: &str, parts: &[&[u8]], limits: &Limi
     let mut sent = Ok(());
     'all: for part in parts {
         for piece in part.chunks(PIECE) {
-            limits.upload.pass(piece.len());
+            limits.send(piece.len());
             sent = stream.write_all(piece);
             if sent.is_err() {
                 break 'all;
@@ -190,7 +190,7 @@ fn retrieve(
     let mut read = Ok(());
     while bytes.len() < len {
         let piece = PIECE.min(len - bytes.len());
-        limits.download.pass(piece);
+        limits.receive(piece);
         let before = bytes.len();
         read = (&mut stream).take(piece as u64).read_to_end(&mut bytes).map(|_| ());
         if read.is_err() || bytes.len() == before {
@@ -222,15 +222,7 @@ impl Files for FtpFiles {
     fn has_directory(&self, path: &str) -> Result<bool, Failure> {
         self.with(|connection| {
             let path = connection.path(path);
-            match connection.ftp.cwd(&path) {
-                Ok(()) => Ok(true),
-                Err(FtpError::UnexpectedResponse(response))
-                    if matches!(response.status.code(), 550 | 501 | 553) =>
-                {
-                    Ok(false)
-                }
-                Err(error) => Err(error.into()),
-            }
+            is_directory(connection, &path)
         })
     }
 
@@ -247,8 +239,12 @@ impl Files for FtpFiles {
             let ends = root.match_indices('/').map(|(at, _)| at).chain([root.len()]);
             let paths: Vec<&str> = ends.filter(|end| *end > 0).map(|end| &root[..end]).collect();
             // From the end, since what is above may be somebody else's.
-            let missing =
-                paths.iter().rev().take_while(|path| connection.ftp.cwd(**path).is_err()).count();
+            let mut missing = 0;
+            while missing < paths.len()
+                && !is_directory(connection, paths[paths.len() - 1 - missing])?
+            {
+                missing += 1;
+            }
             for path in &paths[paths.len() - missing..] {
                 make(connection, path)?;
             }
@@ -316,10 +312,23 @@ fn make(connection: &mut Connection, path: &str) -> Answer<()> {
     match connection.ftp.mkdir(path) {
         Ok(()) => Ok(()),
         Err(FtpError::UnexpectedResponse(response)) => {
-            if response.status == Status::PathCreated || connection.ftp.cwd(path).is_ok() {
+            if response.status == Status::PathCreated || is_directory(connection, path)? {
                 return Ok(());
             }
             Err(FtpError::UnexpectedResponse(response).into())
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Whether one can go there.
+fn is_directory(connection: &mut Connection, path: &str) -> Answer<bool> {
+    match connection.ftp.cwd(path) {
+        Ok(()) => Ok(true),
+        Err(FtpError::UnexpectedResponse(response))
+            if matches!(response.status.code(), 550 | 501 | 553) =>
+        {
+            Ok(false)
         }
         Err(error) => Err(error.into()),
     }

@@ -385,6 +385,17 @@ impl Store for LocalStore {
         Ok(removed)
     }
 
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        for name in kind_directories() {
+            let directory = self.root.join(name);
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                let _ = fs::remove_dir(entry.path());
+            }
+            let _ = fs::remove_dir(directory);
+        }
+        fs::remove_dir(&self.root).map_err(|error| self.error(Verb::Delete, None, &error))
+    }
+
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         let tried = self.probe().and_then(|_| match fs::remove_file(self.probe_path()) {
             // Somebody else who looked was faster.

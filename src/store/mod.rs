@@ -18,20 +18,27 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
+mod background;
+mod bucket;
+mod claims;
 pub mod contract;
 mod error;
 mod faulty;
 mod files;
 mod ftp;
+mod http;
 mod local;
 mod location;
 mod memory;
 mod name;
 mod open;
 mod place;
+mod rclone;
 mod recording;
 mod retry;
+mod sftp;
 mod throttle;
+mod webdav;
 
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
@@ -43,6 +50,7 @@ pub use open::{StoreOptions, open_store};
 pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
 pub use recording::{Call, Recording};
 pub use retry::Retrying;
+pub use throttle::{limit_process, rate};
 
 /// The first bytes of every config object: by them a repository is known without any key.
 pub const CONFIG_MAGIC: [u8; 8] = *b"MRSBCONF";
@@ -102,6 +110,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// How many calls are worth making at once.
     fn connections(&self) -> NonZeroUsize;
 
+    /// How many objects are worth writing at once: a disk is soon busy, a line is not.
+    fn uploads(&self) -> NonZeroUsize {
+        self.connections().min(NonZeroUsize::MIN.saturating_add(1))
+    }
+
     /// Makes the place ready for objects. An existing place is left as it is.
     fn create(&self) -> Result<(), StoreError>;
 
@@ -152,6 +165,16 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// it is tried with something that is no object.
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         Ok(false)
+    }
+
+    /// In a few words, what makes publishing a snapshot safe here. Known once something was published.
+    fn publishing(&self) -> &'static str {
+        "by one rename that fails if the staged snapshot is gone"
+    }
+
+    /// Removes what is left of an empty place, directories that is. Objects are never touched.
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
     /// Bytes that can still be written, if the store can tell.

@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use crate::crypto::Secret;
 
+use super::bucket::BucketStore;
 use super::files::FileStore;
 use super::ftp::{FtpFiles, FtpSettings, TlsSettings};
-use super::place::{Address, FtpTls, Place, PlaceError, Server, Written};
+use super::place::{Address, FtpTls, Place, PlaceError, Server, Written, is_loopback};
+use super::rclone::{self, Rclone};
 use super::retry::{RETRIES, Retrying};
-use super::throttle::{Limits, Throttle};
+use super::sftp::{SftpFiles, SftpSettings};
+use super::throttle::Limits;
+use super::webdav::{DavFiles, DavSettings};
 use super::{LocalStore, Store};
+
+mod providers;
 
 /// How long a server may be silent, unless the location says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -41,10 +47,10 @@ impl Place {
     /// The store here. Connects to nothing yet: what is wrong with a server shows at the first call.
     pub fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Store>, PlaceError> {
         let own = &self.options;
-        let limits = Arc::new(Limits {
-            upload: Throttle::new(least(options.limit_upload, own.limit_upload)),
-            download: Throttle::new(least(options.limit_download, own.limit_download)),
-        });
+        let limits = Arc::new(Limits::new(
+            least(options.limit_upload, own.limit_upload),
+            least(options.limit_download, own.limit_download),
+        ));
         let store: Arc<dyn Store> = match &self.address {
             Address::Directory(path) => {
                 return Ok(Arc::new(LocalStore::new(PathBuf::from(path))));
@@ -54,15 +60,28 @@ impl Place {
                 let files = FtpFiles::new(settings, own.connections, limits);
                 Arc::new(FileStore::new(files, self.location().clone()))
             }
-            _ => {
-                return Err(PlaceError::new(
-                    format!("{} is a kind of store this version cannot open yet", self.location()),
-                    "name a directory or an FTP server",
-                ));
+            Address::Sftp(server) => {
+                let files = SftpFiles::new(self.sftp(server), limits);
+                Arc::new(FileStore::new(files, self.location().clone()))
+            }
+            Address::Bucket { .. } => self.bucket(options, limits)?,
+            Address::WebDav { server, is_https } => {
+                let settings = self.webdav(server, *is_https, options)?;
+                Arc::new(FileStore::new(DavFiles::new(&settings, limits)?, self.location().clone()))
+            }
+            Address::Rclone { remote } => {
+                let running = Rclone::start(remote)?;
+                let settings = self.served(&running);
+                let files = DavFiles::new(&settings, limits)?.served_by(running);
+                Arc::new(FileStore::new(files, self.location().clone()))
             }
         };
         let retries = own.retries.unwrap_or(RETRIES);
         Ok(Arc::new(Retrying::new(store, retries, std::thread::sleep)))
+    }
+
+    fn timeout(&self) -> Duration {
+        self.options.timeout.unwrap_or(TIMEOUT)
     }
 
     /// What opens it: the caller's secret, the location's own, or what its options lead to.
@@ -112,7 +131,70 @@ impl Place {
                 pin: own.pin,
                 is_tls12: own.is_tls12,
             }),
-            timeout: own.timeout.unwrap_or(TIMEOUT),
+            timeout: self.timeout(),
         })
+    }
+
+    fn sftp(&self, server: &Server) -> SftpSettings {
+        SftpSettings {
+            host: server.host.clone(),
+            port: server.port,
+            user: server.user.clone(),
+            root: server.path.clone(),
+            config: self.options.ssh_config.clone(),
+            timeout: self.timeout(),
+            connections: self.options.connections,
+        }
+    }
+
+    fn webdav(
+        &self,
+        server: &Server,
+        is_https: bool,
+        options: &StoreOptions,
+    ) -> Result<DavSettings, PlaceError> {
+        let secret = self.secret(options)?;
+        if !is_https && secret.is_some() && !is_loopback(&server.host) {
+            return Err(PlaceError::new(
+                format!("{} would send the password in clear", self.location()),
+                "use webdavs://",
+            ));
+        }
+        let host = match server.host.contains(':') {
+            true => format!("[{}]", server.host),
+            false => server.host.clone(),
+        };
+        let scheme = if is_https { "https" } else { "http" };
+        let port = server.port.map(|port| format!(":{port}")).unwrap_or_default();
+        Ok(DavSettings {
+            origin: format!("{scheme}://{host}{port}"),
+            path: server.path.clone(),
+            login: server.user.clone().zip(secret),
+            ca: self.options.ca.clone(),
+            timeout: self.timeout(),
+            connections: self.options.connections,
+        })
+    }
+
+    fn served(&self, running: &Rclone) -> DavSettings {
+        DavSettings {
+            origin: running.origin.clone(),
+            path: String::new(),
+            login: Some((rclone::USER.to_owned(), running.password.clone())),
+            ca: None,
+            // It waits for its own remote, and tries again by itself.
+            timeout: self.options.timeout.unwrap_or(TIMEOUT * 10),
+            connections: self.options.connections,
+        }
+    }
+
+    fn bucket(
+        &self,
+        options: &StoreOptions,
+        limits: Arc<Limits>,
+    ) -> Result<Arc<dyn Store>, PlaceError> {
+        let (objects, settings) = providers::open(self, self.secret(options)?, self.timeout())?;
+        let location = self.location().clone();
+        Ok(Arc::new(BucketStore::new(objects, settings, location, limits)))
     }
 }

@@ -29,7 +29,7 @@ mod options;
 mod url;
 
 pub use options::PlaceOptions;
-pub(super) use options::{FtpTls, SecretFrom};
+pub(super) use options::{FtpTls, SecretFrom, parse_rate};
 
 /// Who can read a text: what stands in arguments every user of the machine can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,42 @@ impl Place {
         let location = Location::directory(&path);
         let address = Address::Directory(path);
         Self { address, options: PlaceOptions::default(), password: None, location }
+    }
+
+    /// Fails if `text` is a location with a password in it, which must not stand in arguments.
+    pub fn refuse_password(text: &str) -> Result<(), PlaceError> {
+        let has_password = url::Url::split(text)
+            .ok()
+            .flatten()
+            .and_then(|url| address(&url).ok())
+            .is_some_and(|(_, password)| password.is_some());
+        match has_password {
+            true => Self::parse(text, Written::InArguments).map(|_| ()),
+            false => Ok(()),
+        }
+    }
+
+    /// The place named `name` below this one.
+    pub fn below(&self, name: &str) -> Self {
+        let mut place = self.clone();
+        let join = |path: &mut String| {
+            *path = match path.as_str() {
+                "" => name.to_owned(),
+                _ => format!("{}/{name}", path.trim_end_matches('/')),
+            };
+        };
+        match &mut place.address {
+            Address::Directory(path) => path.push(name),
+            Address::Ftp(server, _) | Address::Sftp(server) | Address::WebDav { server, .. } => {
+                join(&mut server.path);
+            }
+            Address::Bucket { prefix, .. } => join(prefix),
+            Address::Rclone { remote } if remote.ends_with(':') => remote.push_str(name),
+            Address::Rclone { remote } => join(remote),
+        }
+        place.location =
+            Location::named(&format!("{}/{name}", self.location.to_string().trim_end_matches('/')));
+        place
     }
 
     /// Where it is, fit to print.

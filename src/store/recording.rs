@@ -67,6 +67,10 @@ impl Store for Recording {
         self.inner.connections()
     }
 
+    fn uploads(&self) -> NonZeroUsize {
+        self.inner.uploads()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         let done = self.inner.create();
         self.note(Verb::Create, None, 0);

@@ -71,6 +71,10 @@ impl Store for Retrying {
         self.inner.connections()
     }
 
+    fn uploads(&self) -> NonZeroUsize {
+        self.inner.connections()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         self.again(|_| self.inner.create())
     }
@@ -141,6 +145,14 @@ impl Store for Retrying {
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         self.again(|_| self.inner.refuses_deletes())
+    }
+
+    fn publishing(&self) -> &'static str {
+        self.inner.publishing()
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        self.inner.remove_empty_place()
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -1,6 +1,6 @@
 //! Rate limits: bytes are let through as fast as they may be, counted over all connections of a store.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, SystemClock};
@@ -39,13 +39,78 @@ impl Throttle {
             std::thread::sleep(delay);
         }
     }
+
+    /// The same, for what runs asynchronously.
+    pub async fn pass_async(&self, bytes: usize) {
+        if self.rate.is_some() {
+            tokio::time::sleep(self.delay(bytes, SystemClock.elapsed())).await;
+        }
+    }
+}
+
+/// What holds for all stores of this process together: they share one line.
+static PROCESS: OnceLock<Pair> = OnceLock::new();
+
+#[derive(Debug)]
+struct Pair {
+    upload: Throttle,
+    download: Throttle,
+}
+
+/// Limits all stores elsewhere together, in bytes a second; the first call counts.
+pub fn limit_process(upload: Option<u64>, download: Option<u64>) {
+    PROCESS
+        .get_or_init(|| Pair { upload: Throttle::new(upload), download: Throttle::new(download) });
+}
+
+/// A rate as people write it: `500KiB`, `2MiB`, a number of bytes.
+pub fn rate(text: &str) -> Result<u64, String> {
+    super::place::parse_rate(text)
+        .ok_or_else(|| "write bytes a second, like 500KiB or 2MiB".to_owned())
 }
 
 /// Both directions of a store.
 #[derive(Debug)]
 pub(super) struct Limits {
-    pub upload: Throttle,
-    pub download: Throttle,
+    own: Pair,
+}
+
+impl Limits {
+    pub fn new(upload: Option<u64>, download: Option<u64>) -> Self {
+        Self { own: Pair { upload: Throttle::new(upload), download: Throttle::new(download) } }
+    }
+
+    /// Waits until `bytes` may be sent.
+    pub fn send(&self, bytes: usize) {
+        self.own.upload.pass(bytes);
+        if let Some(all) = PROCESS.get() {
+            all.upload.pass(bytes);
+        }
+    }
+
+    /// Waits until `bytes` may be received.
+    pub fn receive(&self, bytes: usize) {
+        self.own.download.pass(bytes);
+        if let Some(all) = PROCESS.get() {
+            all.download.pass(bytes);
+        }
+    }
+
+    /// The same as [`send`](Self::send), for what runs asynchronously.
+    pub async fn send_async(&self, bytes: usize) {
+        self.own.upload.pass_async(bytes).await;
+        if let Some(all) = PROCESS.get() {
+            all.upload.pass_async(bytes).await;
+        }
+    }
+
+    /// The same as [`receive`](Self::receive), for what runs asynchronously.
+    pub async fn receive_async(&self, bytes: usize) {
+        self.own.download.pass_async(bytes).await;
+        if let Some(all) = PROCESS.get() {
+            all.download.pass_async(bytes).await;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -132,6 +132,10 @@ fn nonsense_is_refused_with_a_way_out() {
     place.run(&["copy", "--to", "./repo"]).fails(2, "cannot be copied to itself", "");
     place.run(&["copy", "--to", "./src"]).fails(20, "it holds something else", "empty place");
     place.run(&["copy", "--to", "primary", "--from", "./none"]).fails(10, "no repository", "");
+    let ran = place.run(&["copy", "--to", "ftp://me:hush@127.0.0.1:1/x", "--json"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("password in the arguments"), "{ran:?}");
+    assert!(!(ran.stdout.clone() + &ran.stderr).contains("hush"), "{ran:?}");
     let other = Place::ready();
     let at = other.text("repo");
     let ran = place.run(&["copy", "--to", &at]);

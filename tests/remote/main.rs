@@ -5,4 +5,11 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod servers;
 
+mod buckets;
+mod copy;
+mod faults;
+mod faulty_ftp;
 mod ftp;
+mod program;
+mod sftp;
+mod webdav;

@@ -74,9 +74,11 @@ impl CopyConfig {
     /// A place that no configuration names.
     pub fn unnamed(location: &str) -> Self {
         let options = CopyOptions::default();
+        let location = Repository::new(location);
         Self {
-            name: location.to_owned(),
-            location: Setting::new(Repository::new(location), Origin::Flag),
+            // Without a password: it is told and remembered.
+            name: location.to_string(),
+            location: Setting::new(location, Origin::Flag),
             require_mount: None,
             delete_after: Setting::new(options.delay, Origin::Default),
             append_only: Setting::new(false, Origin::Default),
@@ -159,11 +161,28 @@ mod tests {
                     delete_after = \"never\"\nappend_only = true\nsample = \"10%\"\nsample_limit = 5";
         let copies = read(text).unwrap();
         let cellar = &copies["cellar"];
-        assert_eq!(cellar.location.value.as_str(), "file:///mnt/cellar");
+        assert_eq!(cellar.location.value.as_str(), "/mnt/cellar");
         assert_eq!(cellar.require_mount.as_ref().unwrap().value, Path::new("/mnt/cellar"));
         assert_eq!(cellar.delete_after.value, None);
         assert_eq!(cellar.sample.value, Sample { share: 1000, most: 5 });
         assert!(cellar.options().append_only);
+    }
+
+    #[test]
+    fn places_elsewhere_are_left_as_they_are_written() {
+        for text in [
+            "ftps://me@host/x?password-credential=off",
+            "sftp:me@host:x",
+            "s3:endpoint/bucket",
+            "credential:off",
+        ] {
+            let copies = read(&format!("[x]\nlocation = \"{text}\"")).unwrap();
+            let location = &copies["x"].location.value;
+            assert_eq!((location.as_str(), location.directory()), (text, None));
+            assert_eq!(location.credential().is_some(), text.contains("credential"), "{text}");
+        }
+        let copies = read("[x]\nlocation = \"./like:this\"").unwrap();
+        assert!(copies["x"].location.value.directory().is_some());
     }
 
     #[test]

@@ -131,10 +131,10 @@ fn system_zone() -> TimeZone {
 }
 
 pub(super) fn at_home(home: &Path, text: String) -> Repository {
-    if text.contains("://") {
-        Repository::new(text)
-    } else {
-        Repository::new(home.join(text).to_string_lossy())
+    let written = Repository::new(text);
+    match written.directory() {
+        Some(path) => Repository::new(home.join(path).to_string_lossy()),
+        None => written,
     }
 }
 

@@ -315,7 +315,7 @@ fn show_tells_origins_and_no_secrets() {
             "state_dir = \"/var/lib/mrs-backup\" (default)",
             "scheduler.parallel = 2 (default)",
             "instance.mrs.home = \"/home/mrs\" (file)",
-            "instance.mrs.repository = \"ftp://me:***@host/x\" (file)",
+            "instance.mrs.repository = \"ftp://me@host/x\" (file)",
             "instance.mrs.key = command echo *** (file)",
             "instance.mrs.paths = [] (default)",
             "instance.mrs.exclude = [] (default)",

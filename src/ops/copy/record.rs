@@ -26,7 +26,7 @@ fn path(repository: &Repository, location: &str) -> Option<PathBuf> {
     Some(directory.join(format!("{name}.sqlite")))
 }
 
-/// The record of the copy at `location`.
+/// The record of the copy at `location`, as its store tells that: without a password.
 pub fn holdings(repository: &Repository, location: &str) -> Result<Holdings, IndexError> {
     let id = repository.config().id;
     match path(repository, location) {

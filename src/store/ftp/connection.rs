@@ -159,7 +159,9 @@ impl Connector {
             // Asked once: what a server says to EPSV before a transfer looks like a refusal of that.
             None => match ftp.custom_command("EPSV", &[Status::ExtendedPassiveMode]) {
                 Ok(_) => *self.mode.get_or_init(|| Mode::ExtendedPassive),
-                Err(FtpError::UnexpectedResponse(response)) if response.status.code() >= 500 => {
+                Err(FtpError::UnexpectedResponse(response))
+                    if response.status.code() >= 500 && response.status.code() != 530 =>
+                {
                     *self.mode.get_or_init(|| Mode::Passive)
                 }
                 Err(error) => return Err(error.into()),

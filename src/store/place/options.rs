@@ -62,10 +62,8 @@ pub struct PlaceOptions {
     pub(in crate::store) account: Option<String>,
     pub(in crate::store) endpoint: Option<String>,
     pub(in crate::store) storage_class: Option<String>,
-    /// Days for which the server shall refuse to delete what was put.
-    pub(in crate::store) lock_days: Option<u32>,
-    /// Whether even the account's owner is bound by it.
-    pub(in crate::store) is_lock_compliance: bool,
+    /// Configuration of ssh instead of the user's own.
+    pub(in crate::store) ssh_config: Option<PathBuf>,
     pub(in crate::store) is_virtual_host: bool,
 }
 
@@ -77,10 +75,11 @@ fn allowed(address: &Address) -> Vec<&'static str> {
     let own: &[&str] = match address {
         Address::Directory(_) => return Vec::new(),
         Address::Ftp(..) => &["tls", "tls-version", "ca", "pin"],
-        Address::Sftp(_) | Address::Rclone { .. } => &[],
+        Address::Sftp(_) => &["ssh-config"],
+        Address::Rclone { .. } => &[],
         Address::WebDav { .. } => &["ca"],
         Address::Bucket { provider: Provider::S3, .. } => {
-            &["ca", "region", "endpoint", "storage-class", "lock-days", "lock-mode", "virtual-host"]
+            &["ca", "region", "endpoint", "storage-class", "virtual-host"]
         }
         Address::Bucket { provider: Provider::Google, .. } => &["ca", "endpoint"],
         Address::Bucket { provider: Provider::Azure, .. } => &["ca", "account", "endpoint"],
@@ -152,17 +151,7 @@ impl PlaceOptions {
             "account" => self.account = text(),
             "endpoint" => self.endpoint = text(),
             "storage-class" => self.storage_class = text(),
-            "lock-days" => {
-                self.lock_days =
-                    Some(value.parse().ok().filter(|days| (1..=36500).contains(days))?);
-            }
-            "lock-mode" => {
-                self.is_lock_compliance = match value {
-                    "compliance" => true,
-                    "governance" => false,
-                    _ => return None,
-                };
-            }
+            "ssh-config" => self.ssh_config = Some(PathBuf::from(value)),
             "virtual-host" => {
                 self.is_virtual_host = match value {
                     "yes" => true,
@@ -185,8 +174,6 @@ fn form_of(name: &str) -> &'static str {
         "pin" => "write sha256: and the 64 digits of `openssl x509 -fingerprint -sha256`",
         "tls" => "write explicit, implicit or off",
         "tls-version" => "write 1.2, or leave it out",
-        "lock-days" => "write a number of days",
-        "lock-mode" => "write governance or compliance",
         "virtual-host" => "write yes or no",
         _ => "write a value",
     }

@@ -128,7 +128,7 @@ fn options_are_checked() {
         "ftp://h/x?pin=abc",
         "ftp://h/x?tls=maybe",
         "sftp://h/x?password-file=/x",
-        "s3://b/p?lock-mode=none",
+        "s3://b/p?virtual-host=maybe",
         "webdav://h/x?tls=off",
     ] {
         refused(text);

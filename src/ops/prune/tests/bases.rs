@@ -230,3 +230,22 @@ fn deltas_of_many_nights_survive_the_loss_of_their_neighbours() {
     }
     assert_eq!(rig.count(ObjectKind::Snapshot), 1);
 }
+
+/// Three forms of each of sixteen segments, none of which can be read: forty million ways to try.
+#[test]
+fn a_reader_tries_no_segment_twice() {
+    let rig = rig();
+    for n in 1..=16 {
+        for _ in 0..3 {
+            pack(&rig, &[(n, (n > 1).then(|| n - 1))]);
+        }
+    }
+    let counted = Arc::new(crate::store::Recording::new(Arc::clone(&rig.store) as _));
+    let repository = crate::ops::testing::open_in(Arc::clone(&counted) as _).unwrap();
+    repository.refresh().unwrap();
+    counted.clear();
+    let fetcher = crate::repository::Fetcher::new(&repository, 1 << 20);
+    fetcher.chunk_by_id(&ChunkId::new(id(16))).map(drop).unwrap_err();
+    // A delta is not read before its base, so only the plain forms are.
+    assert_eq!(counted.calls().len(), 3);
+}

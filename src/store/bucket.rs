@@ -1,0 +1,553 @@
+//! Object stores: S3 and compatible ones, Google Cloud Storage, Azure Blob Storage.
+//!
+//! There is no rename. A snapshot is published by creating its object, and what makes that safe is a *fence*, an
+//! object `sessions/<id>/fence-<snapshot>` that only one can create: the writer who publishes, or whoever
+//! removes the staged snapshot because the writer is taken for dead. Who comes second yields. A writer that
+//! created the fence and died has published: whoever finds the fence so completes it.
+//!
+//! A fence stays as long as somebody asleep might still come for it, and is removed with other left-overs.
+//! Staging anew removes the one from before: what is staged later is revalidated later, too.
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::TryStreamExt;
+use jiff::Timestamp;
+use object_store::path::Path;
+use object_store::{
+    Attribute, Attributes, Error, ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions,
+    PutOptions, PutPayload,
+};
+
+use super::claims::Claims;
+use super::files::Failure;
+use super::throttle::Limits;
+use super::{
+    ByteRange, CONFIG_MAGIC, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError,
+    StoreErrorKind, Survey, Verb,
+};
+use super::{background, http};
+use crate::clock::Clock;
+
+/// Connections at once, unless the location says otherwise.
+const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
+/// From this size on an object is sent in parts, each of which can be tried again.
+const MULTIPART_FROM: usize = 16 << 20;
+/// Bytes of such a part.
+const PART: usize = 8 << 20;
+/// Most bytes that are read in one go.
+const MOST_AT_ONCE: u64 = 64 << 20;
+const PROBE: &str = "probe.tmp";
+const PUBLISHED: &[u8] = b"published";
+const REMOVED: &[u8] = b"removed";
+const RESTIC_DIRECTORIES: [&str; 4] = ["data", "keys", "snapshots", "index"];
+
+/// How a bucket is used.
+#[derive(Debug)]
+pub(super) struct BucketSettings {
+    pub prefix: String,
+    pub storage_class: Option<String>,
+    pub connections: Option<NonZeroUsize>,
+    /// `None`: it has to be tried out whether only one of two can create an object.
+    pub creates_once: Option<bool>,
+    pub timeout: Duration,
+}
+
+/// A store in a bucket.
+#[derive(Debug)]
+pub(super) struct BucketStore {
+    objects: Arc<dyn ObjectStore>,
+    settings: BucketSettings,
+    location: Location,
+    limits: Arc<Limits>,
+    claims: Claims,
+    creates_once: OnceLock<bool>,
+}
+
+fn of(error: Error) -> Failure {
+    http::failure(&error)
+}
+
+fn fence(staged: &ObjectName) -> Option<String> {
+    match staged {
+        ObjectName::Staged { session, snapshot } => {
+            Some(format!("sessions/{session}/fence-{snapshot}"))
+        }
+        _ => None,
+    }
+}
+
+impl BucketStore {
+    pub fn new(
+        objects: Arc<dyn ObjectStore>,
+        settings: BucketSettings,
+        location: Location,
+        limits: Arc<Limits>,
+    ) -> Self {
+        let creates_once = settings.creates_once.map(OnceLock::from).unwrap_or_default();
+        let claims = Claims::default();
+        Self { objects, settings, location, limits, claims, creates_once }
+    }
+
+    fn path(&self, path: &str) -> Path {
+        match self.settings.prefix.as_str() {
+            "" => Path::from(path),
+            prefix => Path::from(format!("{prefix}/{path}")),
+        }
+    }
+
+    fn failure(
+        &self,
+        kind: StoreErrorKind,
+        verb: Verb,
+        object: Option<&ObjectName>,
+        reason: impl Into<String>,
+    ) -> StoreError {
+        let (object, location) = (object.copied(), self.location.clone());
+        StoreError { kind, verb, object, location, reason: reason.into() }
+    }
+
+    fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
+        self.failure(failure.kind, verb, object, failure.reason)
+    }
+
+    fn size_of(&self, path: &str) -> Result<Option<u64>, Failure> {
+        let path = self.path(path);
+        match background::wait(async { self.objects.head(&path).await.map_err(of) }) {
+            Ok(found) => Ok(Some(found.size)),
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Writes a small object; with `create`, only if it is not there.
+    fn write(&self, path: &str, bytes: Bytes, create: bool) -> Result<(), Failure> {
+        let path = self.path(path);
+        let mode = if create { PutMode::Create } else { PutMode::Overwrite };
+        let options = PutOptions { mode, attributes: self.attributes(), ..PutOptions::default() };
+        let payload = PutPayload::from_bytes(bytes);
+        background::wait(async {
+            self.objects.put_opts(&path, payload, options).await.map(|_| ()).map_err(of)
+        })
+    }
+
+    fn attributes(&self) -> Attributes {
+        let mut attributes = Attributes::new();
+        if let Some(class) = &self.settings.storage_class {
+            attributes.insert(Attribute::StorageClass, class.clone().into());
+        }
+        attributes
+    }
+
+    fn write_parts(&self, path: &str, bytes: Bytes) -> Result<(), Failure> {
+        let path = self.path(path);
+        let options = PutMultipartOptions { attributes: self.attributes(), ..Default::default() };
+        let mut upload = background::wait(async {
+            self.objects.put_multipart_opts(&path, options).await.map_err(of)
+        })?;
+        let mut at = 0;
+        while at < bytes.len() {
+            let end = bytes.len().min(at + PART);
+            let part = bytes.slice(at..end);
+            self.limits.send(part.len());
+            let sent = upload.put_part(PutPayload::from_bytes(part));
+            if let Err(failure) = background::wait(async { sent.await.map_err(of) }) {
+                // Parts of an upload nobody completes would be paid for.
+                let _ = background::wait(async { upload.abort().await.map_err(of) });
+                return Err(failure);
+            }
+            at = end;
+        }
+        background::wait(async { upload.complete().await.map(|_| ()).map_err(of) })
+    }
+
+    fn read(&self, path: &str, offset: u64, len: u64) -> Result<Bytes, Failure> {
+        let path = self.path(path);
+        let end = offset.saturating_add(len);
+        self.limits.receive(usize::try_from(len).unwrap_or(usize::MAX));
+        background::wait(async {
+            match self.objects.get_range(&path, offset..end).await.map_err(of) {
+                // Some servers answer with the whole object where the range is all of it.
+                Err(failure) if failure.reason.contains("non-partial") => {
+                    let found = self.objects.get(&path).await.map_err(of)?;
+                    if found.meta.size > MOST_AT_ONCE {
+                        return Err(failure);
+                    }
+                    let bytes = found.bytes().await.map_err(of)?;
+                    let all = bytes.len() as u64;
+                    let cut = |at: u64| usize::try_from(at.min(all)).unwrap_or(usize::MAX);
+                    Ok(bytes.slice(cut(offset)..cut(end)))
+                }
+                read => read,
+            }
+        })
+    }
+
+    /// A small object, `None` if it is not there.
+    fn read_small(&self, path: &str) -> Result<Option<Bytes>, Failure> {
+        let Some(size) = self.size_of(path)? else { return Ok(None) };
+        if size > MOST_AT_ONCE {
+            return Err(Failure::new(StoreErrorKind::TooLong, format!("it has {size} bytes")));
+        }
+        if size == 0 {
+            return Ok(Some(Bytes::new()));
+        }
+        self.read(path, 0, size).map(Some)
+    }
+
+    fn remove(&self, path: &str) -> Result<(), Failure> {
+        let path = self.path(path);
+        match background::wait(async { self.objects.delete(&path).await.map_err(of) }) {
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Whether of two that create one object only one succeeds. Some servers take the condition and
+    /// do not keep it, so it is tried out.
+    fn creates_once(&self) -> Result<bool, Failure> {
+        if let Some(known) = self.creates_once.get() {
+            return Ok(*known);
+        }
+        self.write(PROBE, Bytes::from_static(b"probe"), false)?;
+        let known = match self.write(PROBE, Bytes::from_static(b"probe"), true) {
+            Ok(()) => false,
+            Err(failure) if failure.kind == StoreErrorKind::Exists => true,
+            Err(failure) if failure.is_unsupported => false,
+            Err(failure) => return Err(failure),
+        };
+        let _ = self.remove(PROBE);
+        Ok(*self.creates_once.get_or_init(|| known))
+    }
+
+    fn entries(&self, path: &str) -> Result<Vec<(String, u64, Timestamp)>, Failure> {
+        let below = self.path(path);
+        let root = self.path("");
+        let skip = if root.as_ref().is_empty() { 0 } else { root.as_ref().len() + 1 };
+        background::wait(async {
+            let prefix = (!below.as_ref().is_empty()).then_some(&below);
+            let found: Vec<_> = self.objects.list(prefix).try_collect().await.map_err(of)?;
+            Ok(found
+                .into_iter()
+                .filter_map(|meta| {
+                    let path = meta.location.as_ref().get(skip..)?.to_owned();
+                    let seconds = meta.last_modified.timestamp();
+                    Some((path, meta.size, Timestamp::from_second(seconds).ok()?))
+                })
+                .collect())
+        })
+    }
+
+    /// Makes `target` of `bytes`, which may be there already if another completes the same publishing.
+    fn create_target(&self, target: &str, bytes: Bytes) -> Result<(), Failure> {
+        match self.write(target, bytes, true) {
+            Err(failure) if failure.kind == StoreErrorKind::Exists => Ok(()),
+            done => done,
+        }
+    }
+
+    fn publish_fenced(&self, staged: &ObjectName, bytes: Bytes, to: &str) -> Result<bool, Failure> {
+        let Some(fence) = fence(staged) else { return Ok(false) };
+        match self.write(&fence, Bytes::from_static(PUBLISHED), true) {
+            Ok(()) => {}
+            Err(failure) if failure.kind == StoreErrorKind::Exists => {
+                if self.read_small(&fence)?.is_none_or(|found| found != PUBLISHED) {
+                    return Ok(false);
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        self.create_target(to, bytes)?;
+        self.remove(&staged.path())?;
+        self.remove(&fence)?;
+        Ok(true)
+    }
+
+    fn remove_staged(&self, staged: &ObjectName, fence: &str) -> Result<(), Failure> {
+        let ObjectName::Staged { snapshot, .. } = staged else { return Ok(()) };
+        let path = staged.path();
+        let Some(bytes) = self.read_small(&path)? else { return Ok(()) };
+        match self.write(fence, Bytes::from_static(REMOVED), true) {
+            Ok(()) => {}
+            Err(failure) if failure.kind == StoreErrorKind::Exists => {
+                if self.read_small(fence)?.is_some_and(|found| found == PUBLISHED) {
+                    self.create_target(&ObjectName::Snapshot(*snapshot).path(), bytes)?;
+                }
+            }
+            Err(failure) => return Err(failure),
+        }
+        self.remove(&path)
+    }
+
+    fn look(&self) -> Result<Survey, Failure> {
+        let root = self.path("");
+        let prefix = (!root.as_ref().is_empty()).then_some(&root);
+        let found = background::wait_at_most(self.settings.timeout * 4, async {
+            self.objects.list_with_delimiter(prefix).await.map_err(of)
+        });
+        let found = match found {
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => {
+                let reason = "there is no such bucket; make it first".to_owned();
+                return Ok(Survey::Unusable(reason));
+            }
+            found => found?,
+        };
+        let last = |path: &Path| path.filename().unwrap_or_default().to_owned();
+        let files: Vec<String> = found.objects.iter().map(|meta| last(&meta.location)).collect();
+        let directories: Vec<String> = found.common_prefixes.iter().map(last).collect();
+        if files.iter().any(|name| name == "config") {
+            let begin = self.read_small("config")?.unwrap_or_default();
+            if begin.starts_with(&CONFIG_MAGIC) {
+                return Ok(Survey::Repository);
+            }
+            let has = |name: &&str| directories.iter().any(|directory| directory == name);
+            if RESTIC_DIRECTORIES.iter().all(&has) && !has(&"packs") {
+                return Ok(Survey::Restic);
+            }
+        }
+        let mut foreign: Vec<String> = files.into_iter().filter(|name| name != PROBE).collect();
+        for directory in directories {
+            let entries = self.entries(&directory)?;
+            if entries.iter().any(|(path, ..)| ObjectName::parse(path).is_some()) {
+                return Ok(Survey::Headless);
+            }
+            if !entries.iter().all(|(path, ..)| is_fence(path)) {
+                foreign.push(directory);
+            }
+        }
+        foreign.truncate(5);
+        Ok(if foreign.is_empty() { Survey::Empty } else { Survey::Foreign(foreign) })
+    }
+}
+
+fn is_fence(path: &str) -> bool {
+    path.starts_with("sessions/") && path.contains("/fence-")
+}
+
+impl Store for BucketStore {
+    fn location(&self) -> &Location {
+        &self.location
+    }
+
+    fn connections(&self) -> NonZeroUsize {
+        self.settings.connections.unwrap_or(CONNECTIONS)
+    }
+
+    /// A bucket has no directories; whether it is there shows here.
+    fn create(&self) -> Result<(), StoreError> {
+        match self.survey()? {
+            Survey::Unusable(reason) => {
+                Err(self.failure(StoreErrorKind::NotFound, Verb::Create, None, reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn survey(&self) -> Result<Survey, StoreError> {
+        self.look().map_err(|failure| self.error(Verb::Survey, None, failure))
+    }
+
+    fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Put, Some(name), failure);
+        let there = || self.failure(StoreErrorKind::Exists, Verb::Put, Some(name), "it is there");
+        let _claimed = self.claims.claim(name);
+        let path = name.path();
+        if let Some(fence) = fence(name) {
+            self.remove(&fence).map_err(fail)?;
+        }
+        let bytes = Bytes::from(parts.concat());
+        let is_long = bytes.len() >= MULTIPART_FROM;
+        let creates_once = !is_long && self.creates_once().map_err(fail)?;
+        if !creates_once && self.size_of(&path).map_err(fail)?.is_some() {
+            return Err(there());
+        }
+        let written = if is_long {
+            self.write_parts(&path, bytes)
+        } else {
+            self.limits.send(bytes.len());
+            self.write(&path, bytes, creates_once)
+        };
+        written.map_err(|failure| match failure.kind {
+            StoreErrorKind::Exists => there(),
+            _ => fail(failure),
+        })
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
+        let fail = |failure| self.error(Verb::Get, Some(name), failure);
+        let refuse = |kind, reason| self.failure(kind, Verb::Get, Some(name), reason);
+        let path = name.path();
+        let size = || {
+            self.size_of(&path)
+                .map_err(fail)?
+                .ok_or_else(|| refuse(StoreErrorKind::NotFound, "it is not there".to_owned()))
+        };
+        let (offset, len) = match range {
+            ByteRange::Exact { offset, len } => (offset, len),
+            ByteRange::Whole { limit } => {
+                let size = size()?;
+                if size > limit {
+                    let reason =
+                        format!("it has {size} bytes where at most {limit} are acceptable");
+                    return Err(refuse(StoreErrorKind::TooLong, reason));
+                }
+                (0, size)
+            }
+        };
+        let check = |size: u64| match offset.checked_add(len) {
+            Some(end) if end <= size => Ok(()),
+            _ => {
+                let reason = format!("it has {size} bytes, not {len} from byte {offset} on");
+                Err(refuse(StoreErrorKind::TooShort, reason))
+            }
+        };
+        if len == 0 || len > MOST_AT_ONCE || offset > (1 << 40) {
+            check(size()?)?;
+            if len == 0 {
+                return Ok(Vec::new());
+            }
+        }
+        match self.read(&path, offset, len) {
+            Ok(bytes) if bytes.len() as u64 == len => Ok(bytes.to_vec()),
+            Ok(bytes) => {
+                check(size()?)?;
+                let reason = format!("{} of {len} bytes came", bytes.len());
+                Err(refuse(StoreErrorKind::Temporary, reason))
+            }
+            Err(failure) => {
+                check(size()?)?;
+                Err(fail(failure))
+            }
+        }
+    }
+
+    fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
+        let found = self
+            .size_of(&name.path())
+            .map_err(|failure| self.error(Verb::Size, Some(name), failure))?;
+        found.ok_or_else(|| {
+            self.failure(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
+        })
+    }
+
+    fn list(
+        &self,
+        kind: ObjectKind,
+        visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
+    ) -> Result<(), StoreError> {
+        if kind == ObjectKind::Config {
+            if let Some(size) =
+                self.size_of("config").map_err(|failure| self.error(Verb::List, None, failure))?
+            {
+                let _ = visit(ObjectInfo { name: ObjectName::Config, size, modified: None });
+            }
+            return Ok(());
+        }
+        let entries = self
+            .entries(kind.directory())
+            .map_err(|failure| self.error(Verb::List, None, failure))?;
+        for (path, size, modified) in entries {
+            let Some(name) = ObjectName::parse(&path).filter(|name| name.kind() == kind) else {
+                continue;
+            };
+            if visit(ObjectInfo { name, size, modified: Some(modified) }).is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Delete, Some(name), failure);
+        let is_fenced = fence(name).filter(|_| self.creates_once().unwrap_or(false));
+        match is_fenced {
+            Some(fence) => self.remove_staged(name, &fence).map_err(fail),
+            None => self.remove(&name.path()).map_err(fail),
+        }
+    }
+
+    fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Publish, Some(target), failure);
+        let lost = |reason: &str| {
+            self.failure(StoreErrorKind::NotFound, Verb::Publish, Some(staged), reason)
+        };
+        let _claimed = self.claims.claim(target);
+        let (from, to) = (staged.path(), target.path());
+        let Some(bytes) = self.read_small(&from).map_err(fail)? else {
+            return Err(lost("it is not there"));
+        };
+        if self.size_of(&to).map_err(fail)?.is_some() {
+            let reason = "it is there";
+            return Err(self.failure(StoreErrorKind::Exists, Verb::Publish, Some(target), reason));
+        }
+        if self.creates_once().map_err(fail)? {
+            return match self.publish_fenced(staged, bytes, &to).map_err(fail)? {
+                true => Ok(()),
+                false => Err(lost("it was removed while it was published")),
+            };
+        }
+        // Without a way to be the only one: taken back if the staged object was removed meanwhile.
+        self.write(&to, bytes, false).map_err(fail)?;
+        if self.size_of(&from).map_err(fail)?.is_none() {
+            self.remove(&to).map_err(fail)?;
+            return Err(lost("it was removed while it was published"));
+        }
+        self.remove(&from).map_err(fail)
+    }
+
+    /// What an object store has taken it keeps.
+    fn sync(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    fn remove_stale_temporaries(
+        &self,
+        older_than: Duration,
+        clock: &dyn Clock,
+    ) -> Result<u64, StoreError> {
+        let limit = clock.now().saturating_sub(older_than).unwrap_or(Timestamp::MIN);
+        // Whoever may still come for a fence was asleep for longer than any session lives.
+        let limit = limit.saturating_sub(Duration::from_secs(30 * 86400)).unwrap_or(Timestamp::MIN);
+        let entries =
+            self.entries("sessions").map_err(|failure| self.error(Verb::List, None, failure))?;
+        let mut removed = 0;
+        for (path, _, modified) in entries {
+            if is_fence(&path) && modified < limit {
+                self.remove(&path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    fn publishing(&self) -> &'static str {
+        match self.creates_once.get() {
+            Some(true) => "by a conditional create, which only one of two can win",
+            _ => "by looking again: the server keeps no condition of a create",
+        }
+    }
+
+    fn remove_empty_place(&self) -> Result<(), StoreError> {
+        let fail = |failure| self.error(Verb::Delete, None, failure);
+        for (path, ..) in self.entries("sessions").map_err(fail)? {
+            if is_fence(&path) {
+                self.remove(&path).map_err(fail)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn refuses_deletes(&self) -> Result<bool, StoreError> {
+        let tried = self
+            .write(PROBE, Bytes::from_static(b"probe"), false)
+            .and_then(|()| self.remove(PROBE));
+        match tried {
+            Ok(()) => Ok(false),
+            Err(failure) if failure.kind == StoreErrorKind::Denied => Ok(true),
+            Err(failure) => Err(self.error(Verb::Delete, None, failure)),
+        }
+    }
+}

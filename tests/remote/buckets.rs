@@ -1,0 +1,66 @@
+//! Object stores, on the S3 that rclone serves.
+
+use mrs_backup::id::{SessionId, SnapshotId};
+use mrs_backup::store::contract::check_contract;
+use mrs_backup::store::{ObjectName, StoreErrorKind, Survey, open_store};
+
+use crate::servers::{PASSWORD, RcloneServer};
+
+/// Where the bucket is; the keys lie in a file.
+pub fn location(server: &RcloneServer, path: &str) -> String {
+    let keys = server.directory().join("keys");
+    let text = format!("AWS_ACCESS_KEY_ID=backup\nAWS_SECRET_ACCESS_KEY={PASSWORD}\n");
+    std::fs::write(&keys, text).unwrap();
+    format!("s3:127.0.0.1:{}/{path}?password-file={}", server.port, keys.display())
+}
+
+#[test]
+fn s3_keeps_the_contract() {
+    let server = RcloneServer::start("s3");
+    check_contract(&*open_store(&location(&server, "bucket/prefix/of/ours")).unwrap());
+}
+
+#[test]
+fn a_whole_bucket_keeps_the_contract() {
+    let server = RcloneServer::start("s3");
+    check_contract(&*open_store(&location(&server, "bucket")).unwrap());
+}
+
+#[test]
+fn what_is_wrong_with_a_bucket_is_told() {
+    let server = RcloneServer::start("s3");
+    let store = open_store(&(location(&server, "elsewhere/x") + "&retries=0")).unwrap();
+    let error = store.create().unwrap_err();
+    assert!(error.to_string().contains("bucket"), "{error}");
+    std::fs::write(
+        server.directory().join("wrong"),
+        "AWS_ACCESS_KEY_ID=backup\nAWS_SECRET_ACCESS_KEY=hunter2\n",
+    )
+    .unwrap();
+    let wrong = server.directory().join("wrong");
+    let place = format!("s3:127.0.0.1:{}/bucket/x?password-file={}", server.port, wrong.display());
+    let error = open_store(&place).unwrap().survey().unwrap_err();
+    assert_eq!(error.kind, StoreErrorKind::Denied, "{error}");
+    assert!(!error.to_string().contains("hunter2"), "{error}");
+    let store = open_store(&location(&server, "bucket/x")).unwrap();
+    assert_eq!(store.survey().unwrap(), Survey::Empty);
+}
+
+/// Whoever takes a writer for dead removes what it has staged: then it cannot be published any more.
+#[test]
+fn a_snapshot_removed_before_it_is_published_stays_unpublished() {
+    let server = RcloneServer::start("s3");
+    let ours = open_store(&location(&server, "bucket/x")).unwrap();
+    let theirs = open_store(&location(&server, "bucket/x")).unwrap();
+    let snapshot = SnapshotId::new([7; 32]);
+    let staged = ObjectName::Staged { session: SessionId::new([1; 16]), snapshot };
+    let target = ObjectName::Snapshot(snapshot);
+    ours.put(&staged, &[b"snapshot"]).unwrap();
+    theirs.delete(&staged).unwrap();
+    assert_eq!(ours.publish(&staged, &target).unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(ours.size(&target).unwrap_err().kind, StoreErrorKind::NotFound);
+    ours.put(&staged, &[b"snapshot"]).unwrap();
+    ours.publish(&staged, &target).unwrap();
+    theirs.delete(&staged).unwrap();
+    assert_eq!(ours.size(&target).unwrap(), 8);
+}
