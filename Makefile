@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres clean
+.PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune clean
 
 BINARY := target/release/mrs-backup
 
@@ -32,6 +32,10 @@ bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they
 bench-postgres: ## Measure nights of a PostgreSQL database of 1 GiB beside pg_dump and restic
 	cargo build --release --locked
 	benches/postgres.sh $(BINARY) $(ARGS)
+
+bench-prune: ## Measure forget and prune beside restic (ARGS="nights"), or on very many chunks (ARGS="chunks")
+	cargo build --release --locked --bins --example generate --example synthetic
+	benches/prune.py $(if $(ARGS),$(ARGS),nights)
 
 clean: ## Remove everything that was built
 	cargo clean

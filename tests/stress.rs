@@ -307,7 +307,7 @@ fn a_worker_of_the_stress_test() {
     work(&role, number("STRESS_NUMBER"), number("STRESS_WORKER_SEED"), &place);
 }
 
-const ROLES: [(&str, u64); 8] = [
+const ROLES: [(&str, u64); 10] = [
     ("write", 0),
     ("write", 1),
     ("write", 2),
@@ -315,7 +315,9 @@ const ROLES: [(&str, u64); 8] = [
     ("prune", 1),
     ("forget", 0),
     ("restore", 0),
+    ("restore", 1),
     ("check", 0),
+    ("check", 1),
 ];
 
 fn seconds(default: u64) -> Duration {
@@ -432,17 +434,23 @@ fn judge(seed: u64, place: &Place) {
 
 #[test]
 fn killed_stopped_and_with_wrong_clocks_nobody_loses_a_snapshot() {
-    stress("stress", seconds(50), Duration::ZERO, true);
+    stress("stress", seconds(80), Duration::ZERO, true);
 }
 
 /// Without sleepers: where listings are late a rename is no fence (docs/protocol.md).
 #[test]
 fn late_listings_lose_no_snapshot() {
-    stress("late listings", seconds(25), Duration::from_millis(120), false);
+    stress("late listings", seconds(40), Duration::from_millis(120), false);
+}
+
+#[test]
+#[cfg(feature = "long-tests")] // two hours
+fn hours_of_it_lose_no_snapshot() {
+    stress("long stress", seconds(7200), Duration::ZERO, true);
 }
 
 #[test]
 #[cfg(feature = "long-tests")] // an hour
-fn hours_of_it_lose_no_snapshot() {
-    stress("long stress", seconds(3600), Duration::ZERO, true);
+fn an_hour_of_late_listings_loses_no_snapshot() {
+    stress("long late listings", seconds(3600), Duration::from_millis(120), false);
 }

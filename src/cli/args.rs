@@ -72,7 +72,7 @@ pub struct Global {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Filter {
     /// Only snapshots with this tag (may be repeated: with all of them)
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = tag)]
     pub tags: Vec<String>,
 
     /// Only snapshots made on this host
@@ -93,3 +93,11 @@ pub const SNAPSHOT_HELP: &str = "\
 A snapshot is named by the first digits of its id (4 or more), by `latest`, by
 `latest:INSTANCE`, or by a date: `2026-11-22` or `2026-11-22T23:00` is the newest
 that was there at the end of that day or minute. `latest` prefers complete ones.";
+
+/// A tag that can be told from none.
+pub fn tag(text: &str) -> Result<String, String> {
+    match text.trim().is_empty() {
+        true => Err("a tag has at least one character".to_owned()),
+        false => Ok(text.to_owned()),
+    }
+}

@@ -58,7 +58,7 @@ pub struct Args {
     one_file_system: bool,
 
     /// Tag of the snapshot (may be repeated)
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = super::args::tag)]
     tags: Vec<String>,
 
     /// Store the output of the command after `--` as the file NAME
@@ -76,6 +76,13 @@ pub struct Args {
     /// The command and its arguments; no shell is involved
     #[arg(last = true, value_name = "CMD", requires = "command")]
     argv: Vec<OsString>,
+}
+
+impl Args {
+    /// Whether what it reads cannot be read again.
+    pub fn reads_stdin(&self) -> bool {
+        self.stdin.is_some()
+    }
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {

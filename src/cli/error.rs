@@ -241,6 +241,18 @@ impl CliError {
         }
     }
 
+    /// Whether the local index was found damaged: the next to open it makes it anew.
+    pub fn is_damaged_index(&self) -> bool {
+        let error = match self {
+            Self::Repository(error)
+            | Self::Backup(BackupError::Repository(error))
+            | Self::Run(RunError::Backup(BackupError::Repository(error)))
+            | Self::Copy(CopyError::Repository(error)) => error,
+            _ => return false,
+        };
+        matches!(error, RepositoryError::Index(error) if error.is_damage)
+    }
+
     /// The command to run next, or what else to do.
     pub fn hint(&self) -> Option<String> {
         super::hint::of(self)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::calendar::CalendarSpan;
 use crate::clock::{Clock, SystemClock};
+use crate::event::counted;
 use crate::id::{ObjectId, SnapshotId};
 use crate::instance::config::{Config, Instance, parse_count, tag_list};
 use crate::ops::forget::{ForgetNote, forget_snapshots};
@@ -248,9 +249,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             drop_by_policy(context, &repository, &group.plan, &group.policy)?;
         }
         if going > 0 {
-            context.out.note(&format!(
-                "{going} snapshots are forgotten; prune frees what only they needed"
-            ))?;
+            let gone = counted(going, "snapshot");
+            context.out.note(&format!("{gone} forgotten; prune frees what nothing else needs"))?;
         }
     } else if going > 0 && !wants {
         context.out.note("nothing was removed; the same command with --apply does it")?;
@@ -454,7 +454,7 @@ fn by_name(
             ..ForgetNote::default()
         };
         forget_snapshots(repository, &chosen, &note, context.observer.as_ref())?;
-        context.out.note(&format!("{} snapshots are forgotten", chosen.len()))?;
+        context.out.note(&format!("{} forgotten", counted(chosen.len(), "snapshot")))?;
     } else {
         context.out.note("nothing was removed; the same command with --apply does it")?;
     }

@@ -110,7 +110,9 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::OtherCredential { .. } => "open it with --password-file FILE",
         E::NotEmpty { .. } => "choose a missing or empty directory with --repo",
         E::UnknownVersion { .. } => "install a newer mrs-backup",
-        E::Index(error) if error.is_damage => "mrs-backup index rebuild",
+        E::Index(error) if error.is_damage => {
+            "run it again: the index is then made anew; or mrs-backup index rebuild"
+        }
         E::Index(_) => {
             "look at the disk of the state directory, or choose another: --state-dir DIR"
         }

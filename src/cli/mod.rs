@@ -48,6 +48,8 @@ mod test_restore;
 mod undo;
 mod units;
 
+use std::os::unix::process::CommandExt as _;
+
 use clap::{CommandFactory, Parser, Subcommand};
 use serde_json::{Map, Value, json};
 
@@ -181,8 +183,37 @@ fn start(cli: Cli) -> Exit {
             return finish(&out, Err(error), false);
         }
     };
+    let may_repeat = may_repeat(&cli.command);
     let result = no_password_is_told().and_then(|()| dispatch(&context, cli.command));
+    if may_repeat && result.as_ref().is_err_and(CliError::is_damaged_index) {
+        start_again(&context);
+    }
     finish(&context.out, result, false)
+}
+
+/// Set in a program that was started again.
+const REPEATED: &str = "MRS_BACKUP_REPEATED";
+
+/// Whether the command can be done once more from its beginning, unseen.
+fn may_repeat(command: &Command) -> bool {
+    let can = match command {
+        Command::Backup(args) => !args.reads_stdin(),
+        Command::Check(_) | Command::Prune(_) | Command::Forget(_) | Command::Copy(_) => true,
+        _ => false,
+    };
+    can && std::env::var_os(REPEATED).is_none()
+}
+
+/// Starts the program again in our place, which makes the damaged index anew. Comes back only if it cannot.
+fn start_again(context: &Context) {
+    let item = "index".to_owned();
+    let message = "the local index is damaged; starting again".to_owned();
+    context.observer.event(&crate::event::Event::Warning { item, message });
+    let _ = context.out.flush();
+    if let Ok(program) = std::env::current_exe() {
+        let mut again = std::process::Command::new(program);
+        let _ = again.args(std::env::args_os().skip(1)).env(REPEATED, "1").exec();
+    }
 }
 
 /// Fails if an argument is a location with a password in it, whichever option or command it is for.

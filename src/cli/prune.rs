@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::event::counted;
 use crate::ops::prune::{
     MaxUnused, PruneOptions, PruneStats, PruneSummary, Pruned, Waiting, WaitsFor, prune, prune_now,
 };
@@ -144,9 +145,9 @@ fn show(context: &Context, summary: &PruneSummary, now: bool) -> Result<(), CliE
     let out = &context.out;
     let bytes = human_bytes;
     out.note(&format!(
-        "{} snapshots, {} packs ({}); {} needed, {} unused in packs that are needed",
-        summary.snapshots,
-        summary.packs,
+        "{}, {} ({}); {} needed, {} unused in packs that are needed",
+        counted(summary.snapshots, "snapshot"),
+        counted(summary.packs, "pack"),
         bytes(summary.pack_bytes),
         bytes(summary.used_bytes),
         bytes(summary.unused_bytes)
@@ -155,35 +156,43 @@ fn show(context: &Context, summary: &PruneSummary, now: bool) -> Result<(), CliE
         out.note(&format!("  taken for dead and removed: {session}"))?;
     }
     if summary.delete_packs > 0 {
-        let (packs, size) = (summary.delete_packs, bytes(summary.delete_bytes));
-        out.note(&format!("  delete {packs} packs condemned before: frees {size}"))?;
+        let packs = counted(summary.delete_packs, "pack");
+        let size = bytes(summary.delete_bytes);
+        out.note(&format!("  delete {packs} condemned before: frees {size}"))?;
     }
     if summary.spared_packs > 0 {
-        out.note(&format!("  spare {} condemned packs that are needed", summary.spared_packs))?;
+        let packs = counted(summary.spared_packs, "condemned pack");
+        out.note(&format!("  spare {packs} still needed"))?;
     }
     if summary.repack_packs > 0 {
         out.note(&format!(
-            "  store {} of {} packs elsewhere; {} unused stay",
+            "  store {} of {} elsewhere; {} unused stay",
             bytes(summary.repack_bytes),
-            summary.repack_packs,
+            counted(summary.repack_packs, "pack"),
             bytes(summary.unused_bytes_after)
         ))?;
     }
     if summary.condemn_packs > 0 {
-        let (packs, size) = (summary.condemn_packs, bytes(summary.condemn_bytes));
+        let packs = counted(summary.condemn_packs, "pack");
+        let size = bytes(summary.condemn_bytes);
         let when = if now { "now" } else { "by a prune 72 hours from now or later" };
-        out.note(&format!("  condemn {packs} packs: frees {size}, {when}"))?;
+        out.note(&format!("  condemn {packs}: frees {size}, {when}"))?;
     }
     if summary.merge_index_objects > 0 {
-        out.note(&format!("  merge {} index objects", summary.merge_index_objects))?;
+        out.note(&format!("  merge {}", counted(summary.merge_index_objects, "index object")))?;
+    }
+    if summary.unreadable_condemned > 0 {
+        let lists = counted(summary.unreadable_condemned, "damaged condemned object");
+        out.note(&format!("  drop {lists}"))?;
     }
     for waiting in &summary.waiting {
         out.note(&format!("  {}", describe(waiting)))?;
     }
     if summary.young_packs > 0 {
-        let (packs, size) = (summary.young_packs, bytes(summary.young_bytes));
+        let packs = counted(summary.young_packs, "pack");
+        let size = bytes(summary.young_bytes);
         out.note(&format!(
-            "  {packs} packs ({size}) that no snapshot needs yet may be of somebody at work"
+            "  {packs} ({size}) that no snapshot needs yet may be of somebody at work"
         ))?;
     }
     if now && !summary.is_nothing() {
@@ -202,14 +211,16 @@ fn describe(waiting: &Waiting) -> String {
         }
         WaitsFor::Age => "for ever: the store does not tell how old they are".to_owned(),
     };
-    format!("{} condemned packs ({}) wait {why}", waiting.packs, human_bytes(waiting.bytes))
+    let wait = if waiting.packs == 1 { "waits" } else { "wait" };
+    let packs = counted(waiting.packs, "condemned pack");
+    format!("{packs} ({}) {wait} {why}", human_bytes(waiting.bytes))
 }
 
 /// Tells what was done.
 pub fn tell(context: &Context, stats: &PruneStats) -> Result<(), CliError> {
     context.out.note(&format!(
-        "{} packs deleted ({} freed), {} condemned ({}), {} rewritten ({} stored)",
-        stats.deleted_packs,
+        "{} deleted ({} freed), {} condemned ({}), {} rewritten ({} stored)",
+        counted(stats.deleted_packs, "pack"),
         human_bytes(stats.deleted_bytes),
         stats.condemned_packs,
         human_bytes(stats.condemned_bytes),

@@ -3,6 +3,7 @@
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::event::counted;
 use crate::id::PackId;
 use crate::ops::repair::{
     PacksReport, Remedy, SnapshotRepair, apply_snapshots, known_damage, plan_snapshots,
@@ -150,9 +151,9 @@ fn packs(
 
 fn tell(context: &Context, report: &PacksReport, from: Option<&str>) -> Result<(), CliError> {
     context.out.note(&format!(
-        "{} packs: {} chunks salvaged, {} from the copy, {} were elsewhere already ({} stored)",
-        report.packs,
-        report.salvaged_chunks,
+        "{}: {} salvaged, {} from the copy, {} elsewhere already ({} stored)",
+        counted(report.packs, "pack"),
+        counted(report.salvaged_chunks, "chunk"),
         report.healed_chunks,
         report.known_chunks,
         human_bytes(report.stored_bytes)
@@ -160,7 +161,8 @@ fn tell(context: &Context, report: &PacksReport, from: Option<&str>) -> Result<(
     if report.lost_chunks == 0 {
         return Ok(());
     }
-    context.out.line(&format!("{} chunks are lost", report.lost_chunks))?;
+    let are = if report.lost_chunks == 1 { "is" } else { "are" };
+    context.out.line(&format!("{} {are} lost", counted(report.lost_chunks, "chunk")))?;
     context.out.line(match from {
         None => "  hint: a copy may have them: --from LOCATION; so may the data itself: run a backup; at last, mrs-backup repair snapshots",
         Some(_) => "  hint: the data itself may still have them: run a backup; at last, mrs-backup repair snapshots",
@@ -179,14 +181,15 @@ fn snapshots(context: &Context, from: Option<&str>, dry_run: bool) -> Result<Don
         context.out.record("repair", &json!(repair))?;
     }
     let bad = plan.repairs.len();
-    context.out.note(&format!("{bad} of {} snapshots cannot be restored whole", plan.snapshots))?;
+    let all = counted(plan.snapshots, "snapshot");
+    context.out.note(&format!("{bad} of {all} cannot be restored whole"))?;
     if dry_run || bad == 0 {
         if bad > 0 {
             context.out.note("nothing was changed")?;
         }
         return Ok(Done::ok(json!({ "dry_run": dry_run, "snapshots": bad })));
     }
-    let what = format!("{bad} snapshots are to be replaced or dropped");
+    let what = format!("to be replaced or dropped: {}", counted(bad, "snapshot"));
     ask::assent(context, &what, LOOK_FIRST)?;
     let options = IngestOptions::default();
     let report = apply_snapshots(&repository, &plan, copy.as_ref(), options, stop, observer)?;

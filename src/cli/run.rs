@@ -73,7 +73,7 @@ pub struct Args {
     lock_wait: Option<Duration>,
 
     /// Tag of the snapshot, besides those of the configuration (may be repeated)
-    #[arg(long = "tag", value_name = "TAG")]
+    #[arg(long = "tag", value_name = "TAG", value_parser = super::args::tag)]
     tags: Vec<String>,
 
     /// Say what would be backed up; nothing is read or written

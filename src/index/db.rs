@@ -65,7 +65,7 @@ impl Failure {
         };
         if self.is_damage() {
             format!(
-                "{what}. It is only a cache: `mrs-backup index rebuild` makes it again from the repository"
+                "{what}. It is only a cache: the next command makes it again from the repository, as does `mrs-backup index rebuild`"
             )
         } else {
             what

@@ -16,6 +16,8 @@ use super::store::Opened;
 /// Name of the file. Another layout gets another name, so that versions side by side do not fight.
 const FILE: &str = "index-v1.sqlite";
 const LOCK: &str = "index-v1.lock";
+/// Lies beside a file in which damage was met.
+const DAMAGED: &str = "index-v1.damaged";
 /// `MRSB`.
 const APPLICATION: i64 = 0x4d52_5342;
 const VERSION: i64 = 2;
@@ -122,6 +124,10 @@ pub(super) fn open(
     let mut opened = Opened::default();
     private_file(&path)?;
     let mut found = inspect(&path, repository)?;
+    let mark = directory.join(DAMAGED);
+    if is_alone && mark.exists() {
+        found = Found::Unusable;
+    }
     if matches!(found, Found::Unusable) {
         if !is_alone {
             return Err(Failure::Refused(
@@ -132,6 +138,10 @@ pub(super) fn open(
         opened.set_aside = Some(set_aside(&path)?);
         private_file(&path)?;
         found = Found::Empty;
+        match std::fs::remove_file(&mark) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
     }
     let mut writer = connect(&path, WRITER_CACHE_KIB)?;
     if matches!(found, Found::Empty) {
@@ -259,6 +269,13 @@ fn look(connection: &Connection, repository: RepositoryId) -> Result<Found, Fail
     let stored: Vec<u8> =
         connection.query_row("SELECT repository FROM meta", [], |row| row.get(0))?;
     Ok(if stored == repository.as_bytes() { Found::Ours } else { Found::Unusable })
+}
+
+/// Notes that the database at `path` is damaged inside: whoever opens it next, alone, makes it anew.
+pub(super) fn mark_damaged(path: &Path) {
+    let Some(directory) = path.parent().filter(|_| path.exists()) else { return };
+    // If that cannot be written either, `index rebuild` is left.
+    let _ = private_file(&directory.join(DAMAGED));
 }
 
 /// Moves the file in `directory` away, if nobody has it open.

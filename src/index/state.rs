@@ -151,6 +151,27 @@ impl Index {
         })
     }
 
+    /// Names of all roots of which something is remembered.
+    pub(super) fn roots(&self) -> Result<Vec<String>, IndexError> {
+        self.read("listing what is remembered", |connection| {
+            let mut statement = connection.prepare_cached("SELECT name FROM root")?;
+            let names = statement.query_map([], |row| row.get(0))?;
+            Ok(names.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Forgets all of a root.
+    pub(super) fn drop_root(&self, name: &str) -> Result<(), IndexError> {
+        self.write("forgetting a source", |tx| {
+            let Some(root) = known_root(tx, name)? else { return Ok(()) };
+            for stage in [0, STAGED, BEGUN] {
+                drop_stage(tx, root, stage)?;
+            }
+            tx.execute("DELETE FROM root WHERE no = ?1", [root])?;
+            Ok(())
+        })
+    }
+
     pub(super) fn flush(&self, staging: &mut Staging) -> Result<(), IndexError> {
         if staging.steps.is_empty() {
             return Ok(());

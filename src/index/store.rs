@@ -275,7 +275,7 @@ impl Index {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, IndexError> {
-        self.database.read(work).map_err(|failure| error(self.path(), doing, &failure))
+        self.database.read(work).map_err(|failure| self.failed(doing, &failure))
     }
 
     /// All statements see one state.
@@ -284,7 +284,7 @@ impl Index {
         doing: &'static str,
         work: impl FnOnce(&Connection) -> Result<T, Failure>,
     ) -> Result<T, IndexError> {
-        self.database.read_together(work).map_err(|failure| error(self.path(), doing, &failure))
+        self.database.read_together(work).map_err(|failure| self.failed(doing, &failure))
     }
 
     pub(super) fn write<T>(
@@ -292,7 +292,15 @@ impl Index {
         doing: &'static str,
         work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, IndexError> {
-        self.database.write(work).map_err(|failure| error(self.path(), doing, &failure))
+        self.database.write(work).map_err(|failure| self.failed(doing, &failure))
+    }
+
+    /// Damage met in the middle of the work is noted, so that the next opening makes the file anew.
+    fn failed(&self, doing: &'static str, failure: &Failure) -> IndexError {
+        if failure.is_damage() {
+            schema::mark_damaged(self.path());
+        }
+        error(self.path(), doing, failure)
     }
 }
 

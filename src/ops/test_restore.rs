@@ -173,9 +173,9 @@ impl Work<'_> {
             observer: self.observer.as_ref(),
         };
         fill(&filling)?;
-        step("compare", Some(contents.streamed().iter().map(|table| table.bytes).sum()));
+        let tables = [contents.streamed(), contents.archived()].concat();
+        step("compare", Some(tables.iter().map(|table| table.bytes).sum()));
         let objects = check_objects(&mut cluster.session(name)?, &toc)?;
-        let tables = contents.streamed();
         let workers = self.options.workers;
         let observer = self.observer.as_ref();
         compare_rows(cluster, name, &manifest.encoding, &tables, workers, observer)?;

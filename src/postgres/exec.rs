@@ -32,7 +32,7 @@ const TOLD: u64 = 1000;
 /// What would change what our programs do. Arguments are never made text of a script.
 macro_rules! unset {
     () => {
-        "unset PGOPTIONS PGCLIENTENCODING PGTZ PGDATESTYLE PGHOST PGHOSTADDR PGDATABASE PGSERVICE LC_ALL LANGUAGE\n"
+        "unset PGCLIENTENCODING PGTZ PGDATESTYLE PGHOST PGHOSTADDR PGDATABASE PGSERVICE LC_ALL LANGUAGE\n"
     };
 }
 /// Runs the program in `$program`'s place and ends it when descriptor 3 ends.

@@ -320,6 +320,8 @@ impl Server {
                     ("LC_MESSAGES", "C".to_owned()),
                 ];
                 inside.retain(|(_, value)| !value.is_empty());
+                // Also where it is empty: the container may have one of its own.
+                inside.push(("PGOPTIONS", options_of(program).unwrap_or_default().to_owned()));
                 container.command(program, &inside, self.password(database).as_ref(), feed)
             }
             (Programs::Host(directory), _) => {
@@ -327,6 +329,7 @@ impl Server {
                     directory.as_ref().map_or_else(|| program.into(), |dir| dir.join(program));
                 let mut command = Command::new(path);
                 self.set_environment(&mut command, database);
+                command.envs(options_of(program).map(|value| ("PGOPTIONS", value)));
                 command
             }
             (Programs::Container, None) => Command::new(program),
@@ -366,6 +369,12 @@ impl Server {
             command.env("PGPASSWORD", OsString::from_vec(password.expose().to_vec()));
         }
     }
+}
+
+/// What `pg_dump` does not settle itself and writes differently by: rows in its archive, and definitions with
+/// times in them. Other programs are left as the server wants them.
+fn options_of(program: &str) -> Option<&'static str> {
+    (program == "pg_dump").then_some("-c TimeZone=GMT -c bytea_output=hex")
 }
 
 /// The settings' own words on top of a connection string's.

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::{Deref, Range};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use crate::id::{ChunkId, SegmentId, SessionId};
 use crate::index::{MAX_CHAIN, Place};
@@ -71,6 +72,8 @@ pub struct Fetcher<'r> {
     repository: &'r Repository,
     session: Option<SessionId>,
     cache: Mutex<SegmentCache>,
+    /// When the index was brought up to date because something was not where it said.
+    looked_again: Mutex<Option<Duration>>,
     /// Told when a segment was opened, or could not be.
     opened: Condvar,
 }
@@ -88,11 +91,16 @@ impl Drop for Opening<'_, '_> {
     }
 }
 
+/// How long nobody looks again for what was not found: where much is lost, each chunk would cost a listing.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
 impl<'r> Fetcher<'r> {
     /// A fetcher that keeps up to `cache_bytes` of opened segments.
     pub fn new(repository: &'r Repository, cache_bytes: usize) -> Self {
         let cache = SegmentCache { limit: cache_bytes, ..SegmentCache::default() };
-        Self { repository, session: None, cache: Mutex::new(cache), opened: Condvar::new() }
+        let cache = Mutex::new(cache);
+        let looked_again = Mutex::new(None);
+        Self { repository, session: None, cache, looked_again, opened: Condvar::new() }
     }
 
     /// One that also sees what `session` has uploaded but not yet indexed.
@@ -127,8 +135,41 @@ impl<'r> Fetcher<'r> {
         Ok(bytes)
     }
 
-    /// The bytes of the chunk with this id.
+    /// The bytes of the chunk with this id. What cannot be found where the index says is looked for once more with
+    /// the index brought up to date: a prune may have stored it elsewhere meanwhile (docs/protocol.md).
     pub fn chunk_by_id(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
+        let began = self.repository.environment.clock.elapsed();
+        match self.find_chunk(id) {
+            Err(RepositoryError::MissingChunk { .. } | RepositoryError::UnreadableChunk { .. })
+                if self.look_again(began)? =>
+            {
+                self.find_chunk(id)
+            }
+            other => other,
+        }
+    }
+
+    /// Brings the index up to date, unless that was just done. Tells whether it is worth looking again for what was
+    /// looked for at `began`.
+    fn look_again(&self, began: Duration) -> Result<bool, RepositoryError> {
+        let mut looked =
+            self.looked_again.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let now = self.repository.environment.clock.elapsed();
+        match *looked {
+            // Another thread was faster.
+            Some(before) if before >= began => return Ok(true),
+            Some(before) if now.saturating_sub(before) < LOOK_AGAIN_AFTER => return Ok(false),
+            _ => {}
+        }
+        let before = self.repository.index.loss_generation()?;
+        // Also one that fails counts: the store is asked no more often then.
+        *looked = Some(now);
+        let refreshed = self.repository.refresh_for_check()?;
+        let has_changed = self.repository.index.loss_generation()? != before;
+        Ok(has_changed || refreshed.loaded > 0)
+    }
+
+    fn find_chunk(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
         let places = self.repository.index.locate(id, self.session)?;
         if places.is_empty() {
             return Err(RepositoryError::MissingChunk {

@@ -9,6 +9,7 @@
 mod merge;
 mod parser;
 mod rows;
+mod table;
 mod toc;
 
 use std::io::{self, Read};
@@ -19,6 +20,7 @@ use parser::Parser;
 pub use merge::{MergeError, TableEntry, merge};
 pub(crate) use rows::count_lines;
 pub use rows::{ArchivedRows, RowsDigest};
+pub use table::TableRows;
 pub use toc::{Toc, TocEntry, TocError};
 
 /// What a walk found out.

@@ -9,6 +9,7 @@ mod disaster;
 mod forgetting;
 mod healing;
 mod hostile;
+mod interrupted;
 mod json;
 mod keys;
 mod nights;

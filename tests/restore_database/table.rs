@@ -117,6 +117,30 @@ fn a_table_comes_back_beside_the_live_one_and_is_compared() {
         (&difference["changed"], &difference["columns"][0]),
         (&serde_json::Value::Null, &"more".into())
     );
+    // Those in the archive as well.
+    site.sql("DROP SCHEMA mrs_restore CASCADE");
+    let site = site.streaming_from(1 << 20);
+    let id = site.backup();
+    for (table, rows) in [("person", 500), ("bill", 2996), ("log", 3)] {
+        let name = format!("public.{table}");
+        let args = [
+            "restore",
+            &id,
+            "--database",
+            "--table",
+            &name,
+            "--schema",
+            "again",
+            "--yes",
+            "--json",
+        ];
+        let difference = &site.ok(&args).summary()["difference"];
+        assert_eq!(
+            (&difference["same"], &difference["only_live"]),
+            (&rows.into(), &0.into()),
+            "{table}"
+        );
+    }
     // A table that is gone is just restored.
     site.sql("DROP TABLE public.log");
     let ran = site.ok(&[&args[..7], &["--schema", "back", "--json"]].concat());

@@ -115,6 +115,8 @@ pub fn dump_objects(server: &TestServer, database: &str) -> String {
 
 fn dump_with(server: &TestServer, database: &str, options: &[&str]) -> String {
     let mut command = server.command("pg_dump");
+    // Whether the database's own settings are there or not, the same things are written the same way.
+    command.env("PGOPTIONS", "-c TimeZone=GMT -c bytea_output=hex");
     let text = run(command.args(options).args(["-d", database]));
     let is_random =
         |line: &&str| line.starts_with("\\restrict") || line.starts_with("\\unrestrict");

@@ -6,6 +6,8 @@ SELECT format('COMMENT ON DATABASE %I IS %L', current_database(), $$it's "nasty"
 SELECT format('ALTER DATABASE %I OWNER TO nasty_owner', current_database()) \gexec
 SELECT format('ALTER DATABASE %I SET search_path = "Odd Schema", public', current_database()) \gexec
 SELECT format('ALTER DATABASE %I SET DateStyle = ''SQL, DMY''', current_database()) \gexec
+SELECT format('ALTER DATABASE %I SET %s', current_database(), s) FROM unnest(ARRAY['TimeZone = ''Asia/Kathmandu''',
+    'bytea_output = ''escape''', 'IntervalStyle = ''iso_8601''', 'extra_float_digits = -2']) s \gexec
 SELECT format('ALTER ROLE nasty_owner IN DATABASE %I SET work_mem = ''7MB''', current_database()) \gexec
 SELECT format('REVOKE CONNECT ON DATABASE %I FROM PUBLIC', current_database()) \gexec
 SELECT format('GRANT CONNECT, TEMPORARY ON DATABASE %I TO "Nasty Reader"', current_database()) \gexec
@@ -128,6 +130,9 @@ CREATE TABLE events_2026 (v integer, kind text NOT NULL, gone text, at date NOT 
 ALTER TABLE events_2026 DROP COLUMN gone;
 ALTER TABLE events ATTACH PARTITION events_2026 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01');
 INSERT INTO events SELECT '2024-06-01'::date + n, chr(97 + n % 3), n FROM generate_series(1, 900) n;
+CREATE TABLE moments (at timestamptz DEFAULT '2026-01-01 00:00+05:45') PARTITION BY RANGE (at);
+CREATE TABLE moments_2026 PARTITION OF moments FOR VALUES FROM ('2026-01-01 00:00+05:45') TO ('2027-01-01 00:00+05:45');
+INSERT INTO moments SELECT '2026-01-01 00:00+05:45'::timestamptz + n * interval '1 day' FROM generate_series(1, 20) n;
 CREATE TABLE parent_old (a integer, b text); CREATE TABLE child_old (c integer DEFAULT 3) INHERITS (parent_old);
 INSERT INTO parent_old VALUES (1, 'parent'); INSERT INTO child_old VALUES (2, 'child', 4);
 

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::{Clock, SystemClock};
 use crate::instance::config::Instance;
 use crate::instance::{Step, Went};
+use crate::repository::Repository;
 
 use crate::cli::context::Context;
 use crate::cli::settings::Settings;
@@ -57,9 +58,8 @@ pub fn night(
     steps: &[Step],
     tags: &[String],
 ) -> Result<Done, CliError> {
-    let repository = context.open(settings)?;
+    let mut repository = context.open(settings)?;
     let is_night = steps.contains(&Step::Snapshot);
-    let night = Night { context, settings, instance, repository: &repository, tags, is_night };
     let mut report = Report::default();
     for step in steps {
         if context.stop.is_stopped() {
@@ -74,7 +74,17 @@ pub fn night(
             continue;
         }
         let begun = SystemClock.elapsed();
-        let (exit, mut fields) = match perform(&night, *step) {
+        let attempt = |repository: &Repository| {
+            perform(&Night { context, settings, instance, repository, tags, is_night }, *step)
+        };
+        let mut went = attempt(&repository);
+        if went.as_ref().is_err_and(CliError::is_damaged_index) {
+            // Closed first: only who has it alone may put the damaged file aside.
+            drop(repository);
+            repository = context.open(settings)?;
+            went = attempt(&repository);
+        }
+        let (exit, mut fields) = match went {
             Ok(done) => (done.exit, done.summary),
             // Nothing more can be told to anybody.
             Err(error @ CliError::ClosedPipe) => return Err(error),

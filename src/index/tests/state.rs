@@ -205,3 +205,32 @@ fn state_is_kept_in_the_file_and_staged_state_as_well() {
     let index = open();
     assert!((0..600).all(|n| remembered(&index, &format!("x{n}")) == Some(state(2, &["f"]))));
 }
+
+#[test]
+fn what_no_backup_has_used_for_long_is_forgotten() {
+    let directory = tempfile::tempdir().unwrap();
+    let (index, _) = Index::open(directory.path(), REPOSITORY).unwrap();
+    for root in ["gone", "at work"] {
+        drop(index.lock_root(root).unwrap().unwrap());
+        stage_of(&index, root, "d", &state(1, &["a", "b"]));
+        index.commit_state(root).unwrap();
+    }
+    let at_work = index.lock_root("at work").unwrap().unwrap();
+    let day = std::time::Duration::from_hours(24);
+    let now = jiff::Timestamp::now();
+    assert_eq!(index.drop_idle_roots(now, 90 * day).unwrap(), 0);
+    let later = now + 91 * day;
+    assert_eq!(index.drop_idle_roots(later, 90 * day).unwrap(), 1);
+    assert_eq!(remembered_of(&index, "gone", "d"), None);
+    assert!(remembered_of(&index, "at work", "d").is_some(), "somebody reads it");
+    assert_eq!(
+        (count(&index, "root"), count(&index, "directory"), count(&index, "part")),
+        (1, 1, 1)
+    );
+    drop(at_work);
+    // It comes back as if it were new.
+    drop(index.lock_root("gone").unwrap().unwrap());
+    stage_of(&index, "gone", "d", &state(1, &["a"]));
+    index.commit_state("gone").unwrap();
+    assert!(remembered_of(&index, "gone", "d").is_some());
+}

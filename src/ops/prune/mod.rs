@@ -29,6 +29,9 @@ pub const GRACE: Duration = Duration::from_hours(72);
 /// A session without a beat for this long is dead.
 pub const EXPIRY: Duration = Duration::from_hours(7 * 24);
 
+/// How long the local index remembers the files of a source that no backup reads any more.
+const IDLE_SOURCE: Duration = Duration::from_hours(90 * 24);
+
 /// How many bytes that nobody needs may stay in packs that somebody needs.
 ///
 /// Counted are the sealed bytes of segments in those packs. A segment of which only some chunks are needed
@@ -145,7 +148,10 @@ fn prune_in<E: From<RepositoryError>>(
     sweep::sweep(session, &plan, &mut stats, stop, observer)?;
     let summary = plan.summary.clone();
     repack::condemn(session, plan, options, &mut stats, stop, observer)?;
-    session.repository().refresh()?;
+    let repository = session.repository();
+    repository.refresh()?;
+    let now = repository.environment().clock.now();
+    repository.index().drop_idle_roots(now, IDLE_SOURCE).map_err(RepositoryError::from)?;
     Ok(Pruned::Done(summary, stats))
 }
 

@@ -11,9 +11,11 @@ use jiff::Timestamp;
 use crate::event::{Observer, StopFlag};
 use crate::id::{ObjectId, PackId};
 use crate::index::PackRow;
-use crate::repository::{Refresh, Repository, RepositoryError, SeenSession, Session};
+use crate::repository::{
+    Refresh, Repository, RepositoryError, SeenSession, Session, is_rightly_named,
+};
 use crate::snapshot::Snapshot;
-use crate::store::{ObjectInfo, ObjectKind, ObjectName, list_all};
+use crate::store::{ByteRange, ObjectInfo, ObjectKind, ObjectName, list_all};
 
 use super::mark::Mark;
 use super::merge;
@@ -34,6 +36,8 @@ pub struct PrunePlan {
     pub(super) expired: Vec<SeenSession>,
     /// Condemned objects that nothing holds up.
     pub(super) ripe: Vec<ObjectId>,
+    /// Condemned objects that nobody can read any more.
+    pub(super) unreadable: Vec<ObjectName>,
     /// What the ripe ones name and nobody needs, with sizes.
     pub(super) doomed: Vec<(PackId, u64)>,
     /// What nobody needs and nobody has condemned yet, with sizes.
@@ -128,6 +132,7 @@ impl PrunePlan {
             mark,
             expired: Vec::new(),
             ripe: Vec::new(),
+            unreadable: unreadable(repository, opening, &seen, options.grace)?,
             doomed: Vec::new(),
             condemn: Vec::new(),
             repack: Vec::new(),
@@ -135,6 +140,7 @@ impl PrunePlan {
             merge: merge::due(repository)?,
         };
         plan.summary.merge_index_objects = plan.merge.len() as u64;
+        plan.summary.unreadable_condemned = plan.unreadable.len() as u64;
         plan.choose_doomed(session, opening, &seen, options.grace)?;
         plan.choose_condemned(repository, &seen, &condemned)?;
         plan.choose_repack(&seen, &condemned, options);
@@ -273,6 +279,40 @@ fn percent_of(used: u64, percent: f64) -> u64 {
         return u64::MAX;
     }
     (used as f64 * percent / (100.0 - percent)) as u64
+}
+
+/// Condemned objects whose bytes differ from their name: what they named is condemned anew if nobody needs it. They
+/// go when they are older than the grace time and nobody else is at work: nobody can then have read one while it was
+/// whole, and be about to delete what it named (docs/protocol.md, "Spared packs stay condemned").
+fn unreadable(
+    repository: &Repository,
+    opening: &Refresh,
+    seen: &Seen,
+    grace: Duration,
+) -> Result<Vec<ObjectName>, RepositoryError> {
+    let damaged: Vec<ObjectName> = opening
+        .damaged
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| matches!(name, ObjectName::Condemned(_)))
+        .collect();
+    if damaged.is_empty() || !seen.live.is_empty() || !seen.expired.is_empty() {
+        return Ok(Vec::new());
+    }
+    let is_old = |info: &ObjectInfo| match (seen.now, info.modified) {
+        (Some(now), Some(written)) => age(now, written) >= grace,
+        _ => false,
+    };
+    let listed = list_all(repository.store().as_ref(), ObjectKind::Condemned)?;
+    let mut gone = Vec::new();
+    for info in listed.iter().filter(|info| damaged.contains(&info.name) && is_old(info)) {
+        let limit = crate::crypto::envelope::MAX_OBJECT;
+        let bytes = repository.store().get(&info.name, ByteRange::Whole { limit })?;
+        if !is_rightly_named(&info.name, &bytes) {
+            gone.push(info.name);
+        }
+    }
+    Ok(gone)
 }
 
 /// What a condemned object waits for, if anything.

@@ -50,6 +50,8 @@ pub struct PruneSummary {
     pub spared_packs: u64,
     /// Condemned packs that are not deleted yet.
     pub waiting: Vec<Waiting>,
+    /// Condemned objects that nobody can read any more and that nobody at work knows: they are removed.
+    pub unreadable_condemned: u64,
     /// Sessions taken for dead, which are removed.
     pub expired_sessions: Vec<String>,
     /// Packs that are condemned now and deleted by a later run.
@@ -76,6 +78,7 @@ impl PruneSummary {
     /// Whether there is nothing to do.
     pub fn is_nothing(&self) -> bool {
         self.delete_packs == 0
+            && self.unreadable_condemned == 0
             && self.condemn_packs == 0
             && self.repack_packs == 0
             && self.expired_sessions.is_empty()

@@ -57,6 +57,10 @@ pub(super) fn sweep(
             stats.finished_condemned += 1;
         }
     }
+    for name in &plan.unreadable {
+        store.delete(name)?;
+        stats.finished_condemned += 1;
+    }
     store.sync()?;
     observer.event(&Event::StepFinished { step: "delete" });
     Ok(())

@@ -11,9 +11,9 @@ use crate::repository::{Fetcher, Repository};
 use crate::snapshot::Snapshot;
 use crate::source::archive::Toc;
 use crate::target::postgres::{
-    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, apply_properties,
-    check_assertions, check_objects, create_database, create_roles, drop_database, drop_half_made,
-    drop_roles, mark_half_made, new_name, old_name,
+    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, analyze, apply_properties,
+    check_assertions, check_objects, check_rows, create_database, create_roles, drop_database,
+    drop_half_made, drop_roles, mark_half_made, new_name, old_name,
 };
 
 use super::{Contents, DatabasePlan, RestoreDatabaseError};
@@ -99,9 +99,8 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
     step("indexes", None);
     archive.after_rows()?;
     step("statistics", None);
-    let mut session = cluster.session(name)?;
-    session.run(&format!("analyze database {name}"), "ANALYZE")?;
-    apply_properties(&mut session, toc, name)?;
+    analyze(cluster, name, filling.workers)?;
+    apply_properties(&mut cluster.session(name)?, toc, name)?;
     Ok(rows)
 }
 
@@ -138,7 +137,10 @@ pub fn apply(
             };
             let rows = fill(&filling)?;
             observer.event(&Event::StepStarted { step: "gates", total_bytes: None });
-            let objects = check_objects(&mut cluster.session(&name)?, &plan.toc)?;
+            let mut inside = cluster.session(&name)?;
+            let objects = check_objects(&mut inside, &plan.toc)?;
+            check_rows(&mut inside, &contents.archived())?;
+            drop(inside);
             check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
             cluster.check_stop()?;
             observer.event(&Event::StepStarted { step: "swap", total_bytes: None });

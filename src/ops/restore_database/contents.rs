@@ -6,7 +6,7 @@ use std::io::{self, BufReader, Read};
 use crate::ops::browse::{display_path, resolve};
 use crate::repository::{Fetcher, StreamBytes, read_directory};
 use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, StreamRef, TableManifest};
-use crate::source::archive::{Toc, TocError};
+use crate::source::archive::{TableRows, Toc, TocError};
 use crate::target::postgres::DatabaseError;
 
 use super::RestoreDatabaseError;
@@ -104,8 +104,19 @@ impl<'f, 'r> Contents<'f, 'r> {
         self.manifest.tables.iter().filter(|table| table.path.is_some()).collect()
     }
 
+    /// Tables whose rows are in the archive, all of them: of an extension's it may be a part.
+    pub fn archived(&self) -> Vec<&'f TableManifest> {
+        let whole = |table: &&TableManifest| table.path.is_none() && table.hash.is_some();
+        self.manifest.tables.iter().filter(whole).collect()
+    }
+
     /// The rows of a table.
     pub fn open<'s>(&'s self, table: &TableManifest) -> Result<Box<dyn Read + 's>, String> {
+        if table.path.is_none() {
+            let archive = BufReader::new(self.archive());
+            let rows = TableRows::find(archive, &table.schema, &table.name);
+            return Ok(Box::new(rows.map_err(|error| error.to_string())?));
+        }
         let stream = table.path.as_ref().and_then(|path| self.tables.get(path));
         let stream = stream.ok_or("it is not in the snapshot")?;
         if stream.len != table.bytes {

@@ -1,4 +1,5 @@
-//! One table out of a snapshot, beside the live one. Only its own rows are read.
+//! One table out of a snapshot, beside the live one. Only its own rows are read; of one that is in the archive,
+//! what lies before it there.
 
 use std::sync::Arc;
 
@@ -59,9 +60,10 @@ fn find_table<'m>(
     let name = &manifest.name;
     let mut found = manifest.tables.iter().filter(|table| table_name(table) == wanted);
     let reason = match (found.next(), found.next()) {
-        (Some(table), None) if table.path.is_some() => return Ok(table),
+        // Of an extension's table only a part may be there.
+        (Some(table), None) if table.path.is_some() || table.hash.is_some() => return Ok(table),
         (Some(_), None) => format!(
-            "the rows of `{wanted}` are in the archive of `{name}`: mrs-backup dump SNAPSHOT ARCHIVE | pg_restore"
+            "`{wanted}` belongs to an extension, of which `{name}` has only a part: mrs-backup dump SNAPSHOT ARCHIVE | pg_restore"
         ),
         (Some(_), Some(_)) => format!("`{wanted}` means more than one table of `{name}`"),
         (None, _) if manifest.tables.is_empty() => format!(

@@ -9,12 +9,11 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use super::parser::{Field, entry_fields};
+use super::rows::END;
 use super::toc::{Layout, Toc, TocEntry, TocError};
 
 /// The section of rows.
 const SECTION_DATA: i64 = 3;
-/// What stands behind a table's rows.
-const END: &[u8] = b"\\.\n\n\n";
 /// Bytes of a table that are one piece of a block.
 const PIECE: usize = 256 << 10;
 

@@ -1,7 +1,7 @@
 //! The rows of one table in an archive: counted and hashed as a `COPY` stream of the table would be.
 
 /// What `pg_dump` writes behind a table's rows.
-const END: &[u8; 5] = b"\\.\n\n\n";
+pub(super) const END: &[u8; 5] = b"\\.\n\n\n";
 
 /// The rows of a table that are in an archive.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

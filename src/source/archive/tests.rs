@@ -175,7 +175,56 @@ fn the_error_stays() {
     }
 }
 
+fn rows_of_table(bytes: &[u8]) -> Result<Vec<u8>, String> {
+    let mut rows = TableRows::find(bytes, "public", "table").map_err(|error| error.to_string())?;
+    let mut out = Vec::new();
+    rows.read_to_end(&mut out).map_err(|error| error.to_string()).map(|_| out)
+}
+
+/// An archive in which the rows of the first table come behind others.
+fn with_rows(minor: u8) -> Vec<u8> {
+    Writer::new(minor, 3)
+        .entry(7, true)
+        .entry(9, true)
+        .entry(10, true)
+        .data(9, &["no\n", "not these\n"])
+        .large_objects(10)
+        .data(7, &["1\tone\n2", "\ttwo\n\\.\n", "\n\n"])
+        .bytes
+}
+
+#[test]
+fn the_rows_of_a_table_are_found_behind_others_and_end_where_they_end() {
+    for minor in 12..=16 {
+        let bytes = with_rows(minor);
+        assert_eq!(rows_of_table(&bytes).unwrap(), b"1\tone\n2\ttwo\n", "1.{minor}");
+        for len in 0..bytes.len() {
+            assert!(rows_of_table(&bytes[..len]).is_err(), "1.{minor} cut to {len}");
+        }
+        let mut small = Vec::new();
+        let mut rows = TableRows::find(&bytes[..], "public", "table").unwrap();
+        let mut buffer = [0; 3];
+        while let count @ 1.. = rows.read(&mut buffer).unwrap() {
+            small.extend_from_slice(&buffer[..count]);
+        }
+        assert_eq!(small, b"1\tone\n2\ttwo\n");
+        let error = TableRows::find(&bytes[..], "public", "other").unwrap_err().to_string();
+        assert!(error.contains("no rows of the table"), "{error}");
+    }
+    let unmarked = Writer::new(14, 1).entry(7, true).data(7, &["1\tone\n"]).bytes;
+    assert!(rows_of_table(&unmarked).unwrap_err().contains("have no end"));
+}
+
 proptest::proptest! {
+    #[test]
+    fn no_bytes_make_the_rows_panic(bytes: Vec<u8>, at in 0_usize..400, minor in 12_u8..=16) {
+        let mut archive = with_rows(minor);
+        let at = at.min(archive.len());
+        let end = (at + bytes.len()).min(archive.len());
+        archive[at..end].copy_from_slice(&bytes[..end - at]);
+        let _ = rows_of_table(&archive);
+    }
+
     #[test]
     fn no_bytes_make_it_panic(bytes: Vec<u8>, at in 0_usize..400, minor in 12_u8..=16) {
         let mut archive = whole(minor);

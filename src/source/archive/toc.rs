@@ -143,7 +143,25 @@ impl Toc {
     }
 }
 
-fn malformed(reason: impl Into<String>) -> TocError {
+/// A number as archives write it: its sign, then its bytes, the least first.
+fn number_of(bytes: &[u8]) -> Result<i64, TocError> {
+    let value = bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    match (bytes[0], i64::try_from(value)) {
+        (0, Ok(value)) => Ok(value),
+        (1, Ok(value)) => Ok(-value),
+        _ => Err(malformed("there is no number where one should be")),
+    }
+}
+
+/// The next number of an archive whose table of contents was read.
+pub(super) fn number(reader: &mut impl Read, layout: Layout) -> Result<i64, TocError> {
+    let mut bytes = [0; 9];
+    let bytes = &mut bytes[..=layout.int_size];
+    reader.read_exact(bytes)?;
+    number_of(bytes)
+}
+
+pub(super) fn malformed(reason: impl Into<String>) -> TocError {
     TocError::Malformed(reason.into())
 }
 
@@ -176,14 +194,7 @@ impl<R: Read> Scanner<R> {
 
     fn int(&mut self) -> Result<i64, TocError> {
         let size = self.int_size;
-        let bytes = self.take(1 + size)?;
-        let value =
-            bytes[1..].iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
-        match (bytes[0], i64::try_from(value)) {
-            (0, Ok(value)) => Ok(value),
-            (1, Ok(value)) => Ok(-value),
-            _ => Err(malformed("there is no number where one should be")),
-        }
+        number_of(self.take(1 + size)?)
     }
 
     fn text(&mut self) -> Result<Option<Vec<u8>>, TocError> {

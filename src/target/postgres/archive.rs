@@ -7,10 +7,10 @@
 use std::io::Read;
 
 use crate::postgres::conninfo;
+use crate::source::archive::Toc;
 
 use super::cluster::{Cluster, Input};
 use super::error::DatabaseError;
-use crate::source::archive::Toc;
 
 /// Where an archive goes, and how.
 pub struct ArchiveRestore<'a> {

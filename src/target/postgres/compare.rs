@@ -3,18 +3,17 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::event::{Event, Observer};
 use crate::postgres::{Client, conninfo, qualified};
 use crate::snapshot::TableManifest;
+use crate::source::archive::{Toc, TocEntry};
 
 use super::archive::major;
 use super::cluster::{Cluster, Input};
 use super::error::DatabaseError;
 use super::load::{Found, column_list, prepare_copy, table_name};
-use crate::source::archive::{Toc, TocEntry};
+use super::parallel::share;
 
 /// Bytes read at once.
 const PIECE: usize = 256 << 10;
@@ -31,36 +30,17 @@ pub fn compare_rows(
     workers: usize,
     observer: &dyn Observer,
 ) -> Result<(), DatabaseError> {
-    let next = AtomicUsize::new(0);
-    let failure: Mutex<Option<DatabaseError>> = Mutex::new(None);
-    let has_failed = || failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).is_some();
-    let work = || -> Result<(), DatabaseError> {
+    let open = || {
         let mut session = cluster.session(database)?;
         prepare_copy(&mut session, encoding)?;
-        while let Some(table) = tables.get(next.fetch_add(1, Ordering::SeqCst)) {
-            if has_failed() {
-                break;
-            }
-            let found = copy(&mut session, table, observer)?;
-            found.compare(table).map_err(|reason| DatabaseError::Differs {
-                what: format!("table {}, copied again after its restore", table_name(table)),
-                reason,
-            })?;
-        }
-        Ok(())
+        Ok(session)
     };
-    std::thread::scope(|scope| {
-        for _ in 0..workers.clamp(1, tables.len().max(1)) {
-            scope.spawn(|| {
-                if let Err(error) = work() {
-                    let mut failure =
-                        failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    failure.get_or_insert(error);
-                }
-            });
-        }
-    });
-    failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    share(tables, workers, open, |session, table, _| {
+        copy(session, table, observer)?.compare(table).map_err(|reason| DatabaseError::Differs {
+            what: format!("table {}, copied again after its restore", table_name(table)),
+            reason,
+        })
+    })
 }
 
 fn copy(

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use crate::postgres::{Client, ServerError};
+use crate::postgres::{Client, ServerError, qualified};
+use crate::snapshot::TableManifest;
+use crate::source::archive::Toc;
 
 use super::cluster::Cluster;
 use super::error::DatabaseError;
-use crate::source::archive::Toc;
+use super::load::table_name;
 
 /// Longest an assertion may take.
 const ASSERTION_LIMIT: &str = "10min";
@@ -80,6 +82,24 @@ pub fn check_objects(session: &mut Client, toc: &Toc) -> Result<u64, DatabaseErr
         }
     }
     Ok(count)
+}
+
+/// Whether tables whose rows were in the archive have as many as the snapshot says. Those of streams were
+/// counted on their way.
+pub fn check_rows(session: &mut Client, tables: &[&TableManifest]) -> Result<(), DatabaseError> {
+    for table in tables {
+        let place = qualified(&table.schema, &table.name);
+        let doing = format!("count the rows of table {}", table_name(table));
+        let query = format!("SELECT count(*) FROM ONLY {place}");
+        let rows = session.value(&doing, &query)?;
+        if rows != table.rows.to_string() {
+            return Err(DatabaseError::Differs {
+                what: format!("table {}", table_name(table)),
+                reason: format!("{rows} rows where the snapshot has {}", table.rows),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Whether each of `assertions` gives one row with one value that is true. They may only read.

@@ -2,8 +2,7 @@
 //! empties the table, so that PostgreSQL may write the rows frozen and (where it may) without its log.
 
 use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
@@ -13,6 +12,7 @@ use crate::snapshot::TableManifest;
 
 use super::cluster::Cluster;
 use super::error::DatabaseError;
+use super::parallel::share;
 
 /// Bytes sent at once.
 const PIECE: usize = 256 << 10;
@@ -55,41 +55,17 @@ impl Load<'_> {
     pub fn run(&self, tables: &[&TableManifest]) -> Result<u64, DatabaseError> {
         let mut tables = tables.to_vec();
         tables.sort_by_key(|table| std::cmp::Reverse(table.bytes));
-        let (next, has_failed) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let outcome: Mutex<Result<u64, DatabaseError>> = Mutex::new(Ok(0));
-        let work = || -> Result<u64, DatabaseError> {
-            let mut session: Option<Client> = None;
-            let mut rows = 0;
-            while let Some(table) = tables.get(next.fetch_add(1, Ordering::SeqCst)) {
-                if has_failed.load(Ordering::SeqCst) {
-                    break;
-                }
-                let session = match &mut session {
-                    Some(session) => session,
-                    None => session.insert(self.session()?),
-                };
-                rows += self.table(session, table, &has_failed)?;
-            }
-            Ok(rows)
-        };
-        std::thread::scope(|scope| {
-            for _ in 0..self.workers.clamp(1, tables.len().max(1)) {
-                scope.spawn(|| {
-                    let result = work();
-                    let mut outcome =
-                        outcome.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    match (result, &mut *outcome) {
-                        (Ok(rows), Ok(sum)) => *sum += rows,
-                        (Err(error), Ok(_)) => {
-                            has_failed.store(true, Ordering::SeqCst);
-                            *outcome = Err(error);
-                        }
-                        (_, Err(_)) => {}
-                    }
-                });
-            }
-        });
-        outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+        let rows = AtomicU64::new(0);
+        share(
+            &tables,
+            self.workers,
+            || self.session(),
+            |session, table, has_failed| {
+                rows.fetch_add(self.table(session, table, has_failed)?, Ordering::SeqCst);
+                Ok(())
+            },
+        )?;
+        Ok(rows.into_inner())
     }
 
     fn session(&self) -> Result<Client, DatabaseError> {

@@ -11,6 +11,7 @@ mod create;
 mod error;
 mod gates;
 mod load;
+mod parallel;
 mod space;
 mod sql;
 mod swap;
@@ -20,11 +21,11 @@ pub use beside::{Beside, Difference, Live};
 pub use cluster::{Cluster, Input};
 pub use compare::{Thoroughness, check_heap_and_indexes, compare_rows, compare_schema};
 pub use create::{
-    apply_properties, create_database, create_roles, drop_roles, exists, missing_roles,
+    analyze, apply_properties, create_database, create_roles, drop_roles, exists, missing_roles,
     missing_tablespaces, roles_of, tablespaces_of,
 };
 pub use error::DatabaseError;
-pub use gates::{check_assertions, check_objects};
+pub use gates::{check_assertions, check_objects, check_rows};
 pub use load::{Found, Load, OpenTable, Rows, column_list, prepare_copy, table_name};
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;

@@ -193,3 +193,26 @@ fn a_damaged_pack_is_not_rewritten_and_stays() {
     rig.prune_later();
     assert!(rig.store.objects().contains_key(&name));
 }
+
+#[test]
+fn a_condemned_object_nobody_can_read_goes_in_the_end() {
+    let rig = wasteful();
+    rig.prune();
+    let is_condemned = |name: &ObjectName| matches!(name, ObjectName::Condemned(_));
+    let (name, mut bytes) =
+        rig.store.objects().into_iter().find(|(name, _)| is_condemned(name)).unwrap();
+    bytes[50] ^= 1;
+    rig.store.insert_raw(name, bytes);
+    // Somebody is at work, and may have read it before.
+    let other = crate::ops::testing::open(&rig.store).unwrap();
+    let session = other.begin_session("backup").unwrap();
+    rig.clock.advance(GRACE + HOUR);
+    rig.prune();
+    assert!(rig.store.objects().contains_key(&name));
+    session.end().unwrap();
+    let (summary, _) = rig.prune();
+    assert_eq!(summary.unreadable_condemned, 1);
+    assert!(!rig.store.objects().contains_key(&name));
+    rig.assert_clean();
+    prune_to_the_end(&rig, &rig.repository);
+}

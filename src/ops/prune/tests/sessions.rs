@@ -1,10 +1,12 @@
 //! Prunes beside writers: at work, dead, asleep.
 
 use super::*;
+use crate::id::ChunkId;
 use crate::ops::testing::{open_in, snapshot, store_tree};
-use crate::repository::Session;
-use crate::snapshot::StreamRef;
-use crate::store::{Fault, Faulty, ObjectName};
+use crate::pack::ChunkEntry;
+use crate::repository::{Fetcher, Session};
+use crate::snapshot::{ChunkRef, StreamRef};
+use crate::store::{Fault, Faulty, ObjectName, Recording, Verb};
 
 /// Stores `tree` in `session`, without a snapshot.
 fn store(session: &Session<'_>, tree: &Tree) -> StreamRef {
@@ -135,6 +137,43 @@ fn a_session_of_which_only_a_staged_snapshot_is_left_holds_up_and_expires() {
     let (_, stats) = rig.prune();
     assert_eq!((stats.expired_sessions, rig.count(ObjectKind::Session)), (1, 0));
     assert!(stats.deleted_packs > 0);
+}
+
+#[test]
+fn a_reader_looks_again_for_what_a_prune_has_stored_elsewhere() {
+    let rig = Rig::new();
+    let old = shared_segments(&rig, 1, 1);
+    shared_segments(&rig, 2, 2);
+    let recording = Arc::new(Recording::new(Arc::clone(&rig.store) as _));
+    let reader = open_in(Arc::clone(&recording) as _).unwrap();
+    reader.refresh().unwrap();
+    rig.forget(old);
+    rig.clock.advance(HOUR);
+    rig.prune();
+    let (_, stats) = rig.prune_later();
+    assert!(stats.deleted_packs > 0);
+    recording.clear();
+    let fetcher = Fetcher::new(&reader, 1 << 20);
+    let mut chunks = 0;
+    for pack in rig.repository.index().packs().unwrap() {
+        for segment in rig.repository.index().segments_of(&pack.id).unwrap() {
+            for chunk in segment.chunks {
+                let ChunkEntry { id, len } = chunk;
+                fetcher.chunk(&ChunkRef { id, len }).unwrap();
+                chunks += 1;
+            }
+        }
+    }
+    assert!(chunks > 90, "{chunks}");
+    // Condemned, index, packs: once.
+    assert_eq!(recording.count(Verb::List), 3);
+    // What is nowhere is told, and asks the store no more often.
+    for n in 0..5 {
+        let missing = ChunkId::new([n; 32]);
+        let error = fetcher.chunk(&ChunkRef { id: missing, len: 1 }).unwrap_err();
+        assert!(matches!(error, RepositoryError::MissingChunk { .. }), "{error}");
+    }
+    assert_eq!(recording.count(Verb::List), 3);
 }
 
 #[test]
