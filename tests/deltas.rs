@@ -13,7 +13,7 @@ use mrs_backup::ops::check::{CheckOptions, ReadData, check};
 use mrs_backup::ops::rebuild::{RebuildOptions, rebuild_index};
 use mrs_backup::pack::{SegmentEntry, SegmentKind};
 use mrs_backup::repository::{DeltaOptions, InitOptions, Repository};
-use mrs_backup::store::{LocalStore, ObjectName, Store};
+use mrs_backup::store::{Call, LocalStore, MemoryStore, ObjectName, Recording, Store, Verb};
 use support::{changed_rows, init, open, plan_for, restore_into, silent, text};
 
 struct Site {
@@ -89,10 +89,13 @@ fn a_night_costs_what_changed_and_every_night_restores() {
     let mut outcomes = vec![first];
     for content in &nights[1..] {
         let outcome = site.night(content, DeltaOptions::default());
-        let (stored, all) = (outcome.stats.stored_bytes, outcomes[0].stats.stored_bytes);
-        assert!(stored * 5 < all, "{stored} bytes for a night, {all} for the whole");
         outcomes.push(outcome);
     }
+    // Cuts are by a random key and there are two dozen: in some nights a few chunks have no good base.
+    let stored: Vec<u64> = outcomes.iter().map(|outcome| outcome.stats.stored_bytes).collect();
+    let (all, later) = (stored[0], &stored[1..]);
+    assert!(later.iter().all(|night| night * 2 < all), "{stored:?}");
+    assert!(later.iter().sum::<u64>() * 8 < all * later.len() as u64, "{stored:?}");
     let depths = depths(&site.segments());
     let deepest = depths.iter().max().copied().expect("segments");
     assert_eq!(deepest, DeltaOptions::default().depth, "chains are used, and bounded");
@@ -109,7 +112,7 @@ fn a_night_costs_what_changed_and_every_night_restores() {
 fn a_rebuilt_index_still_finds_bases() {
     let site = Site::new();
     let nights = nights(3);
-    site.night(&nights[0], DeltaOptions::default());
+    let first = site.night(&nights[0], DeltaOptions::default());
     site.night(&nights[1], DeltaOptions::default());
     // Another machine, which knows nothing but the packs: features alone lead to the bases.
     fs::remove_dir_all(site.home.path().join("repo/index")).expect("the index objects are lost");
@@ -119,7 +122,8 @@ fn a_rebuilt_index_still_finds_bases() {
     rebuild_index(&repository, options, &StopFlag::new(), &*silent()).expect("rebuilt");
     let site = Site { repository, ..site };
     let outcome = site.night(&nights[2], DeltaOptions::default());
-    assert!(outcome.stats.stored_bytes < 500_000, "{} bytes", outcome.stats.stored_bytes);
+    let (stored, all) = (outcome.stats.stored_bytes, first.stats.stored_bytes);
+    assert!(stored * 3 < all, "{stored} bytes of {all}");
     assert!(site.restored(&site.repository, &outcome, "out") == nights[2]);
 }
 
@@ -151,6 +155,25 @@ fn they_can_be_switched_off() {
     site.night(&nights[0], DeltaOptions::default());
     site.night(&nights[1], DeltaOptions::default());
     assert!(!site.segments().iter().any(is_delta));
+}
+
+#[test]
+fn a_far_repository_is_not_read_for_them_unless_asked() {
+    let nights = nights(2);
+    let reads = |deltas| {
+        let store = Arc::new(Recording::new(Arc::new(MemoryStore::far())));
+        let repository = init(&(Arc::clone(&store) as _), None).expect("a repository");
+        let site = Site { repository, ..Site::new() };
+        site.night(&nights[0], deltas);
+        store.clear();
+        site.night(&nights[1], deltas);
+        let is_read = |call: &&Call| {
+            call.verb == Verb::Get && matches!(call.object, Some(ObjectName::Pack(_)))
+        };
+        store.calls().iter().filter(is_read).count()
+    };
+    assert_eq!(reads(DeltaOptions::default()), 0);
+    assert!(reads(DeltaOptions { far: true, ..DeltaOptions::default() }) > 10);
 }
 
 #[test]

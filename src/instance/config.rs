@@ -264,7 +264,9 @@ impl Instance {
     pub fn ingest(&self) -> IngestOptions {
         let has = |source| self.deltas.value.contains(&source);
         let (files, streams) = (has(DeltaSource::Files), has(DeltaSource::Databases));
-        let deltas = DeltaOptions { files, streams, ..DeltaOptions::default() };
+        // Who asks for them gets them, however far the repository is.
+        let far = self.deltas.origin != Origin::Default;
+        let deltas = DeltaOptions { files, streams, far, ..DeltaOptions::default() };
         let level = i32::from(self.compression.value);
         IngestOptions { level, deltas, ..IngestOptions::default() }
     }

@@ -38,17 +38,20 @@ pub struct DeltaOptions {
     pub files: bool,
     /// Whether streams (databases, outputs of commands) are.
     pub streams: bool,
+    /// Also where bases have to be [fetched over a line](crate::store::Store::is_far). Each delta then waits for a
+    /// read about as long as the plain segment, which pays only if sending is much dearer than receiving.
+    pub far: bool,
 }
 
 impl DeltaOptions {
     /// Every segment stands by itself.
-    pub const OFF: Self = Self { depth: 0, climb: 100, files: false, streams: false };
+    pub const OFF: Self = Self { depth: 0, climb: 100, files: false, streams: false, far: false };
 }
 
 impl Default for DeltaOptions {
     /// Measured over 30 nights; see docs/benchmarks.md.
     fn default() -> Self {
-        Self { depth: 8, climb: 180, files: true, streams: true }
+        Self { depth: 8, climb: 180, files: true, streams: true, far: false }
     }
 }
 
@@ -64,7 +67,9 @@ pub(super) struct Bases<'a> {
 impl<'a> Bases<'a> {
     pub fn new(session: &'a Session<'a>, dedup: &'a Dedup<'a>, options: DeltaOptions) -> Self {
         let repository = session.repository();
-        let options = if repository.config.deltas { options } else { DeltaOptions::OFF };
+        let may_read = options.far || !repository.store.is_far();
+        let is_on = repository.config.deltas && may_read;
+        let options = if is_on { options } else { DeltaOptions::OFF };
         let fetcher = Fetcher::new(repository, CACHE).in_session(session.id());
         Self { repository, session, dedup, fetcher, options }
     }

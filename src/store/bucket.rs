@@ -336,6 +336,10 @@ impl Store for BucketStore {
         self.settings.connections.unwrap_or(CONNECTIONS)
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     /// A bucket has no directories; whether it is there shows here.
     fn create(&self) -> Result<(), StoreError> {
         match self.survey()? {

@@ -276,6 +276,10 @@ impl Store for Faulty {
         self.inner.uploads()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         self.mutate(Verb::Create, None, || self.inner.create())
     }

@@ -396,6 +396,10 @@ impl<F: Files> Store for FileStore<F> {
         self.files.connections()
     }
 
+    fn is_far(&self) -> bool {
+        true
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Create, None, failure);
         self.files.make_root().map_err(fail)?;

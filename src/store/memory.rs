@@ -21,6 +21,7 @@ pub struct MemoryStore {
     objects: Mutex<Objects>,
     clock: Arc<dyn Clock>,
     location: Location,
+    is_far: bool,
 }
 
 impl MemoryStore {
@@ -31,7 +32,12 @@ impl MemoryStore {
 
     /// An empty store whose objects are as old as `clock` says.
     pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
-        Self { objects: Mutex::default(), clock, location: Location::named("memory") }
+        Self {
+            objects: Mutex::default(),
+            clock,
+            location: Location::named("memory"),
+            is_far: false,
+        }
     }
 
     /// Another store with the same objects, which goes its own way from now on.
@@ -40,7 +46,13 @@ impl MemoryStore {
             objects: Mutex::new(self.lock().clone()),
             clock: Arc::clone(&self.clock),
             location: self.location.clone(),
+            is_far: self.is_far,
         }
+    }
+
+    /// An empty store that says it is at the other end of a line.
+    pub fn far() -> Self {
+        Self { is_far: true, ..Self::new() }
     }
 
     /// All objects as they are now.
@@ -88,6 +100,10 @@ impl Store for MemoryStore {
 
     fn connections(&self) -> NonZeroUsize {
         NonZeroUsize::MIN.saturating_add(3)
+    }
+
+    fn is_far(&self) -> bool {
+        self.is_far
     }
 
     fn create(&self) -> Result<(), StoreError> {

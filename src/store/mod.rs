@@ -115,6 +115,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         self.connections().min(NonZeroUsize::MIN.saturating_add(1))
     }
 
+    /// Whether each read is a trip over a line, so that reading in order to write less does not pay.
+    fn is_far(&self) -> bool {
+        false
+    }
+
     /// Makes the place ready for objects. An existing place is left as it is.
     fn create(&self) -> Result<(), StoreError>;
 

@@ -71,6 +71,10 @@ impl Store for Recording {
         self.inner.uploads()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         let done = self.inner.create();
         self.note(Verb::Create, None, 0);

@@ -75,6 +75,10 @@ impl Store for Retrying {
         self.inner.connections()
     }
 
+    fn is_far(&self) -> bool {
+        self.inner.is_far()
+    }
+
     fn create(&self) -> Result<(), StoreError> {
         self.again(|_| self.inner.create())
     }

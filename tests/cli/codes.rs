@@ -17,7 +17,7 @@ fn two_for_wrong_use() {
     place.run(&["backup", "nothing-there"]).fails(2, "none of these paths", "");
     place.run(&["check", "--read-data-subset", "0%"]).fails(2, "5%", "");
     let ran = place.run_bare(&["snapshots", "--repo", "ftp://user:hunter2@host/x"]);
-    ran.fails(2, "ftp", "directory");
+    ran.fails(2, "a password in the arguments", "MRS_BACKUP_REPOSITORY");
     assert!(!ran.stderr.contains("hunter2"), "{ran:?}");
     // Both a password file and a key file: which one is meant?
     let both = ["snapshots", "--password-file", "password", "--key-file", "password"];

@@ -16,6 +16,7 @@ mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres;
+mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
