@@ -114,21 +114,8 @@ sql bench --command="
     CREATE INDEX ON log (id);
     DO \$\$ BEGIN FOR i IN 1..80 LOOP EXECUTE format('CREATE TABLE small_%s AS SELECT generate_series(1, %s) AS id', i, i); END LOOP; END \$\$;
     ANALYZE"
-cat >"$work/config.toml" <<CONFIG
-version = 1
-state_dir = "$work/state"
-[instance.bench]
-home = "$work/home"
-repository = "$work/repo"
-key = { file = "$work/password" }
-[instance.bench.postgres]
-host = "$PGHOST"
-port = $PGPORT
-user = "$PGUSER"
-databases = ["bench"]
-bin_dir = "$PG_BIN"
-shrink_warning = 100
-CONFIG
+postgres_instance_config "$work" bench bench >"$work/config.toml"
+echo "shrink_warning = 100" >>"$work/config.toml"
 
 request_oid=$(sql bench --command="SELECT 'request'::regclass::oid")
 echo "database: $(sql bench --command='SELECT pg_size_pretty(pg_database_size(current_database()))'), $(nproc) cores"

@@ -45,20 +45,7 @@ sql claims --command="
         FROM generate_series(1, n) \$\$;
     SELECT add($rows)"
 sql claims --command="VACUUM ANALYZE"
-cat >"$work/config.toml" <<CONFIG
-version = 1
-state_dir = "$work/state"
-[instance.claims]
-home = "$work/home"
-repository = "$work/repo"
-key = { file = "$work/password" }
-[instance.claims.postgres]
-host = "$PGHOST"
-port = $PGPORT
-user = "$PGUSER"
-databases = ["claims"]
-bin_dir = "$PG_BIN"
-CONFIG
+postgres_instance_config "$work" claims claims >"$work/config.toml"
 ours() { "$binary" -q -c "$work/config.toml" "$@"; }
 
 theirs() { RESTIC_REPOSITORY=$work/restic RESTIC_PASSWORD_FILE=$work/password "$restic" --quiet "$@"; }

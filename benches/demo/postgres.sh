@@ -97,3 +97,23 @@ database_schema() {
     # The two lines left out hold a random word that is new in every dump.
     "$PG_BIN/pg_dump" --schema-only "$1" | grep -v '^\\\(un\)\?restrict '
 }
+
+# --- a configuration ---------------------------------------------------------------------------------
+
+# Prints the configuration of one instance NAME below directory WORK with one database of the server that was started.
+postgres_instance_config() { # WORK NAME DATABASE
+    cat <<CONFIG
+version = 1
+state_dir = "$1/state"
+[instance.$2]
+home = "$1/home"
+repository = "$1/repo"
+key = { file = "$1/password" }
+[instance.$2.postgres]
+host = "$PGHOST"
+port = $PGPORT
+user = "$PGUSER"
+databases = ["$3"]
+bin_dir = "$PG_BIN"
+CONFIG
+}

@@ -10,7 +10,7 @@ use crate::crypto::envelope::SealedKind;
 use crate::id::{ChunkId, PackId};
 use crate::index::{Dedup, IndexObject, IndexedPack};
 use crate::pack::FinishedPack;
-use crate::store::{ObjectName, StoreError, StoreErrorKind, Verb};
+use crate::store::{ObjectName, StoreErrorKind, Verb};
 
 use super::error::RepositoryError;
 use super::ingest::Failure;
@@ -60,13 +60,9 @@ impl<'a> Recorder<'a> {
         let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
         let size = store.size(&name)?;
         if size != expected {
-            return Err(RepositoryError::Store(StoreError {
-                kind: StoreErrorKind::TooShort,
-                verb: Verb::Put,
-                object: Some(name),
-                location: store.location().clone(),
-                reason: format!("{size} bytes arrived of {expected}"),
-            }));
+            let reason = format!("{size} bytes arrived of {expected}");
+            let kind = StoreErrorKind::TooShort;
+            return Err(store.location().error(kind, Verb::Put, Some(&name), reason).into());
         }
         self.packs.fetch_add(1, Ordering::Relaxed);
         self.stored_bytes.fetch_add(expected, Ordering::Relaxed);

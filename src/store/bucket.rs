@@ -99,19 +99,8 @@ impl BucketStore {
         }
     }
 
-    fn failure(
-        &self,
-        kind: StoreErrorKind,
-        verb: Verb,
-        object: Option<&ObjectName>,
-        reason: impl Into<String>,
-    ) -> StoreError {
-        let (object, location) = (object.copied(), self.location.clone());
-        StoreError { kind, verb, object, location, reason: reason.into() }
-    }
-
     fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
-        self.failure(failure.kind, verb, object, failure.reason)
+        self.location.error(failure.kind, verb, object, failure.reason)
     }
 
     fn size_of(&self, path: &str) -> Result<Option<u64>, Failure> {
@@ -344,7 +333,7 @@ impl Store for BucketStore {
     fn create(&self) -> Result<(), StoreError> {
         match self.survey()? {
             Survey::Unusable(reason) => {
-                Err(self.failure(StoreErrorKind::NotFound, Verb::Create, None, reason))
+                Err(self.location.error(StoreErrorKind::NotFound, Verb::Create, None, reason))
             }
             _ => Ok(()),
         }
@@ -356,7 +345,8 @@ impl Store for BucketStore {
 
     fn put(&self, name: &ObjectName, parts: &[&[u8]]) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Put, Some(name), failure);
-        let there = || self.failure(StoreErrorKind::Exists, Verb::Put, Some(name), "it is there");
+        let there =
+            || self.location.error(StoreErrorKind::Exists, Verb::Put, Some(name), "it is there");
         let _claimed = self.claims.claim(name);
         let path = name.path();
         if let Some(fence) = fence(name) {
@@ -382,7 +372,7 @@ impl Store for BucketStore {
 
     fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
         let fail = |failure| self.error(Verb::Get, Some(name), failure);
-        let refuse = |kind, reason| self.failure(kind, Verb::Get, Some(name), reason);
+        let refuse = |kind, reason| self.location.error(kind, Verb::Get, Some(name), reason);
         let path = name.path();
         let size = || {
             self.size_of(&path)
@@ -433,7 +423,7 @@ impl Store for BucketStore {
             .size_of(&name.path())
             .map_err(|failure| self.error(Verb::Size, Some(name), failure))?;
         found.ok_or_else(|| {
-            self.failure(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
+            self.location.error(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
         })
     }
 
@@ -476,7 +466,7 @@ impl Store for BucketStore {
     fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Publish, Some(target), failure);
         let lost = |reason: &str| {
-            self.failure(StoreErrorKind::NotFound, Verb::Publish, Some(staged), reason)
+            self.location.error(StoreErrorKind::NotFound, Verb::Publish, Some(staged), reason)
         };
         let _claimed = self.claims.claim(target);
         let (from, to) = (staged.path(), target.path());
@@ -485,7 +475,12 @@ impl Store for BucketStore {
         };
         if self.size_of(&to).map_err(fail)?.is_some() {
             let reason = "it is there";
-            return Err(self.failure(StoreErrorKind::Exists, Verb::Publish, Some(target), reason));
+            return Err(self.location.error(
+                StoreErrorKind::Exists,
+                Verb::Publish,
+                Some(target),
+                reason,
+            ));
         }
         if self.creates_once().map_err(fail)? {
             return match self.publish_fenced(staged, bytes, &to).map_err(fail)? {

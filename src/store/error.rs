@@ -80,6 +80,20 @@ pub struct StoreError {
     pub reason: String,
 }
 
+impl Location {
+    /// What failed there.
+    pub(crate) fn error(
+        &self,
+        kind: StoreErrorKind,
+        verb: Verb,
+        object: Option<&ObjectName>,
+        reason: impl Into<String>,
+    ) -> StoreError {
+        let (object, location) = (object.copied(), self.clone());
+        StoreError { kind, verb, object, location, reason: reason.into() }
+    }
+}
+
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "cannot {} ", self.verb)?;

@@ -133,13 +133,7 @@ impl Faulty {
         object: Option<&ObjectName>,
         reason: &str,
     ) -> StoreError {
-        StoreError {
-            kind,
-            verb,
-            object: object.copied(),
-            location: self.inner.location().clone(),
-            reason: format!("planned fault: {reason}"),
-        }
+        self.inner.location().error(kind, verb, object, format!("planned fault: {reason}"))
     }
 
     fn killed(&self, verb: Verb, object: Option<&ObjectName>) -> StoreError {

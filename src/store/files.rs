@@ -121,19 +121,8 @@ impl<F: Files> FileStore<F> {
         Self { files, location, claims: Claims::default(), refuses_renames: AtomicBool::new(false) }
     }
 
-    fn failure(
-        &self,
-        kind: StoreErrorKind,
-        verb: Verb,
-        object: Option<&ObjectName>,
-        reason: impl Into<String>,
-    ) -> StoreError {
-        let (object, location) = (object.copied(), self.location.clone());
-        StoreError { kind, verb, object, location, reason: reason.into() }
-    }
-
     fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
-        self.failure(failure.kind, verb, object, failure.reason)
+        self.location.error(failure.kind, verb, object, failure.reason)
     }
 
     /// Size of a file, `None` if it is not there.
@@ -323,7 +312,7 @@ impl<F: Files> FileStore<F> {
 
     fn fetch(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
         let fail = |failure| self.error(Verb::Get, Some(name), failure);
-        let refuse = |kind, reason| self.failure(kind, Verb::Get, Some(name), reason);
+        let refuse = |kind, reason| self.location.error(kind, Verb::Get, Some(name), reason);
         let path = name.path();
         let absent = || refuse(StoreErrorKind::NotFound, "it is not there".to_owned());
         let (offset, len) = match range {
@@ -419,7 +408,7 @@ impl<F: Files> Store for FileStore<F> {
         let path = name.path();
         if self.size_of(&path).map_err(fail)?.is_some() {
             let reason = "it is there";
-            return Err(self.failure(StoreErrorKind::Exists, Verb::Put, Some(name), reason));
+            return Err(self.location.error(StoreErrorKind::Exists, Verb::Put, Some(name), reason));
         }
         self.write_new(&path, parts).map_err(fail)
     }
@@ -433,7 +422,7 @@ impl<F: Files> Store for FileStore<F> {
             .size_of(&name.path())
             .map_err(|failure| self.error(Verb::Size, Some(name), failure))?;
         found.ok_or_else(|| {
-            self.failure(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
+            self.location.error(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
         })
     }
 
@@ -461,7 +450,7 @@ impl<F: Files> Store for FileStore<F> {
     fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Publish, Some(target), failure);
         let refuse =
-            |kind, name, reason| Err(self.failure(kind, Verb::Publish, Some(name), reason));
+            |kind, name, reason| Err(self.location.error(kind, Verb::Publish, Some(name), reason));
         let _claimed = self.claims.claim(target);
         let (from, to) = (staged.path(), target.path());
         if self.size_of(&from).map_err(fail)?.is_none() {
@@ -559,7 +548,7 @@ impl<F: Files> FileStore<F> {
         if self.size_of(&from).map_err(fail)?.is_none() {
             self.remove(&to).map_err(fail)?;
             let reason = "it was removed while it was published";
-            return Err(self.failure(
+            return Err(self.location.error(
                 StoreErrorKind::NotFound,
                 Verb::Publish,
                 Some(staged),

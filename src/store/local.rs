@@ -79,21 +79,11 @@ impl LocalStore {
     }
 
     fn error(&self, verb: Verb, object: Option<&ObjectName>, error: &io::Error) -> StoreError {
-        self.failure(disk::kind_of(error), verb, object, error.to_string())
+        self.location.error(disk::kind_of(error), verb, object, error.to_string())
     }
 
     fn trouble(&self, verb: Verb, trouble: &Trouble) -> StoreError {
-        self.failure(disk::kind_of(&trouble.error), verb, None, trouble.to_string())
-    }
-
-    fn failure(
-        &self,
-        kind: StoreErrorKind,
-        verb: Verb,
-        object: Option<&ObjectName>,
-        reason: String,
-    ) -> StoreError {
-        StoreError { kind, verb, object: object.copied(), location: self.location.clone(), reason }
+        self.location.error(disk::kind_of(&trouble.error), verb, None, trouble.to_string())
     }
 
     /// Makes the directories above `name`, except the root.
@@ -161,7 +151,7 @@ impl LocalStore {
     fn refuse_after_loss(&self, verb: Verb, lost: Option<&String>) -> Result<(), StoreError> {
         lost.map_or(Ok(()), |reason| {
             let reason = format!("what was written before may be lost: {reason}");
-            Err(self.failure(StoreErrorKind::Permanent, verb, None, reason))
+            Err(self.location.error(StoreErrorKind::Permanent, verb, None, reason))
         })
     }
 
@@ -188,7 +178,7 @@ impl LocalStore {
             disk::flush_directory(&file).map_err(|error| {
                 let reason = at(error).to_string();
                 *lost = Some(reason.clone());
-                self.failure(StoreErrorKind::Permanent, verb, None, reason)
+                self.location.error(StoreErrorKind::Permanent, verb, None, reason)
             })
         });
         if flushed.is_err() {
@@ -199,7 +189,7 @@ impl LocalStore {
 
     fn read(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
         let fail = |error: io::Error| self.error(Verb::Get, Some(name), &error);
-        let refuse = |kind, reason| self.failure(kind, Verb::Get, Some(name), reason);
+        let refuse = |kind, reason| self.location.error(kind, Verb::Get, Some(name), reason);
         let file = disk::open_object(&self.path_of(name)).map_err(fail)?;
         let size = file.metadata().map_err(fail)?.len();
         let (offset, len) = match range {
@@ -267,7 +257,7 @@ impl Store for LocalStore {
         placed.map_err(|error: io::Error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let reason = "its temporary file was removed while it was written".to_owned();
-                self.failure(StoreErrorKind::Temporary, Verb::Put, Some(name), reason)
+                self.location.error(StoreErrorKind::Temporary, Verb::Put, Some(name), reason)
             }
             _ => fail(error),
         })

@@ -77,13 +77,7 @@ impl MemoryStore {
         object: &ObjectName,
         reason: impl Into<String>,
     ) -> StoreError {
-        StoreError {
-            kind,
-            verb,
-            object: Some(*object),
-            location: self.location.clone(),
-            reason: reason.into(),
-        }
+        self.location.error(kind, verb, Some(object), reason)
     }
 }
 

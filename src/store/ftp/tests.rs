@@ -24,7 +24,7 @@ fn refusals_are_understood() {
         let found = trouble(code, text);
         assert_eq!((found.failure.kind, found.keeps_step), (kind, keeps_step), "{text}");
     }
-    assert!(trouble(502, "502 Command not implemented").failure.is_unsupported);
+    assert!(trouble(502, "502 Unknown command").failure.is_unsupported);
     assert!(trouble(421, "421 Too many connections").is_too_many);
 }
 

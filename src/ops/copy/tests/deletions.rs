@@ -33,12 +33,7 @@ fn deletions_arrive_after_the_delay_and_the_copy_is_whole_all_along() {
 
 #[test]
 fn without_a_delay_they_arrive_at_once_and_with_never_not_at_all() {
-    let mut rig = Rig::new();
-    let first = rig.night();
-    rig.night();
-    rig.copy();
-    rig.forget(first);
-    rig.prune();
+    let (rig, _) = Rig::with_forgotten();
     rig.clock.advance(100 * DAY);
     let never = CopyOptions { delay: None, ..CopyOptions::default() };
     assert_eq!(rig.copy_with(&never).deleted, 0);
@@ -102,12 +97,7 @@ fn a_source_put_back_to_an_older_state_deletes_nothing() {
 
 #[test]
 fn while_somebody_else_is_at_work_there_nothing_is_deleted() {
-    let mut rig = Rig::new();
-    let first = rig.night();
-    rig.night();
-    rig.copy();
-    rig.forget(first);
-    rig.prune();
+    let (rig, _) = Rig::with_forgotten();
     rig.copy();
     rig.clock.advance(31 * DAY);
     let other = open_with(Arc::clone(&rig.target) as _, &rig.clock);

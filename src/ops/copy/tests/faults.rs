@@ -53,12 +53,7 @@ fn cut_at_every_call_of_the_target_it_goes_on() {
 fn cut_while_it_deletes_it_goes_on() {
     for kill in KILLS {
         for call in 0.. {
-            let mut rig = Rig::new();
-            let first = rig.night();
-            rig.night();
-            rig.copy();
-            rig.forget(first);
-            rig.prune();
+            let (rig, _) = Rig::with_forgotten();
             rig.copy();
             rig.clock.advance(31 * DAY);
             let faulty = Arc::new(Faulty::new(Arc::clone(&rig.target) as _, vec![kill(call)]));

@@ -65,6 +65,17 @@ impl Rig {
         rig
     }
 
+    /// One with two nights, copied, of which the first was then forgotten and pruned.
+    fn with_forgotten() -> (Self, SnapshotId) {
+        let mut rig = Self::new();
+        let first = rig.night();
+        rig.night();
+        rig.copy();
+        rig.forget(first);
+        rig.prune();
+        (rig, first)
+    }
+
     /// Another snapshot, with content of its own and some of the night before.
     fn night(&mut self) -> SnapshotId {
         self.clock.advance(DAY);
