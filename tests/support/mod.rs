@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mrs_backup::clock::SystemClock;
+use mrs_backup::crypto::random::SeededRandom;
 use mrs_backup::crypto::slot::{Credential, KdfCost};
 use mrs_backup::crypto::{Secret, SystemRandom};
 use mrs_backup::event::{Observer, Silent, StopFlag};
@@ -43,13 +44,26 @@ pub fn environment(state: Option<&Path>) -> Environment {
 }
 
 pub fn init(store: &Arc<dyn Store>, state: Option<&Path>) -> Result<Repository, RepositoryError> {
+    init_in(store, environment(state))
+}
+
+/// A repository whose keys follow from `seed`, so that content is cut where it was cut the last time.
+pub fn init_seeded(store: &Arc<dyn Store>, seed: u64) -> Result<Repository, RepositoryError> {
+    let random = Arc::new(SeededRandom::new(seed));
+    init_in(store, Environment { random, ..environment(None) })
+}
+
+fn init_in(
+    store: &Arc<dyn Store>,
+    environment: Environment,
+) -> Result<Repository, RepositoryError> {
     let options = InitOptions {
         cost: CHEAP,
         label: "test".to_owned(),
         pack_len: Some(1 << 20),
         ..InitOptions::default()
     };
-    Repository::init(Arc::clone(store), &password("secret"), &options, environment(state))
+    Repository::init(Arc::clone(store), &password("secret"), &options, environment)
 }
 
 pub fn open(store: &Arc<dyn Store>, state: Option<&Path>) -> Result<Repository, RepositoryError> {
