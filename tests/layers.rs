@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto", "calendar"],
-    &["chunker", "store", "postgres"],
+    &["chunker", "store", "postgres", "compose"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report"],
+    &["schedule", "report", "deploy"],
     &["cli"],
 ];
 
