@@ -12,7 +12,7 @@ use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::{CliError, database_error};
+use super::{CliError, database_error, deploy_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
@@ -63,6 +63,7 @@ pub fn of(error: &CliError) -> Option<String> {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
+        CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted

@@ -13,7 +13,11 @@ mod config;
 mod context;
 mod copy;
 mod database_error;
+mod deploy;
+mod deploy_error;
+mod deployments;
 mod diff;
+mod down;
 mod dump;
 mod error;
 mod exit;
@@ -36,6 +40,7 @@ mod repair;
 mod restore;
 mod restore_database;
 mod restore_table;
+mod rollback;
 mod run;
 mod schedule;
 mod settings;
@@ -68,7 +73,8 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 130 interrupted.
+12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
+back; 31 a deployment failed and needs somebody; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -107,6 +113,10 @@ enum Command {
     Check(check::Args),
     Prune(prune::Args),
     Copy(copy::Args),
+    Deploy(deploy::Args),
+    Rollback(rollback::Args),
+    Deployments(deployments::Args),
+    Down(down::Args),
     Repair(repair::Args),
     Index(index::Args),
     Store(store::Args),
@@ -236,6 +246,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Dump(_)
         | Command::Stats(_)
         | Command::Config(_)
+        | Command::Deployments(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
         Command::Init(_)
@@ -252,6 +263,9 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Prune(_)
         | Command::Copy(_)
+        | Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Down(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
@@ -284,6 +298,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
         Command::Copy(args) => copy::run(context, args),
+        Command::Deploy(args) => deploy::run(context, args),
+        Command::Rollback(args) => rollback::run(context, args),
+        Command::Deployments(args) => deployments::run(context, args),
+        Command::Down(args) => down::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Store(args) => store::run(context, args),

@@ -36,6 +36,16 @@ pub enum ConfigError {
         /// What is wrong, and the way out.
         message: String,
     },
+    /// The settings of a section do not fit together.
+    #[error("{}: [{section}]: {message}", path.display())]
+    Section {
+        /// The file.
+        path: PathBuf,
+        /// The section.
+        section: String,
+        /// What is wrong, and the way out.
+        message: String,
+    },
     /// There is no such instance.
     #[error("{}: there is no instance `{name}`; {hint}", path.display())]
     UnknownInstance {

@@ -11,6 +11,7 @@ use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
 use super::copies;
+use super::deploy;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
@@ -31,8 +32,14 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
+    let review = deploy::review(file.review).map_err(|message| ConfigError::Section {
+        path: path.to_owned(),
+        section: "review".to_owned(),
+        message,
+    })?;
     Ok(Config {
         path: path.to_owned(),
+        review,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
@@ -74,6 +81,7 @@ fn instance(
         restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
+    let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -121,6 +129,7 @@ fn instance(
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         copies,
+        deploy,
         home: Setting::new(home, Origin::File),
     })
 }
