@@ -13,7 +13,8 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report"],
+    &["schedule", "report", "history"],
+    &["status"],
     &["cli"],
 ];
 

@@ -20,6 +20,7 @@ mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
+mod standing;
 
 use std::ffi::OsStr;
 use std::fs;
