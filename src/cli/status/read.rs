@@ -13,7 +13,7 @@ use crate::schedule::{Ledger, due_at};
 use crate::status::{NextRun, Overview, Reading, Store, overview as of_instance};
 
 /// How far back histories are read.
-const BACK: SignedDuration = SignedDuration::from_hours(35 * 24);
+pub const BACK: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 /// The instances of the configuration, or the one that is named.
 pub fn overview(context: &Context, limit: Option<SignedDuration>) -> Result<Overview, CliError> {
