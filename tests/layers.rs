@@ -13,7 +13,9 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report", "deploy"],
+    &["schedule", "report", "history", "deploy"],
+    &["status"],
+    &["doctor"],
     &["cli"],
 ];
 

@@ -17,6 +17,7 @@ mod deploy;
 mod deploy_error;
 mod deployments;
 mod diff;
+mod doctor;
 mod down;
 mod dump;
 mod error;
@@ -48,11 +49,13 @@ mod sheet;
 mod signals;
 mod snapshots;
 mod stats;
+mod status;
 mod store;
 mod test_restore;
 mod undo;
 mod units;
 
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -61,6 +64,8 @@ use serde_json::{Map, Value, json};
 pub use error::CliError;
 pub use exit::Exit;
 
+use crate::instance::config::{Config, process_environment};
+
 use args::Global;
 use context::Context;
 
@@ -68,6 +73,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mrs-backup init mrs-production            make the repository of an instance
   mrs-backup run --all                      back up every instance of the configuration
+  mrs-backup status                         how everything stands
   mrs-backup snapshots                      what there is
   mrs-backup restore latest /srv/restored   bring it back
 
@@ -83,12 +89,12 @@ MRS_BACKUP_PASSWORD, from the configuration, or is asked for on a terminal.";
 /// Encrypted, deduplicating snapshots of applications and their databases
 #[derive(Debug, Parser)]
 #[command(name = "mrs-backup", version, after_help = AFTER_HELP, max_term_width = 100)]
-#[command(arg_required_else_help = true, propagate_version = true)]
+#[command(propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,7 +102,9 @@ enum Command {
     Init(init::Args),
     Run(run::Args),
     Schedule(schedule::Args),
+    Status(status::Args),
     Units(units::Args),
+    Doctor(doctor::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -161,7 +169,10 @@ pub fn main() -> u8 {
     match Cli::try_parse() {
         Ok(cli) => {
             crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
-            start(cli).code()
+            match cli.command {
+                Some(command) => start(cli.global, command).code(),
+                None => without_command(cli.global).code(),
+            }
         }
         Err(error) => misused(&error).code(),
     }
@@ -185,16 +196,28 @@ fn misused(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
-fn start(cli: Cli) -> Exit {
-    let context = match Context::new(cli.global) {
+/// How everything stands; where nothing is configured, how to begin.
+fn without_command(global: Global) -> Exit {
+    let is_configured =
+        Config::find(global.config.as_deref(), &process_environment).is_some() || global.json;
+    if is_configured {
+        return start(global, Command::Status(status::Args::default()));
+    }
+    // Nothing can be done if it cannot be written.
+    let _ = io::stderr().write_all(command().render_help().to_string().as_bytes());
+    Exit::Usage
+}
+
+fn start(global: Global, command: Command) -> Exit {
+    let context = match Context::new(global) {
         Ok(context) => context,
         Err(error) => {
             let out = output::Output::new(output::Style::default(), "");
             return finish(&out, Err(error), false);
         }
     };
-    let may_repeat = may_repeat(&cli.command);
-    let result = no_password_is_told().and_then(|()| dispatch(&context, cli.command));
+    let may_repeat = may_repeat(&command);
+    let result = no_password_is_told().and_then(|()| dispatch(&context, command));
     if may_repeat && result.as_ref().is_err_and(CliError::is_damaged_index) {
         start_again(&context);
     }
@@ -245,6 +268,8 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Diff(_)
         | Command::Dump(_)
         | Command::Stats(_)
+        | Command::Status(_)
+        | Command::Doctor(_)
         | Command::Config(_)
         | Command::Deployments(_)
         | Command::Completions(_)
@@ -281,7 +306,9 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

@@ -6,6 +6,7 @@ mod configured;
 mod copies;
 mod databases;
 mod disaster;
+mod doctor;
 mod forgetting;
 mod healing;
 mod hostile;
@@ -20,6 +21,7 @@ mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
+mod standing;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -93,6 +93,9 @@ macro_rules! instance_keys {
             pub prune: Option<PruneFile>,
             /// How long to wait for somebody else who works on the instance (`15m`).
             pub lock_wait: Option<DurationText>,
+            /// How old the last good snapshot may be before `status` calls it stale (`26h`). Default: the time
+            /// between two nights of the schedule and 2h, or 26h.
+            pub max_age: Option<DurationText>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).
             pub min_free: Option<Size>,
         }

@@ -118,6 +118,9 @@ impl Instance {
         }
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
+        if let Some(age) = &self.max_age {
+            lines.put("max_age", format!("\"{}s\"", age.value.as_secs()), age.origin);
+        }
         lines.put(
             "min_free",
             format!("{:?}", show_size(self.min_free.value)),
