@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::deploy::DeployError;
 use crate::event::counted;
 use crate::instance::lock;
@@ -15,13 +15,15 @@ use super::{CliError, Done, ask};
 /// Take an instance down: containers and networks go, the home stays as it is
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Volumes that docker keeps stay, too, unless --volumes is given: then what is in them is lost.
+Volumes that docker keeps stay, too, unless --volumes is given: then what is in them is lost. Of a review stack
+(project=NAME) nothing stays.
 
 Examples:
   mrs-backup down mrs-staging
-  mrs-backup down home=/home/mrs-staging --yes")]
+  mrs-backup down home=/home/mrs-staging --yes
+  mrs-backup down project=test-feature/x --yes")]
 pub struct Args {
-    /// Instance of the configuration, or home=DIR
+    /// Instance of the configuration, or home=DIR, or project=NAME of a review stack
     #[arg(value_name = "INSTANCE")]
     target: Option<String>,
 
@@ -42,11 +44,23 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         return Err(DeployError::Taken { project, directory }.into());
     }
     let count = counted(containers.len(), "container");
-    let also = if args.volumes { ", and the volumes with what is in them" } else { "" };
+    let also = if target.review.is_some() {
+        ", and the stack's networks, volumes and directory"
+    } else if args.volumes {
+        ", and the volumes with what is in them"
+    } else {
+        ""
+    };
     let needs = format!("{count} of {} are to be removed{also}", clean(&target.name));
     ask::assent(context, &needs, "add --yes to do it")?;
     let wait = target.lock_wait(None);
     let _lock = lock(&target.state_dir, &target.name, wait, &SystemClock, &context.stop)?;
+    if let Some(review) = &target.review {
+        let found = review.reviews.read(&project.name, SystemClock.now());
+        let removed = crate::deploy::expire::remove(&tools, &found)?;
+        super::expire::tell(context, &found, &removed)?;
+        return Ok(Done::ok(json!({ "removed": removed })));
+    }
     if project.file().is_file() {
         tools.compose.down(project, args.volumes).map_err(DeployError::from)?;
     }

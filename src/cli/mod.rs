@@ -22,6 +22,8 @@ mod down;
 mod dump;
 mod error;
 mod exit;
+mod expire;
+mod extend;
 mod find;
 mod forget;
 mod format;
@@ -125,6 +127,8 @@ enum Command {
     Rollback(rollback::Args),
     Deployments(deployments::Args),
     Down(down::Args),
+    Expire(expire::Args),
+    Extend(extend::Args),
     Repair(repair::Args),
     Index(index::Args),
     Store(store::Args),
@@ -291,6 +295,8 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Deploy(_)
         | Command::Rollback(_)
         | Command::Down(_)
+        | Command::Expire(_)
+        | Command::Extend(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
@@ -329,6 +335,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Deployments(args) => deployments::run(context, args),
         Command::Down(args) => down::run(context, args),
+        Command::Expire(args) => expire::run(context, args),
+        Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Store(args) => store::run(context, args),

@@ -3,8 +3,9 @@
 //!
 //! A deployment is a [`Record`] in the home, written before each step that changes something: whoever finds one
 //! that did not end knows how far it came. [`sequence`] holds the order of the steps, [`failure`] what follows
-//! when one of them fails.
+//! when one of them fails, [`review`] and [`expire`] the stacks that go by themselves.
 
+pub mod expire;
 pub mod failure;
 pub mod health;
 pub mod history;
@@ -13,6 +14,7 @@ pub mod images;
 pub mod migrations;
 pub mod plan;
 pub mod request;
+pub mod review;
 pub mod rollback;
 pub mod sequence;
 pub mod settings;

@@ -10,11 +10,13 @@ use crate::compose::{
 };
 use crate::deploy::Tools;
 use crate::deploy::request::Request;
+use crate::deploy::review::Reviews;
 use crate::deploy::sequence::{Means, Vault};
 use crate::deploy::settings::{DeploySettings, Surroundings};
 use crate::event::Event;
 use crate::instance::config::{
-    Config, DeployConfig, Instance, KeyReader, Origin, Setting, parse_duration, process_environment,
+    Config, DeployConfig, Instance, KeyReader, Origin, ReviewConfig, Setting, parse_duration,
+    process_environment,
 };
 use crate::repository::Repository;
 
@@ -50,8 +52,20 @@ pub struct Target {
     pub instance: Option<Instance>,
     /// Where its repository is, if anything says so.
     pub settings: Option<Settings>,
+    /// A stack that goes by itself.
+    pub review: Option<ReviewTarget>,
     /// Locks and copies.
     pub state_dir: PathBuf,
+}
+
+/// A stack that goes by itself.
+pub struct ReviewTarget {
+    /// Where all of them are.
+    pub reviews: Reviews,
+    /// What it was called.
+    pub asked: String,
+    /// How long it stays.
+    pub lifetime: Duration,
 }
 
 impl Target {
@@ -64,6 +78,15 @@ impl Target {
         let sources = context.sources()?;
         let state_dir = sources.state_dir()?;
         let name = name.or(context.global.instance.as_deref());
+        if let (None, None, Some(project)) = (name, &request.home, &request.project) {
+            return Self::of_review(context, &sources, project, request, state_dir);
+        }
+        if request.lifetime.is_some() {
+            return Err(CliError::usage_hint(
+                "an instance never expires",
+                "leave out lifetime=, or deploy a review stack with project=NAME and without an instance",
+            ));
+        }
         let instance = instance(sources.config.as_ref(), name, request)?;
         match instance {
             Some(instance) => Self::of_instance(&sources, instance, request, state_dir),
@@ -98,6 +121,47 @@ impl Target {
             config,
             instance: settings.instance.clone(),
             settings: Some(settings),
+            review: None,
+            state_dir,
+        })
+    }
+
+    fn of_review(
+        context: &Context,
+        sources: &Sources,
+        asked: &str,
+        request: &Request,
+        state_dir: PathBuf,
+    ) -> Result<Self, CliError> {
+        let config = sources.config.as_ref();
+        let reviews = reviews(config)?;
+        let project = reviews.project(asked);
+        for one in config.iter().flat_map(|config| config.instances.values()) {
+            let own = self::project(
+                &one.home.value,
+                one.deploy
+                    .as_ref()
+                    .and_then(|deploy| deploy.project.as_ref())
+                    .map(|name| name.value.as_str()),
+            );
+            if one.name == project.name || own.is_ok_and(|own| own.name == project.name) {
+                return Err(CliError::usage_hint(
+                    format!(
+                        "`{}` is an instance of the configuration: it cannot be a review stack, too",
+                        project.name
+                    ),
+                    "choose another project=NAME, or deploy the instance by its name",
+                ));
+            }
+        }
+        let lifetime = lifetime(context, config, request.lifetime);
+        Ok(Self {
+            name: project.name.clone(),
+            config: config.map(|config| config.review.deploy.clone()).unwrap_or_default(),
+            project,
+            instance: None,
+            settings: None,
+            review: Some(ReviewTarget { reviews, asked: asked.to_owned(), lifetime }),
             state_dir,
         })
     }
@@ -120,7 +184,8 @@ impl Target {
             None => None,
         };
         let (name, config) = (project.name.clone(), DeployConfig::default());
-        Ok(Self { name, project, config, instance: Some(made), settings, state_dir })
+        let instance = Some(made);
+        Ok(Self { name, project, config, instance, settings, review: None, state_dir })
     }
 
     /// Request and configuration together.
@@ -166,7 +231,8 @@ impl Target {
         saving: &Saving,
         is_first: bool,
     ) -> Result<Option<Safe>, CliError> {
-        if is_first || saving.no_snapshot {
+        // A review stack is made anew from its branch: nothing of it is saved.
+        if is_first || saving.no_snapshot || self.review.is_some() {
             return Ok(None);
         }
         let (Some(settings), Some(instance)) = (&self.settings, &self.instance) else {
@@ -210,6 +276,35 @@ impl Target {
         let postgres = self.instance.as_ref().and_then(|instance| instance.postgres.as_ref());
         Ok(Means { vault: safe.map(Safe::vault), postgres, login })
     }
+}
+
+/// The review stacks of whoever calls.
+pub fn reviews(config: Option<&Config>) -> Result<Reviews, CliError> {
+    if let Some(home) = config.and_then(|config| config.review.home.as_ref()) {
+        return Ok(Reviews { base: home.value.clone() });
+    }
+    match std::env::var_os("HOME").map(PathBuf::from).filter(|home| home.is_absolute()) {
+        Some(home) => Ok(Reviews { base: home.join(".yourlabs.compose") }),
+        None => Err(CliError::usage_hint(
+            "HOME is not set, and review stacks are below it",
+            "set it, or write `home` into [review] of the configuration",
+        )),
+    }
+}
+
+/// How long a review stack stays: what was asked for, but not longer than the configuration allows.
+pub fn lifetime(context: &Context, config: Option<&Config>, asked: Option<Duration>) -> Duration {
+    let usual = ReviewConfig::default();
+    let review = config.map_or(&usual, |config| &config.review);
+    let wanted = asked.unwrap_or(review.lifetime.value);
+    let most = review.max_lifetime.value;
+    if wanted > most {
+        let days = most.as_secs() / 86_400;
+        let message =
+            format!("it is cut to {days} days, the longest that `review.max_lifetime` allows");
+        context.observer.event(&Event::Warning { item: "lifetime".to_owned(), message });
+    }
+    wanted.min(most)
 }
 
 /// An open repository and what it is for.
