@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["instance"],
     &["schedule", "report", "history"],
     &["status"],
+    &["metrics"],
     &["cli"],
 ];
 

@@ -15,6 +15,7 @@ use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
 use super::restore;
+use super::telling;
 use super::value::DeltaSource;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
@@ -31,8 +32,11 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
+    let telling = telling::resolve(file.metrics, file.serve)
+        .map_err(|message| ConfigError::Whole { path: path.to_owned(), message })?;
     Ok(Config {
         path: path.to_owned(),
+        telling,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
