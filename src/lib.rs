@@ -10,6 +10,7 @@ pub mod chunker;
 pub mod cli;
 pub mod clock;
 pub mod crypto;
+pub mod doctor;
 pub mod event;
 pub mod history;
 pub mod id;

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["instance"],
     &["schedule", "report", "history"],
     &["status"],
-    &["metrics"],
+    &["metrics", "doctor", "notify"],
     &["cli"],
 ];
 

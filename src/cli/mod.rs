@@ -15,6 +15,7 @@ mod context;
 mod copy;
 mod database_error;
 mod diff;
+mod doctor;
 mod dump;
 mod error;
 mod exit;
@@ -100,6 +101,7 @@ enum Command {
     Status(status::Args),
     Serve(serve::Args),
     Units(units::Args),
+    Doctor(doctor::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -260,6 +262,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Dump(_)
         | Command::Stats(_)
         | Command::Status(_)
+        | Command::Doctor(_)
         | Command::Config(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
@@ -296,6 +299,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

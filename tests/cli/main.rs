@@ -6,6 +6,7 @@ mod configured;
 mod copies;
 mod databases;
 mod disaster;
+mod doctor;
 mod forgetting;
 mod healing;
 mod hostile;
