@@ -18,6 +18,7 @@ pub mod history;
 pub mod id;
 pub mod index;
 pub mod instance;
+pub mod metrics;
 pub mod ops;
 pub mod pack;
 pub mod postgres;

@@ -15,7 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["instance"],
     &["schedule", "report", "history", "deploy"],
     &["status"],
-    &["doctor"],
+    &["metrics", "doctor", "notify"],
     &["cli"],
 ];
 

@@ -4,6 +4,7 @@
 //! last JSON line are made of that here and nowhere else.
 
 mod adopt;
+mod after;
 mod args;
 mod ask;
 mod backup;
@@ -46,6 +47,7 @@ mod restore_table;
 mod rollback;
 mod run;
 mod schedule;
+mod serve;
 mod settings;
 mod sheet;
 mod signals;
@@ -105,6 +107,7 @@ enum Command {
     Run(run::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Serve(serve::Args),
     Units(units::Args),
     Doctor(doctor::Args),
     Backup(backup::Args),
@@ -281,6 +284,7 @@ const fn only_tells(command: &Command) -> bool {
         Command::Init(_)
         | Command::Run(_)
         | Command::Schedule(_)
+        | Command::Serve(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
@@ -312,6 +316,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
         Command::Doctor(args) => doctor::run(context, &args),

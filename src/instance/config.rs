@@ -13,6 +13,7 @@ mod night;
 mod resolve;
 mod restore;
 mod show;
+mod telling;
 mod value;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
 pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
+pub use telling::{Language, ListenAddress, ServeConfig, Telling};
 pub use value::{DeltaSource, parse_duration};
 
 /// Gives environment variables: the process's, or a test's.
@@ -292,6 +294,8 @@ pub struct Config {
     pub state_dir: Setting<PathBuf>,
     /// How many instances the scheduler works on at once.
     pub parallel: Setting<usize>,
+    /// Who is told, and where.
+    pub telling: Telling,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
     /// Review stacks.

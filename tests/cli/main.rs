@@ -13,6 +13,7 @@ mod hostile;
 mod interrupted;
 mod json;
 mod keys;
+mod metrics;
 mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

@@ -36,13 +36,11 @@ pub enum ConfigError {
         /// What is wrong, and the way out.
         message: String,
     },
-    /// The settings of a section do not fit together.
-    #[error("{}: [{section}]: {message}", path.display())]
-    Section {
+    /// Settings of the whole program do not fit together.
+    #[error("{}: {message}", path.display())]
+    Whole {
         /// The file.
         path: PathBuf,
-        /// The section.
-        section: String,
         /// What is wrong, and the way out.
         message: String,
     },

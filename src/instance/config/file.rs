@@ -15,6 +15,7 @@ use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
 use super::restore::RestoreFile;
+use super::telling::{MetricsFile, ServeFile};
 use super::value::{
     AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
     RepositoryText, Share, Size, Workers, Zone,
@@ -36,6 +37,11 @@ pub(super) struct ConfigFile {
     /// How the scheduler works.
     #[serde(default)]
     pub scheduler: SchedulerFile,
+    /// Where metrics go.
+    #[serde(default)]
+    pub metrics: MetricsFile,
+    /// The server of metrics and page, which `schedule` runs as well.
+    pub serve: Option<ServeFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,

@@ -16,6 +16,7 @@ use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
 use super::restore;
+use super::telling;
 use super::value::DeltaSource;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
@@ -32,13 +33,13 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
-    let review = deploy::review(file.review).map_err(|message| ConfigError::Section {
-        path: path.to_owned(),
-        section: "review".to_owned(),
-        message,
-    })?;
+    let whole = |message| ConfigError::Whole { path: path.to_owned(), message };
+    let telling = telling::resolve(file.metrics, file.serve).map_err(whole)?;
+    let review =
+        deploy::review(file.review).map_err(|message| whole(format!("[review]: {message}")))?;
     Ok(Config {
         path: path.to_owned(),
+        telling,
         review,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::night::{show_retention, show_schedule, show_size, show_unused};
 use super::{
     Config, CopyConfig, DeployConfig, Instance, Migrations, OnFailure, Origin, PostgresConfig,
-    RestoreConfig, Setting,
+    RestoreConfig, Setting, Telling,
 };
 
 /// One line of `config show`.
@@ -56,6 +56,7 @@ impl Config {
         Lines { prefix: String::new(), lines: &mut lines }.path("state_dir", &self.state_dir);
         Lines { prefix: "scheduler.".to_owned(), lines: &mut lines }
             .plain("parallel", &self.parallel);
+        self.telling.show(&mut Lines { prefix: String::new(), lines: &mut lines });
         for instance in self.instances.values() {
             lines.extend(instance.show());
         }
@@ -141,6 +142,25 @@ impl Instance {
             self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl Telling {
+    fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(path) = &self.textfile {
+            lines.path("metrics.textfile", path);
+        }
+        if let Some(serve) = &self.serve {
+            let listen = serve.listen.value.iter().map(ToString::to_string).collect();
+            lines.list("serve.listen", &Setting::new(listen, serve.listen.origin));
+            if let Some((user, password)) = &serve.login {
+                lines.put("serve.user", format!("{user:?}"), Origin::File);
+                lines.put("serve.password", password.to_string(), Origin::File);
+            }
+            if let Some(token) = &serve.token {
+                lines.put("serve.token", token.to_string(), Origin::File);
+            }
+        }
     }
 }
 
