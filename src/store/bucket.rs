@@ -114,26 +114,31 @@ impl BucketStore {
 
     /// Writes a small object; with `create`, only if it is not there.
     fn write(&self, path: &str, bytes: Bytes, create: bool) -> Result<(), Failure> {
+        let attributes = self.attributes(path);
         let path = self.path(path);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let options = PutOptions { mode, attributes: self.attributes(), ..PutOptions::default() };
+        let options = PutOptions { mode, attributes, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(bytes);
         background::wait(async {
             self.objects.put_opts(&path, payload, options).await.map(|_| ()).map_err(of)
         })
     }
 
-    fn attributes(&self) -> Attributes {
+    /// The class of storage is for packs: what else there is, is small, read often and soon replaced, for which
+    /// cheaper classes ask more.
+    fn attributes(&self, path: &str) -> Attributes {
         let mut attributes = Attributes::new();
-        if let Some(class) = &self.settings.storage_class {
+        let directory = ObjectKind::Pack.directory();
+        let is_pack = path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        if is_pack && let Some(class) = &self.settings.storage_class {
             attributes.insert(Attribute::StorageClass, class.clone().into());
         }
         attributes
     }
 
     fn write_parts(&self, path: &str, bytes: Bytes) -> Result<(), Failure> {
+        let options = PutMultipartOptions { attributes: self.attributes(path), ..Default::default() };
         let path = self.path(path);
-        let options = PutMultipartOptions { attributes: self.attributes(), ..Default::default() };
         let mut upload = background::wait(async {
             self.objects.put_multipart_opts(&path, options).await.map_err(of)
         })?;

@@ -150,6 +150,8 @@ impl PlaceOptions {
             "region" => self.region = text(),
             "account" => self.account = text(),
             "endpoint" => self.endpoint = text(),
+            // Packs are read to restore, to check and to prune: hours of waiting for each are no way to keep them.
+            "storage-class" if ["GLACIER", "DEEP_ARCHIVE"].contains(&value) => return None,
             "storage-class" => self.storage_class = text(),
             "ssh-config" => self.ssh_config = Some(PathBuf::from(value)),
             "virtual-host" => {
@@ -175,6 +177,7 @@ fn form_of(name: &str) -> &'static str {
         "tls" => "write explicit, implicit or off",
         "tls-version" => "write 1.2, or leave it out",
         "virtual-host" => "write yes or no",
+        "storage-class" => "name one whose objects are read at once, like STANDARD_IA or GLACIER_IR",
         _ => "write a value",
     }
 }

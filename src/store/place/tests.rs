@@ -125,6 +125,7 @@ fn options_are_checked() {
         "ftp://h/x?connections=0",
         "ftp://h/x?connections=99",
         "ftp://h/x?timeout=never",
+        "s3://b/x?storage-class=GLACIER",
         "ftp://h/x?pin=abc",
         "ftp://h/x?tls=maybe",
         "sftp://h/x?password-file=/x",
