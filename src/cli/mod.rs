@@ -150,7 +150,10 @@ pub fn main() -> u8 {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match Cli::try_parse() {
         Ok(cli) => {
-            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
+            crate::store::limit_process(
+                cli.global.limit_upload.clone(),
+                cli.global.limit_download.clone(),
+            );
             start(cli).code()
         }
         Err(error) => misused(&error).code(),

@@ -137,7 +137,8 @@ impl BucketStore {
     }
 
     fn write_parts(&self, path: &str, bytes: Bytes) -> Result<(), Failure> {
-        let options = PutMultipartOptions { attributes: self.attributes(path), ..Default::default() };
+        let options =
+            PutMultipartOptions { attributes: self.attributes(path), ..Default::default() };
         let path = self.path(path);
         let mut upload = background::wait(async {
             self.objects.put_multipart_opts(&path, options).await.map_err(of)
