@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use mrs_backup::store::{Retrying, Store, open_store};
+use mrs_backup::store::{ByteRange, Retrying, Store, StoreErrorKind, open_store};
 
 use crate::buckets;
-use crate::life::{assert_nothing_is_half, assert_was_lived, live};
+use crate::life::{PACK, assert_nothing_is_half, assert_was_lived, bytes, live};
 use crate::line::{Line, Trouble};
 use crate::servers::{ENCODED_PASSWORD, RcloneServer};
 use crate::sftp::SshServer;
@@ -97,6 +97,27 @@ fn disturb_requests(place: &Place<'_>) {
             }
         }
     }
+}
+
+/// A store that looks at an object's length first, or takes a part for a refusal, pays for it on every line.
+#[test]
+fn what_is_read_is_asked_for_once() {
+    let server = RcloneServer::start("s3");
+    let line = Line::of_requests(server.port);
+    let store = open_store(&buckets::location_by(&server, line.port, "bucket/x")).unwrap();
+    store.create().unwrap();
+    store.put(&PACK, &[&bytes()]).unwrap();
+    let asked = |range| {
+        line.trouble(None);
+        let found = store.get(&PACK, range).unwrap();
+        assert_eq!(line.seen(), 1, "{range:?}");
+        found
+    };
+    assert!(asked(ByteRange::Whole { limit: 1 << 20 }) == bytes());
+    assert!(asked(ByteRange::Exact { offset: 1000, len: 2000 }) == bytes()[1000..3000]);
+    line.trouble(None);
+    let error = store.get(&PACK, ByteRange::Whole { limit: 49_999 }).unwrap_err();
+    assert_eq!((error.kind, line.seen()), (StoreErrorKind::TooLong, 1), "{error}");
 }
 
 #[test]
