@@ -177,7 +177,8 @@ def measure(work: Path, name: str, location: str, line: Line) -> None:
     jobs.run("unchanged night", "backup", "data")
     jobs.run("snapshots", "snapshots")
     jobs.run("restore", "restore", "latest", str(work / f"out-{name}"), "--yes")
-    subprocess.run(["diff", "-r", work / "data", work / f"out-{name}" / "data"], check=True)
+    restored = Path(f"{work}/out-{name}{work}/data")
+    subprocess.run(["diff", "-r", work / "data", restored], check=True)
 
 
 def main() -> None:
