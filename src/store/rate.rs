@@ -2,7 +2,9 @@
 
 use std::str::FromStr;
 
-use jiff::Zoned;
+use jiff::tz::TimeZone;
+
+use crate::clock::{Clock, SystemClock};
 
 /// Bytes a second: one rate, or a timetable of them.
 ///
@@ -26,7 +28,7 @@ impl Rate {
         match &self.from[..] {
             [(_, always)] => *always,
             _ => {
-                let now = Zoned::now().time();
+                let now = SystemClock.now().to_zoned(TimeZone::system()).time();
                 let (hour, minute) = (now.hour().unsigned_abs(), now.minute().unsigned_abs());
                 self.at(u16::from(hour) * 60 + u16::from(minute))
             }
@@ -79,9 +81,11 @@ fn bytes_a_second(text: &str) -> Result<u64, RateError> {
 /// `HH:MM` as a minute of the day.
 fn minute(text: &str) -> Result<u16, RateError> {
     let (hours, minutes) = text.split_once(':').ok_or(RateError)?;
-    let number = |text: &str, below: u16| match text.len() {
-        2 => text.parse::<u16>().ok().filter(|number| *number < below).ok_or(RateError),
-        _ => Err(RateError),
+    let number = |text: &str, below: u16| {
+        // A sign would be a number, too.
+        let is_plain = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = if is_plain { text.parse::<u16>().ok() } else { None };
+        number.filter(|number| *number < below).ok_or(RateError)
     };
     Ok(number(hours, 24)? * 60 + number(minutes, 60)?)
 }

@@ -119,9 +119,9 @@ fn options_are_checked() {
     );
     assert_eq!(place.options.connections.unwrap().get(), 8);
     assert_eq!(place.options.limit_upload, Some("500KiB".parse().unwrap()));
+    assert!(place.options.is_tls12 && place.options.tls == Some(FtpTls::Explicit));
     let place = parse("ftps://h/x?limit-upload=08:00,512KiB%2019:00,off");
     assert!(place.options.limit_upload.is_some());
-    assert!(place.options.is_tls12 && place.options.tls == Some(FtpTls::Explicit));
     for text in [
         "ftp://h/x?conections=8",
         "ftp://h/x?connections=0",
