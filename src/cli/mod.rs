@@ -27,6 +27,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod migrate;
 mod output;
 mod password;
 mod pin;
@@ -112,6 +113,7 @@ enum Command {
     Store(store::Args),
     Key(key::Args),
     Config(config::Args),
+    Migrate(migrate::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -255,6 +257,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
+        | Command::Migrate(_)
         | Command::Key(_) => false,
     }
 }
@@ -289,6 +292,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
+        Command::Migrate(args) => migrate::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
     }

@@ -12,6 +12,7 @@ mod hostile;
 mod interrupted;
 mod json;
 mod keys;
+mod migrating;
 mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
