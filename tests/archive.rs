@@ -5,8 +5,8 @@ mod support;
 use std::ffi::OsString;
 use std::fs;
 use std::io::Write;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -16,55 +16,8 @@ use mrs_backup::ops::archive::archive;
 use mrs_backup::ops::dump::DumpError;
 use mrs_backup::repository::{Fetcher, Repository};
 use mrs_backup::store::{MemoryStore, Store};
-use rustix::fs::{CWD, FileType, Mode, XattrFlags, lsetxattr, mknodat};
-use support::{assert_same_tree, backup_of, init, noise, silent, text, tree};
-
-/// Everything plain tar cannot hold, and everything it can.
-fn fill_nasty(root: &Path) {
-    support::fill_small(root);
-    let long = root.join("d".repeat(120)).join("e".repeat(200));
-    fs::create_dir_all(&long).unwrap();
-    fs::write(long.join("f".repeat(250)), b"deep").unwrap();
-    symlink("t".repeat(180), root.join("long-link")).unwrap();
-    fs::write(root.join("été — 診断"), b"utf-8").unwrap();
-    fs::write(root.join(OsString::from_vec(b"not\xffutf8\n".to_vec())), b"bytes").unwrap();
-    symlink(OsString::from_vec(b"\xfe".to_vec()), root.join("odd-link")).unwrap();
-    fs::write(root.join("first"), text(5, 70_000)).unwrap();
-    fs::hard_link(root.join("first"), root.join("log/second")).unwrap();
-    symlink("x", root.join("link-a")).unwrap();
-    fs::hard_link(root.join("link-a"), root.join("link-b")).unwrap();
-    for (name, kind, device) in
-        [("fifo", FileType::Fifo, 0), ("null", FileType::CharacterDevice, rustix::fs::makedev(1, 3))]
-    {
-        mknodat(CWD, root.join(name), kind, Mode::from_raw_mode(0o640), device).unwrap();
-    }
-    // Holes in front, between and behind, and nothing but a hole.
-    let sparse = |name: &str, size: u64, parts: &[(u64, usize)]| {
-        let file = fs::File::create(root.join(name)).unwrap();
-        file.set_len(size).unwrap();
-        for (offset, len) in parts {
-            std::os::unix::fs::FileExt::write_all_at(&file, &noise(*offset, *len), *offset).unwrap();
-        }
-    };
-    sparse("sparse", 9_000_000, &[(1 << 20, 5000), (5 << 20, 70_000)]);
-    sparse("hole", 3_000_000, &[]);
-    sparse("data-at-end", 2_000_000 + 4096, &[(2_000_000, 4096)]);
-    fs::write(root.join("old"), b"before 1970").unwrap();
-    let set = |name: &str, seconds: i64, nanos: i64| {
-        let time = rustix::fs::Timespec { tv_sec: seconds, tv_nsec: nanos };
-        let times = rustix::fs::Timestamps { last_access: time, last_modification: time };
-        rustix::fs::utimensat(CWD, root.join(name), &times, rustix::fs::AtFlags::empty()).unwrap();
-    };
-    set("old", -100, 250_000_000);
-    set("nothing", 1_700_000_000, 123_456_789);
-    fs::set_permissions(root.join("upload.bin"), fs::Permissions::from_mode(0o4751)).unwrap();
-    std::os::unix::fs::chown(root.join("upload.bin"), Some(3_000_000), Some(12)).unwrap();
-    fs::set_permissions(root.join("upload.bin"), fs::Permissions::from_mode(0o4751)).unwrap();
-    let name = OsString::from("user.a=b%c");
-    lsetxattr(root.join("compose.yml"), &name, b"\0=\n\xff", XattrFlags::empty()).unwrap();
-    let acl = Command::new("setfacl").args(["-m", "u:7:rwx"]).arg(root.join("empty")).status();
-    assert!(acl.expect("setfacl").success());
-}
+use support::odd::fill_odd;
+use support::{assert_same_tree, backup_of, init, silent, tree};
 
 fn archived(repository: &Repository, path: &str) -> Vec<u8> {
     let (_, snapshot) = repository.snapshots().unwrap().snapshots.pop().unwrap();
@@ -100,7 +53,7 @@ fn unpack(bytes: &[u8], target: &Path) {
 fn the_systems_tar_gives_back_what_was_saved() {
     let work = tempfile::tempdir().unwrap();
     let data = work.path().join("data");
-    fill_nasty(&data);
+    fill_odd(&data);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let repository = init(&store, None).unwrap();
     backup_of(&repository, &data).unwrap();
@@ -119,7 +72,7 @@ fn the_systems_tar_gives_back_what_was_saved() {
 fn a_part_has_the_content_of_links_that_lead_out_of_it() {
     let work = tempfile::tempdir().unwrap();
     let data = work.path().join("data");
-    fill_nasty(&data);
+    fill_odd(&data);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let repository = init(&store, None).unwrap();
     backup_of(&repository, &data).unwrap();
@@ -136,7 +89,7 @@ fn python_reads_it_too() {
     let python = std::env::var_os("MRS_BACKUP_TEST_PYTHON").expect("MRS_BACKUP_TEST_PYTHON");
     let work = tempfile::tempdir().unwrap();
     let data = work.path().join("data");
-    fill_nasty(&data);
+    fill_odd(&data);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let repository = init(&store, None).unwrap();
     backup_of(&repository, &data).unwrap();

@@ -9,8 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use rustic_backend::BackendOptions;
 use rustic_core::repofile::{BlobType, Node as ResticNode, NodeType, SnapshotFile};
 use rustic_core::{
-    BlobId, Credentials, DataId, Id, IndexedFullStatus, Open, Repository, RepositoryOptions,
-    RusticError,
+    BlobId, Credentials, DataId, Id, IndexedFullStatus, Repository, RepositoryOptions, RusticError,
 };
 
 use crate::crypto::Secret;
@@ -40,7 +39,11 @@ impl std::fmt::Debug for ResticRepository {
 
 /// In one line, without what only developers of the library want to know.
 fn reason(error: &RusticError) -> String {
-    error.display_log().replace('\n', " ")
+    let text = error.display_log();
+    let ends = ["For more information", "Some additional details", "Backtrace:"];
+    let end = ends.iter().filter_map(|end| text.find(end)).min().unwrap_or(text.len());
+    let words = text.get(..end).unwrap_or(&text).split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
 }
 
 impl ResticRepository {
@@ -67,7 +70,7 @@ impl ResticRepository {
         options.no_cache = true;
         let closed = Repository::new(&options, &backends).map_err(failed)?;
         let open = closed.open(&Credentials::password(password)).map_err(failed)?;
-        let id = open.config().id.to_string();
+        let id = open.config().id.to_hex().as_str().to_owned();
         let repository = open.to_indexed().map_err(failed)?;
         Ok(Self { repository, location, id })
     }
@@ -211,6 +214,11 @@ impl Read for Receiving {
     }
 }
 
+/// The bytes of a name, which the library gives as digits only.
+fn bytes(id: &Id) -> [u8; 32] {
+    crate::id::from_hex(&id.to_hex()).unwrap_or_default()
+}
+
 fn nanos(time: i128) -> i64 {
     i64::try_from(time).unwrap_or(if time < 0 { i64::MIN } else { i64::MAX })
 }
@@ -223,7 +231,7 @@ fn snapshot(file: SnapshotFile) -> ForeignSnapshot {
         nanos(summary.backup_end.timestamp().as_nanosecond()).saturating_sub(time).max(0)
     });
     ForeignSnapshot {
-        id: file.id.to_string(),
+        id: file.id.to_hex().as_str().to_owned(),
         time,
         duration,
         time_zone,
@@ -235,7 +243,7 @@ fn snapshot(file: SnapshotFile) -> ForeignSnapshot {
             true => "restic".to_owned(),
             false => file.program_version.clone(),
         },
-        root: *file.tree.as_bytes(),
+        root: bytes(&file.tree),
     }
 }
 
@@ -248,7 +256,7 @@ fn convert(from: &ResticNode, left_out: &mut dyn FnMut(&[u8], &str)) -> Option<F
     }
     let (kind, content) = match &from.node_type {
         NodeType::File => {
-            let pieces = from.content.iter().flatten().map(|piece| *piece.as_bytes()).collect();
+            let pieces = from.content.iter().flatten().map(|piece| bytes(piece)).collect();
             (NodeKind::File, ForeignContent::File { pieces, size: from.meta.size })
         }
         NodeType::Dir => {
@@ -256,7 +264,7 @@ fn convert(from: &ResticNode, left_out: &mut dyn FnMut(&[u8], &str)) -> Option<F
                 left_out(name, "left out: a directory without a listing");
                 return None;
             };
-            (NodeKind::Directory, ForeignContent::Directory(*tree.as_bytes()))
+            (NodeKind::Directory, ForeignContent::Directory(bytes(tree)))
         }
         NodeType::Symlink { .. } => (NodeKind::Symlink, ForeignContent::Nothing),
         NodeType::Dev { .. } => (NodeKind::BlockDevice, ForeignContent::Nothing),
