@@ -12,6 +12,7 @@ const FOR_USERS: &[&str] = &[
     "docs/operations.md",
     "docs/fr/exploitation.md",
     "docs/migration.md",
+    "docs/monitoring.md",
     "docs/recovery.md",
     "docs/fr/secours.md",
 ];

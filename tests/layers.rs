@@ -13,7 +13,9 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report"],
+    &["schedule", "report", "history"],
+    &["status"],
+    &["metrics", "doctor", "notify"],
     &["cli"],
 ];
 

@@ -34,6 +34,8 @@ pub struct Context {
     pub stop: Arc<StopFlag>,
     /// Who listens.
     pub observer: Arc<dyn Observer>,
+    /// The name of this run.
+    pub run_id: String,
 }
 
 /// A name for this run, in every JSON line.
@@ -50,11 +52,12 @@ impl Context {
             (false, false) => Verbosity::Normal,
         };
         let style = Style { json: global.json, verbosity, no_color: global.no_color };
-        let out = Output::new(style, &new_run_id());
+        let run_id = new_run_id();
+        let out = Output::new(style, &run_id);
         let stop =
             signals::stop_flag().map_err(|error| CliError::io("wait for signals", &error))?;
         let observer = out.observer();
-        Ok(Self { global, out, stop, observer })
+        Ok(Self { global, out, stop, observer, run_id })
     }
 
     /// What flags, environment and file say.

@@ -25,14 +25,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Repository(error) | CliError::Import(ImportError::Repository(error)) => {
             return repository(error);
         }
-        CliError::Foreign(error) | CliError::Import(ImportError::Foreign(error)) => match error {
-            ForeignError::WrongPassword { .. } => {
-                "name the file with its password: --from-password-file FILE"
-            }
-            ForeignError::Unreadable { .. } => {
-                "look whether the directory is right, and what restic says of it: restic -r DIRECTORY check"
-            }
-        },
+        CliError::Foreign(error) | CliError::Import(ImportError::Foreign(error)) => foreign(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
         CliError::Run(RunError::NoRoom { .. }) => {
@@ -65,7 +58,10 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
-        CliError::Ledger(_) | CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Ledger(_)
+        | CliError::History(_)
+        | CliError::Known(_)
+        | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
@@ -76,17 +72,7 @@ pub fn of(error: &CliError) -> Option<String> {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
-        CliError::Migrate(error) => match error {
-            MigrateError::NoHome { .. } => "name the directory with backup.sh in it",
-            MigrateError::NoScripts { .. } => {
-                "write a configuration by hand: mrs-backup config validate --help shows one"
-            }
-            MigrateError::Unreadable { .. } => "look at that file; nothing was changed",
-            MigrateError::NoDatabase { .. } => "name them: --database NAME, once for each",
-            MigrateError::Unfit { .. } => {
-                "choose a name with --instance NAME, or write a configuration by hand: mrs-backup config validate --help"
-            }
-        },
+        CliError::Migrate(error) => migrate(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
@@ -99,6 +85,31 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::Exclude(_) => return None,
     };
     Some(text.to_owned())
+}
+
+const fn foreign(error: &ForeignError) -> &'static str {
+    match error {
+        ForeignError::WrongPassword { .. } => {
+            "name the file with its password: --from-password-file FILE"
+        }
+        ForeignError::Unreadable { .. } => {
+            "look whether the directory is right, and what restic says of it: restic -r DIRECTORY check"
+        }
+    }
+}
+
+const fn migrate(error: &MigrateError) -> &'static str {
+    match error {
+        MigrateError::NoHome { .. } => "name the directory with backup.sh in it",
+        MigrateError::NoScripts { .. } => {
+            "write a configuration by hand: mrs-backup config validate --help shows one"
+        }
+        MigrateError::Unreadable { .. } => "look at that file; nothing was changed",
+        MigrateError::NoDatabase { .. } => "name them: --database NAME, once for each",
+        MigrateError::Unfit { .. } => {
+            "choose a name with --instance NAME, or write a configuration by hand: mrs-backup config validate --help"
+        }
+    }
 }
 
 fn copy(error: &CopyError) -> Option<String> {

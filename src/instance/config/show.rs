@@ -4,7 +4,9 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size, show_unused};
-use super::{Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
+use super::{
+    Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting, Telling,
+};
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -53,6 +55,7 @@ impl Config {
         Lines { prefix: String::new(), lines: &mut lines }.path("state_dir", &self.state_dir);
         Lines { prefix: "scheduler.".to_owned(), lines: &mut lines }
             .plain("parallel", &self.parallel);
+        self.telling.show(&mut Lines { prefix: String::new(), lines: &mut lines });
         for instance in self.instances.values() {
             lines.extend(instance.show());
         }
@@ -101,6 +104,9 @@ impl Instance {
         }
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
+        if let Some(age) = &self.max_age {
+            lines.put("max_age", format!("\"{}s\"", age.value.as_secs()), age.origin);
+        }
         lines.put(
             "min_free",
             format!("{:?}", show_size(self.min_free.value)),
@@ -117,6 +123,25 @@ impl Instance {
             self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl Telling {
+    fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(path) = &self.textfile {
+            lines.path("metrics.textfile", path);
+        }
+        if let Some(serve) = &self.serve {
+            let listen = serve.listen.value.iter().map(ToString::to_string).collect();
+            lines.list("serve.listen", &Setting::new(listen, serve.listen.origin));
+            if let Some((user, password)) = &serve.login {
+                lines.put("serve.user", format!("{user:?}"), Origin::File);
+                lines.put("serve.password", password.to_string(), Origin::File);
+            }
+            if let Some(token) = &serve.token {
+                lines.put("serve.token", token.to_string(), Origin::File);
+            }
+        }
     }
 }
 
