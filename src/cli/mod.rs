@@ -163,7 +163,10 @@ pub fn main() -> u8 {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match Cli::try_parse() {
         Ok(cli) => {
-            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
+            crate::store::limit_process(
+                cli.global.limit_upload.clone(),
+                cli.global.limit_download.clone(),
+            );
             match cli.command {
                 Some(command) => start(cli.global, command).code(),
                 None => without_command(cli.global).code(),
