@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::crypto::slot::SlotError;
+use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
@@ -33,8 +34,8 @@ use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
-use super::database_error;
 use super::exit::Exit;
+use super::{database_error, deploy_error};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +142,9 @@ pub enum CliError {
     /// A copy was not brought up to date.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A deployment that did not take place.
+    #[error(transparent)]
+    Deploy(Box<DeployError>),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -160,6 +164,15 @@ pub enum CliError {
 impl From<RestoreDatabaseError> for CliError {
     fn from(error: RestoreDatabaseError) -> Self {
         Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DeployError> for CliError {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Interrupted => Self::Interrupted,
+            error => Self::Deploy(Box::new(error)),
+        }
     }
 }
 
@@ -260,6 +273,7 @@ impl CliError {
             Self::DumpDatabase(_) => Exit::Failed,
             Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
             Self::Copy(_) => Exit::CopyFailed,
+            Self::Deploy(error) => deploy_error::exit(error),
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
@@ -342,7 +356,7 @@ fn backup_exit(error: &BackupError) -> Exit {
     }
 }
 
-fn run_exit(error: &RunError) -> Exit {
+pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Lock(error) => lock_exit(error),
         RunError::Backup(error) => backup_exit(error),

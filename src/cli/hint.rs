@@ -15,7 +15,7 @@ use crate::snapshot::SelectError;
 use crate::source::foreign::ForeignError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::{CliError, database_error};
+use super::{CliError, database_error, deploy_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
@@ -73,6 +73,7 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         CliError::Copy(error) => return copy(error),
         CliError::Migrate(error) => migrate(error),
+        CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
