@@ -36,6 +36,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod migrate;
 mod output;
 mod password;
 mod pin;
@@ -140,6 +141,7 @@ enum Command {
     Store(store::Args),
     Key(key::Args),
     Config(config::Args),
+    Migrate(migrate::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -311,6 +313,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
+        | Command::Migrate(_)
         | Command::Key(_) => false,
     }
 }
@@ -355,6 +358,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
+        Command::Migrate(args) => migrate::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
     }

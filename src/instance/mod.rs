@@ -4,6 +4,7 @@ mod compose;
 pub mod config;
 mod job;
 mod lock;
+pub mod migrate;
 mod mount;
 mod run;
 mod server;

@@ -7,8 +7,11 @@ pub mod command;
 pub mod container_logs;
 mod error;
 pub mod files;
+pub mod foreign;
 pub mod postgres;
 pub(crate) mod process;
+#[cfg(feature = "restic")]
+pub mod restic;
 
 pub use error::{SourceError, StreamError};
 
