@@ -2,6 +2,7 @@
 
 mod basics;
 mod codes;
+mod completing;
 mod configured;
 mod copies;
 mod databases;
