@@ -13,6 +13,7 @@ pub mod crypto;
 pub mod doctor;
 pub mod event;
 pub mod history;
+pub mod home;
 pub mod id;
 pub mod index;
 pub mod instance;

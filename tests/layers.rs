@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report", "history"],
+    &["schedule", "report", "history", "home"],
     &["status"],
     &["doctor"],
     &["cli"],

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::crypto::slot::SlotError;
 use crate::history::HistoryError;
+use crate::home::HomeError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::{LockError, MountError, RunError};
@@ -96,6 +97,9 @@ pub enum CliError {
     /// Somebody works on the instance.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// No home put back.
+    #[error(transparent)]
+    Home(Box<HomeError>),
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -230,6 +234,7 @@ impl CliError {
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
+            Self::Home(error) => super::home_error::exit(error),
             Self::Select(SelectError::None { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
@@ -319,7 +324,7 @@ fn backup_exit(error: &BackupError) -> Exit {
     }
 }
 
-fn run_exit(error: &RunError) -> Exit {
+pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Lock(error) => lock_exit(error),
         RunError::Backup(error) => backup_exit(error),
@@ -330,7 +335,7 @@ fn run_exit(error: &RunError) -> Exit {
     }
 }
 
-fn restore_exit(error: &RestoreError) -> Exit {
+pub(super) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Repository(error) => repository_exit(error),
         RestoreError::Pattern(_) => Exit::Usage,

@@ -121,6 +121,7 @@ fn instance(
         prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
+        protected: or_default(inherited!(own, defaults, protected), || false),
         max_age: from_file(max_age),
         copies,
         home: Setting::new(home, Origin::File),
