@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto", "calendar"],
-    &["chunker", "store", "postgres"],
+    &["chunker", "store", "postgres", "compose"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report", "history", "home"],
+    &["schedule", "report", "history", "deploy", "home"],
     &["status"],
-    &["doctor"],
+    &["metrics", "doctor", "notify"],
     &["cli"],
 ];
 

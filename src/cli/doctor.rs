@@ -81,7 +81,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
         Some(name) => vec![&config.instance(name)?.name],
         None => config.instances.keys().collect(),
     };
-    let overview = read::of_sources(context, &sources, None, read::BACK)?;
+    let overview =
+        read::of_sources(&sources, context.global.instance.as_deref(), None, read::BACK)?;
     let mut count = Count::default();
     for name in &chosen {
         if context.stop.is_stopped() {

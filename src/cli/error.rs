@@ -8,16 +8,19 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::crypto::slot::SlotError;
+use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::home::HomeError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
+use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
+use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
@@ -26,13 +29,14 @@ use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
+use crate::source::foreign::ForeignError;
 use crate::status::KnownError;
 use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
-use super::database_error;
 use super::exit::Exit;
+use super::{database_error, deploy_error};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -103,6 +107,15 @@ pub enum CliError {
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// No configuration out of old scripts.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Another program's repository.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// Snapshots of another program's repository.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// No snapshot of an instance.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -133,6 +146,9 @@ pub enum CliError {
     /// A copy was not brought up to date.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A deployment that did not take place.
+    #[error(transparent)]
+    Deploy(Box<DeployError>),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -152,6 +168,15 @@ pub enum CliError {
 impl From<RestoreDatabaseError> for CliError {
     fn from(error: RestoreDatabaseError) -> Self {
         Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DeployError> for CliError {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Interrupted => Self::Interrupted,
+            error => Self::Deploy(Box::new(error)),
+        }
     }
 }
 
@@ -218,6 +243,7 @@ impl CliError {
             | Self::Config(_)
             | Self::Key(_)
             | Self::Location(_)
+            | Self::Migrate(_)
             | Self::Exclude(_) => Exit::Usage,
             Self::Objected { .. }
             | Self::Ledger(_)
@@ -228,7 +254,10 @@ impl CliError {
             | Self::StateDir { .. } => Exit::Failed,
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
-            Self::Repository(error) => repository_exit(error),
+            Self::Foreign(error) | Self::Import(ImportError::Foreign(error)) => foreign_exit(error),
+            Self::Repository(error) | Self::Import(ImportError::Repository(error)) => {
+                repository_exit(error)
+            }
             Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
@@ -249,6 +278,7 @@ impl CliError {
             Self::DumpDatabase(_) => Exit::Failed,
             Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
             Self::Copy(_) => Exit::CopyFailed,
+            Self::Deploy(error) => deploy_error::exit(error),
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
@@ -305,6 +335,13 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::ChunksLost { .. }
         | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
+    }
+}
+
+const fn foreign_exit(error: &ForeignError) -> Exit {
+    match error {
+        ForeignError::WrongPassword { .. } => Exit::WrongPassword,
+        ForeignError::Unreadable { .. } => Exit::Failed,
     }
 }
 

@@ -4,6 +4,7 @@
 //! last JSON line are made of that here and nowhere else.
 
 mod adopt;
+mod after;
 mod args;
 mod ask;
 mod backup;
@@ -13,11 +14,17 @@ mod config;
 mod context;
 mod copy;
 mod database_error;
+mod deploy;
+mod deploy_error;
+mod deployments;
 mod diff;
 mod doctor;
+mod down;
 mod dump;
 mod error;
 mod exit;
+mod expire;
+mod extend;
 mod find;
 mod forget;
 mod format;
@@ -31,6 +38,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod migrate;
 mod output;
 mod password;
 mod pin;
@@ -40,8 +48,10 @@ mod repair;
 mod restore;
 mod restore_database;
 mod restore_table;
+mod rollback;
 mod run;
 mod schedule;
+mod serve;
 mod settings;
 mod sheet;
 mod signals;
@@ -79,7 +89,8 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 130 interrupted.
+12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
+back; 31 a deployment failed and needs somebody; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -102,6 +113,7 @@ enum Command {
     Run(run::Args),
     Schedule(schedule::Args),
     Status(status::Args),
+    Serve(serve::Args),
     Units(units::Args),
     Doctor(doctor::Args),
     Backup(backup::Args),
@@ -120,11 +132,18 @@ enum Command {
     Check(check::Args),
     Prune(prune::Args),
     Copy(copy::Args),
+    Deploy(deploy::Args),
+    Rollback(rollback::Args),
+    Deployments(deployments::Args),
+    Down(down::Args),
+    Expire(expire::Args),
+    Extend(extend::Args),
     Repair(repair::Args),
     Index(index::Args),
     Store(store::Args),
     Key(key::Args),
     Config(config::Args),
+    Migrate(migrate::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -174,7 +193,10 @@ pub fn main() -> u8 {
             finish(&output::Output::new(output::Style::default(), ""), Err(error), false).code()
         }
         Ok(cli) => {
-            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
+            crate::store::limit_process(
+                cli.global.limit_upload.clone(),
+                cli.global.limit_download.clone(),
+            );
             match cli.command {
                 Some(command) => start(cli.global, command).code(),
                 None => without_command(cli.global).code(),
@@ -309,11 +331,13 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Status(_)
         | Command::Doctor(_)
         | Command::Config(_)
+        | Command::Deployments(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
         | Command::Schedule(_)
+        | Command::Serve(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
@@ -325,9 +349,15 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Prune(_)
         | Command::Copy(_)
+        | Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Down(_)
+        | Command::Expire(_)
+        | Command::Extend(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
+        | Command::Migrate(_)
         | Command::Key(_) => false,
     }
 }
@@ -340,6 +370,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
         Command::Doctor(args) => doctor::run(context, &args),
@@ -359,11 +390,18 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
         Command::Copy(args) => copy::run(context, args),
+        Command::Deploy(args) => deploy::run(context, args),
+        Command::Rollback(args) => rollback::run(context, args),
+        Command::Deployments(args) => deployments::run(context, args),
+        Command::Down(args) => down::run(context, args),
+        Command::Expire(args) => expire::run(context, args),
+        Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
+        Command::Migrate(args) => migrate::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
     }

@@ -243,6 +243,7 @@ fn run_one(
     let notes = Notes::begin(context, &settings, instance, &work.jobs, &work.steps);
     let result = night::night(context, &settings, instance, &work.steps, &args.tags, &notes);
     notes.end(&result);
+    super::after::tell(context, sources);
     let exit = result.as_ref().map_or_else(CliError::exit, |done| done.exit);
     for job in &work.jobs {
         ledger.finish(name, *job, SystemClock.now(), exit.code())?;

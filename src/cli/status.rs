@@ -28,11 +28,16 @@ Examples:
   mrs-backup status --instance mrs-production
   mrs-backup status --check                     for Nagios and its kin
   mrs-backup status --check --max-age 26h
+  mrs-backup status --metrics | promtool check metrics
   mrs-backup status --json | jq 'select(.type == \"status\")'")]
 pub struct Args {
     /// One line and an exit code for Nagios, Icinga and their kin
     #[arg(long)]
     check: bool,
+
+    /// What Prometheus would see, in the form of OpenMetrics
+    #[arg(long, conflicts_with = "check")]
+    metrics: bool,
 
     /// How old the last good snapshot may be [default: `max_age` of the configuration, or the time
     /// between two nights of the schedule and 2h]
@@ -47,6 +52,12 @@ const CHECK_CRITICAL: Exit = Exit::Usage;
 const CHECK_UNKNOWN: Exit = Exit::Incomplete;
 
 pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
+    if args.metrics {
+        let named = context.global.instance.as_deref();
+        let text = super::after::metrics(&context.sources()?, named)?;
+        context.out.raw(text.as_bytes())?;
+        return Ok(Done::ok(json!({})));
+    }
     let limit = args.max_age.and_then(|age| SignedDuration::try_from(age).ok());
     let overview = read::overview(context, limit);
     if args.check {

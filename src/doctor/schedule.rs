@@ -44,7 +44,7 @@ fn starters(patient: &Patient<'_>) -> Option<Finding> {
     let (name, jobs) = (&patient.instance.name, &patient.instance.schedule.value.jobs);
     // Where systemd does not run, or is not ours to ask, cron may be at work.
     if !Path::new("/run/systemd/system").is_dir() {
-        let is_known = patient.status.last_run.is_some();
+        let is_known = !patient.status.runs.is_empty();
         return Some(match is_known {
             true => Finding::hint(
                 "there is no systemd here: the jobs are started by cron, by the scheduler or by hand",

@@ -4,6 +4,7 @@
 //! the variables restic knows, these before the file. Every value remembers where it comes from.
 
 mod copies;
+mod deploy;
 mod diagnose;
 mod environment;
 mod file;
@@ -12,6 +13,7 @@ mod night;
 mod resolve;
 mod restore;
 mod show;
+mod telling;
 mod value;
 
 use std::collections::BTreeMap;
@@ -30,12 +32,14 @@ use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
 pub use copies::{CopyConfig, PRIMARY, parse_delay};
+pub use deploy::{DeployConfig, HttpCheckConfig, Migrations, OnFailure, ReviewConfig};
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
 pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
+pub use telling::{Language, ListenAddress, ServeConfig, Telling};
 pub use value::{DeltaSource, parse_duration};
 
 /// Gives environment variables: the process's, or a test's.
@@ -261,6 +265,8 @@ pub struct Instance {
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.
     pub copies: BTreeMap<String, CopyConfig>,
+    /// How it is deployed. `None`: nothing says so.
+    pub deploy: Option<DeployConfig>,
 }
 
 impl Instance {
@@ -290,8 +296,12 @@ pub struct Config {
     pub state_dir: Setting<PathBuf>,
     /// How many instances the scheduler works on at once.
     pub parallel: Setting<usize>,
+    /// Who is told, and where.
+    pub telling: Telling,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// Review stacks.
+    pub review: ReviewConfig,
     /// What should be told to the person running this, one line each.
     pub warnings: Vec<String>,
 }

@@ -190,8 +190,8 @@ pub struct InstanceStatus {
     pub last_error: Option<ErrorTold>,
     /// The last run of each step, with when it began.
     pub last_steps: Vec<(StepDone, Timestamp)>,
-    /// The last run.
-    pub last_run: Option<Run>,
+    /// Runs, oldest first.
+    pub runs: Vec<Run>,
     /// What else was done.
     pub happened: Vec<Happened>,
 }
@@ -275,7 +275,7 @@ pub fn overview(reading: Reading<'_>, now: Timestamp) -> InstanceStatus {
         days_until_full: days_until_full(&free),
         last_error: last_error(&told, &instance.name),
         last_steps: last_steps(&told),
-        last_run: told.runs.last().cloned(),
+        runs: told.runs,
         sizes: told.sizes,
         happened: told.happened,
         known,
@@ -517,7 +517,7 @@ fn concerns(status: &InstanceStatus, instance: &Instance, now: Timestamp) -> Vec
 }
 
 fn run_concern(status: &InstanceStatus) -> Option<Concern> {
-    let run = status.last_run.as_ref()?;
+    let run = status.runs.last()?;
     let result = match (run.state(), &run.ended) {
         (RunState::Killed, _) => "killed",
         (_, Some(ended)) if ended.exit_code != 0 => ended.result.as_str(),

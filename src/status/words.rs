@@ -4,17 +4,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-/// A language of the status page and its sentences.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Language {
-    /// English.
-    #[default]
-    En,
-    /// French.
-    Fr,
-}
+pub use crate::instance::config::Language;
 
+/// What a language is used for here.
 impl Language {
     /// Its code in HTML and in the configuration.
     pub const fn code(self) -> &'static str {

@@ -192,7 +192,7 @@ pub fn invented(place: &Place, instances: usize, nights: i64) {
                 json!({ "type": "ended", "run": run, "time": end, "result": "ok", "exit_code": 0 }),
             );
             put(json!({ "type": "measured", "time": end, "repository_bytes": 1_u64 << 32,
-                "free_bytes": (1_u64 << 36) + night as u64 * 10_000_000 }));
+                "free_bytes": (1_u64 << 36) + night as u64 * 100_000_000 }));
         }
         place.write(&format!("state/history/i{number}.jsonl"), lines.as_bytes());
     }

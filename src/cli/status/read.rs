@@ -17,14 +17,13 @@ pub const BACK: SignedDuration = SignedDuration::from_hours(35 * 24);
 
 /// The instances of the configuration, or the one that is named.
 pub fn overview(context: &Context, limit: Option<SignedDuration>) -> Result<Overview, CliError> {
-    let sources = context.sources()?;
-    of_sources(context, &sources, limit, BACK)
+    of_sources(&context.sources()?, context.global.instance.as_deref(), limit, BACK)
 }
 
 /// The same with histories of another length.
 pub fn of_sources(
-    context: &Context,
     sources: &Sources,
+    named: Option<&str>,
     limit: Option<SignedDuration>,
     back: SignedDuration,
 ) -> Result<Overview, CliError> {
@@ -34,7 +33,7 @@ pub fn of_sources(
             "name it with --config FILE; of a repository without one, mrs-backup snapshots --repo LOCATION tells",
         ));
     };
-    let named = match &context.global.instance {
+    let named = match named {
         Some(name) => vec![config.instance(name)?],
         None => config.instances.values().collect(),
     };

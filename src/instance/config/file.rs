@@ -8,12 +8,14 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::copies::CopyFile;
+use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
 use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
 use super::restore::RestoreFile;
+use super::telling::{MetricsFile, ServeFile};
 use super::value::{
     AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
     RepositoryText, Share, Size, Workers, Zone,
@@ -35,6 +37,11 @@ pub(super) struct ConfigFile {
     /// How the scheduler works.
     #[serde(default)]
     pub scheduler: SchedulerFile,
+    /// Where metrics go.
+    #[serde(default)]
+    pub metrics: MetricsFile,
+    /// The server of metrics and page, which `schedule` runs as well.
+    pub serve: Option<ServeFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,
@@ -42,6 +49,8 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InstanceFile>")]
     pub instance: BTreeMap<InstanceName, InstanceFile>,
+    /// Review stacks: deployments of branches that go by themselves.
+    pub review: Option<ReviewFile>,
 }
 
 // Twice the same keys, once with `home`: serde's `flatten` would lose the lines of errors.
@@ -110,6 +119,8 @@ InstanceFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, CopyFile>")]
     pub copy: BTreeMap<InstanceName, CopyFile>,
+    /// How it is deployed.
+    pub deploy: Option<DeployFile>,
 });
 
 instance_keys!(
