@@ -268,42 +268,7 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     site.ok(&["undo", "--yes"]);
     site.expect_saved();
 
-    // Killed at each step: before the exchange nothing has happened, after it the next call goes on.
-    site.ok(&["undo", "--yes"]);
-    for step in ["restore", "rows"] {
-        site.killed_at(step, &restore);
-        site.expect_spoiled();
-    }
-    for step in ["stop", "exchange files", "health"] {
-        site.killed_at(step, &restore);
-        if step != "stop" {
-            site.fails(&["run", "--only", "snapshot"], 1, "half its way");
-        }
-        let done = site.ok(&restore);
-        assert_eq!(done["gone_on"], true, "{done}");
-        site.expect_saved();
-        site.ok(&["undo", "--yes"]);
-        site.expect_spoiled();
-    }
-    site.ok(&["undo", "--drop", "--yes"]);
-    assert!(!site.kept().exists());
-    // Or it is taken back.
-    for step in ["exchange", "start"] {
-        site.killed_at(step, &restore);
-        site.ok(&["undo", "--yes"]);
-        site.expect_spoiled();
-        assert_eq!(site.others(), "", "nothing is left of {step}");
-    }
-    // An undo that is killed, too.
-    site.ok(&restore);
-    for step in ["exchange files", "start"] {
-        site.killed_at(step, &["undo", "--yes"]);
-        site.ok(&["undo", "--yes"]);
-        site.expect_saved();
-    }
-    site.ok(&["undo", "--yes"]);
-    site.expect_spoiled();
-
+    killed(&site, &restore);
     refused(&site, &snapshot);
     // The night drops what was kept long enough.
     site.ok(&["undo", "--drop", "--yes"]);
@@ -314,6 +279,44 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     assert!(done.to_string().contains("dropped_homes"), "{done}");
     assert!(!site.kept().exists());
     assert_eq!(site.others(), "");
+}
+
+/// Killed at each step: before the exchange nothing has happened, after it the next call goes on, or takes it back.
+fn killed(site: &Site<'_>, restore: &[&str]) {
+    site.ok(&["undo", "--yes"]);
+    for step in ["restore", "rows"] {
+        site.killed_at(step, restore);
+        site.expect_spoiled();
+    }
+    for step in ["stop", "exchange files", "health"] {
+        site.killed_at(step, restore);
+        if step != "stop" {
+            site.fails(&["run", "--only", "snapshot"], 1, "half its way");
+        }
+        let done = site.ok(restore);
+        assert_eq!(done["gone_on"], true, "{done}");
+        site.expect_saved();
+        site.ok(&["undo", "--yes"]);
+        site.expect_spoiled();
+    }
+    site.ok(&["undo", "--drop", "--yes"]);
+    assert!(!site.kept().exists());
+    // Or it is taken back.
+    for step in ["exchange", "start"] {
+        site.killed_at(step, restore);
+        site.ok(&["undo", "--yes"]);
+        site.expect_spoiled();
+        assert_eq!(site.others(), "", "nothing is left of {step}");
+    }
+    // An undo that is killed, too.
+    site.ok(restore);
+    for step in ["exchange files", "start"] {
+        site.killed_at(step, &["undo", "--yes"]);
+        site.ok(&["undo", "--yes"]);
+        site.expect_saved();
+    }
+    site.ok(&["undo", "--yes"]);
+    site.expect_spoiled();
 }
 
 /// What nobody can mean, or needs a word more. Nothing changes.
