@@ -15,6 +15,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod event;
 pub mod history;
+pub mod home;
 pub mod id;
 pub mod index;
 pub mod instance;

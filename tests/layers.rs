@@ -13,7 +13,7 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report", "history", "deploy"],
+    &["schedule", "report", "history", "deploy", "home"],
     &["status"],
     &["metrics", "doctor", "notify"],
     &["cli"],

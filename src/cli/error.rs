@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use crate::crypto::slot::SlotError;
 use crate::deploy::DeployError;
 use crate::history::HistoryError;
+use crate::home::HomeError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::migrate::MigrateError;
@@ -100,6 +101,9 @@ pub enum CliError {
     /// Somebody works on the instance.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// No home put back.
+    #[error(transparent)]
+    Home(Box<HomeError>),
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -256,6 +260,7 @@ impl CliError {
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
+            Self::Home(error) => super::home_error::exit(error),
             Self::Select(SelectError::None { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
@@ -364,7 +369,7 @@ pub(super) fn run_exit(error: &RunError) -> Exit {
     }
 }
 
-fn restore_exit(error: &RestoreError) -> Exit {
+pub(super) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Repository(error) => repository_exit(error),
         RestoreError::Pattern(_) => Exit::Usage,

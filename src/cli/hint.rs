@@ -51,6 +51,7 @@ pub fn of(error: &CliError) -> Option<String> {
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
         CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
+        CliError::Home(error) => return super::home_error::hint(error),
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),

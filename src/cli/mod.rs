@@ -31,6 +31,9 @@ mod forget;
 mod format;
 mod heal;
 mod hint;
+mod home;
+mod home_error;
+mod hosts;
 mod index;
 mod init;
 mod key;
@@ -61,6 +64,7 @@ mod test_restore;
 mod undo;
 mod units;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 
@@ -83,6 +87,7 @@ Examples:
   mrs-backup snapshots                      what there is
   mrs-backup restore latest /srv/restored   bring it back
   mrs-backup deploy mrs-production --plan   what a new version would change
+  mrs-backup status root@one root@two       the same on other machines, by ssh
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
@@ -178,7 +183,18 @@ fn command() -> clap::Command {
 pub fn main() -> u8 {
     // Whatever is made (indexes, locks, key files, restored files before their modes) is ours alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(call) = hosts::of(&arguments, takes_value) {
+        return elsewhere(&call).code();
+    }
     match Cli::try_parse() {
+        Ok(cli) if cli.global.install.is_some() || cli.global.ssh_config.is_some() => {
+            let error = CliError::usage_hint(
+                "--install and --ssh-config are for other machines, and no host is named",
+                "name them last: mrs-backup status --install root@host",
+            );
+            finish(&output::Output::new(output::Style::default(), ""), Err(error), false).code()
+        }
         Ok(cli) => {
             crate::store::limit_process(
                 cli.global.limit_upload.clone(),
@@ -191,6 +207,38 @@ pub fn main() -> u8 {
         }
         Err(error) => misused(&error).code(),
     }
+}
+
+/// The command on other machines, once it is known to be one.
+fn elsewhere(call: &hosts::Call) -> Exit {
+    let words = std::iter::once(OsString::from("mrs-backup")).chain(call.words.iter().cloned());
+    if let Err(error) = Cli::try_parse_from(words) {
+        return misused(&error);
+    }
+    match no_password_is_told() {
+        Ok(()) => call.run(),
+        Err(error) => finish(&output::Output::new(output::Style::default(), ""), Err(error), false),
+    }
+}
+
+/// Whether the last of `words` is an option that the next word is the value of.
+fn takes_value(words: &[OsString]) -> bool {
+    let root = command();
+    let mut deepest = &root;
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        deepest = deepest.find_subcommand(word).unwrap_or(deepest);
+    }
+    let Some(last) = words.last().and_then(|word| word.to_str()) else { return false };
+    let is_it = |argument: &clap::Arg| match last.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => {
+            let short = last.strip_prefix('-').and_then(|letters| letters.chars().last());
+            short.is_some() && argument.get_short() == short
+        }
+    };
+    let mut all = deepest.get_arguments().chain(root.get_arguments());
+    // A value that has to follow an equals sign is no word of its own.
+    all.any(|one| is_it(one) && one.get_action().takes_values() && !one.is_require_equals_set())
 }
 
 /// Help, version, or a wrong option.

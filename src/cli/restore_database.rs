@@ -46,7 +46,7 @@ pub struct Args {
     pub schema: String,
 
     /// Replace a database of another cluster than the one the snapshot was taken from
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     pub other_cluster: bool,
 
     /// Sessions at once

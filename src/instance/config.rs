@@ -259,6 +259,8 @@ pub struct Instance {
     pub lock_wait: Setting<Duration>,
     /// How old its last good snapshot may be. `None`: as its schedule has it.
     pub max_age: Option<Setting<Duration>>,
+    /// Its data is replaced or removed only by somebody who gives its name.
+    pub protected: Setting<bool>,
     /// No snapshot is made while fewer bytes are free at its repository.
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.

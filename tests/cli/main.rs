@@ -10,6 +10,7 @@ mod disaster;
 mod doctor;
 mod forgetting;
 mod healing;
+mod homes;
 mod hostile;
 mod interrupted;
 mod json;

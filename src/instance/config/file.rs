@@ -102,6 +102,8 @@ macro_rules! instance_keys {
             /// How old the last good snapshot may be before `status` calls it stale (`26h`). Default: the time
             /// between two nights of the schedule and 2h, or 26h.
             pub max_age: Option<DurationText>,
+            /// Replacing or removing its data takes its name, typed or said. Default: false.
+            pub protected: Option<bool>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).
             pub min_free: Option<Size>,
         }

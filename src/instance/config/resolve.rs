@@ -89,7 +89,6 @@ fn instance(
     let prune = inherited!(own, defaults, prune).unwrap_or_default();
     let retention = inherited!(own, defaults, retention).map(|retention| retention.0);
     let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
-    let max_age = inherited!(own, defaults, max_age).map(|age| age.0);
     let min_free = inherited!(own, defaults, min_free).map(|size| size.0);
     let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
     let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
@@ -130,7 +129,8 @@ fn instance(
         prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
-        max_age: from_file(max_age),
+        protected: or_default(inherited!(own, defaults, protected), || false),
+        max_age: from_file(inherited!(own, defaults, max_age).map(|age| age.0)),
         copies,
         deploy,
         home: Setting::new(home, Origin::File),

@@ -122,6 +122,7 @@ impl Instance {
         if let Some(age) = &self.max_age {
             lines.put("max_age", format!("\"{}s\"", age.value.as_secs()), age.origin);
         }
+        lines.put("protected", self.protected.value.to_string(), self.protected.origin);
         lines.put(
             "min_free",
             format!("{:?}", show_size(self.min_free.value)),

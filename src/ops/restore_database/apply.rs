@@ -112,6 +112,26 @@ pub fn apply(
     cluster: &Cluster,
     observer: &Arc<dyn Observer>,
 ) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+    load(repository, snapshot, plan, cluster, observer)?.swap(repository, plan, cluster, observer)
+}
+
+/// A database that is restored beside the live one and was looked at.
+pub struct Loaded {
+    /// Has the turn as long as it lives.
+    session: Client,
+    name: String,
+    rows: u64,
+    objects: u64,
+}
+
+/// Everything before the swap. An error leaves nothing behind.
+pub fn load(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    plan: &DatabasePlan,
+    cluster: &Cluster,
+    observer: &Arc<dyn Observer>,
+) -> Result<Loaded, RestoreDatabaseError> {
     let fetcher = Fetcher::new(repository, CONTENT_CACHE);
     let contents = Contents::find(&fetcher, snapshot, &plan.manifest)?;
     let name = new_name(&plan.target);
@@ -124,7 +144,7 @@ pub fn apply(
         });
         drop_database(&mut session, left)?;
     }
-    let restored = prepare(repository, plan, cluster, &mut session, &name, observer.as_ref())
+    let filled = prepare(repository, plan, cluster, &mut session, &name, observer.as_ref())
         .and_then(|()| {
             let filling = Filling {
                 cluster,
@@ -143,17 +163,44 @@ pub fn apply(
             drop(inside);
             check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
             cluster.check_stop()?;
-            observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
-            let swap = swap_of(repository, &mut session, plan, &name)?;
-            swap.run(cluster)?;
-            Ok(DatabaseOutcome { rows, objects, kept: swap.aside })
+            Ok((rows, objects))
         });
-    let outcome = restored.map_err(|error| clean_up(cluster, plan, &name, error))?;
-    for old in &plan.expired {
-        drop_database(&mut session, &old.name)?;
+    match filled {
+        Ok((rows, objects)) => Ok(Loaded { session, name, rows, objects }),
+        Err(error) => Err(clean_up(cluster, plan, &name, error)),
     }
-    observer.event(&Event::StepFinished { step: "swap" });
-    Ok(outcome)
+}
+
+impl Loaded {
+    /// Puts it into the place of the live one. An error leaves nothing behind.
+    pub fn swap(
+        mut self,
+        repository: &Repository,
+        plan: &DatabasePlan,
+        cluster: &Cluster,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+        observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
+        let swapped = swap_of(repository, &mut self.session, plan, &self.name).and_then(|swap| {
+            swap.run(cluster)?;
+            Ok(swap.aside)
+        });
+        let kept = swapped.map_err(|error| clean_up(cluster, plan, &self.name, error))?;
+        for old in &plan.expired {
+            drop_database(&mut self.session, &old.name)?;
+        }
+        observer.event(&Event::StepFinished { step: "swap" });
+        Ok(DatabaseOutcome { rows: self.rows, objects: self.objects, kept })
+    }
+
+    /// Drops it again: it is not wanted any more.
+    pub fn discard(self, plan: &DatabasePlan, cluster: &Cluster) -> Result<(), DatabaseError> {
+        let cluster = cluster.unstoppable();
+        let mut session = cluster.maintenance(&plan.target)?;
+        drop_half_made(&cluster, &mut session, &self.name)?;
+        drop_roles(&mut session, &plan.missing_roles);
+        Ok(())
+    }
 }
 
 /// One restore of a database at a time, wherever it is started: the server holds the lock as long as

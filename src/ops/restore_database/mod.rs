@@ -15,7 +15,7 @@ use crate::snapshot::DatabaseManifest;
 use crate::source::archive::Toc;
 use crate::target::postgres::{DatabaseError, Marked};
 
-pub use apply::{DatabaseOutcome, Filling, apply, fill};
+pub use apply::{DatabaseOutcome, Filling, Loaded, apply, fill, load};
 pub use contents::Contents;
 pub use plan::{choose, plan};
 pub use table::{TablePlan, apply_table, plan_table};
