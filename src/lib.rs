@@ -17,6 +17,7 @@ pub mod id;
 pub mod index;
 pub mod instance;
 pub mod metrics;
+pub mod notify;
 pub mod ops;
 pub mod pack;
 pub mod postgres;

@@ -55,7 +55,7 @@ install_packages() {
     postgres_install
 }
 
-# For the reader of the format that is written in another language than the program.
+# For the reader of the format that is written in another language than the program, and a server of mail.
 install_python() {
     local venv=target/venv wanted=tests/reader/requirements.txt
     if ! cmp --silent "$wanted" "$venv/installed.txt"; then

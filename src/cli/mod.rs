@@ -29,6 +29,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod notify;
 mod output;
 mod password;
 mod pin;
@@ -100,6 +101,7 @@ enum Command {
     Schedule(schedule::Args),
     Status(status::Args),
     Serve(serve::Args),
+    Notify(notify::Args),
     Units(units::Args),
     Doctor(doctor::Args),
     Backup(backup::Args),
@@ -270,6 +272,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Schedule(_)
         | Command::Serve(_)
+        | Command::Notify(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
@@ -296,6 +299,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Notify(args) => notify::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::clock::SystemClock;
+use crate::instance::config::EventKind;
 use crate::instance::config::RestoreConfig;
 use crate::instance::{InstanceLock, database_server, lock};
 use crate::ops::restore_database::{DatabaseOptions, DatabasePlan, apply, plan};
@@ -15,6 +16,7 @@ use crate::repository::Repository;
 use crate::snapshot::Selected;
 use crate::target::postgres::{Cluster, Marker, Reason};
 
+use super::after;
 use super::context::{Context, zone};
 use super::format::local_time;
 use super::settings::Settings;
@@ -125,8 +127,16 @@ pub fn run(
             format!("database {target} is to be replaced, and {sessions} sessions in it ended");
         ask::assent(context, &needs, LOOK_FIRST)?;
     }
-    let outcome = apply(repository, snapshot, &plan, &cluster, &context.observer)?;
+    let applied = apply(repository, snapshot, &plan, &cluster, &context.observer);
     let target = clean(&plan.target);
+    if let Some(instance) = settings.instance.as_ref().filter(|_| plan.replaces.is_some()) {
+        let text = match &applied {
+            Ok(_) => format!("database {target} is restored from snapshot {}", id.short()),
+            Err(error) => format!("database {target} could not be restored: {error}"),
+        };
+        after::happened(context, &instance.name, EventKind::Restore, applied.is_ok(), &text);
+    }
+    let outcome = applied?;
     context.out.note(&format!(
         "database {target} is restored from snapshot {}: {} rows of {} tables, {} objects checked",
         id.short(),

@@ -23,6 +23,7 @@ mod restoring;
 mod scheduler;
 mod signals;
 mod standing;
+mod telling;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -13,6 +13,7 @@ use super::key::{KeySource, PasswordSource};
 use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
+use super::notify::NotifyFile;
 use super::restore::RestoreFile;
 use super::telling::{MetricsFile, ServeFile};
 use super::value::{
@@ -41,6 +42,10 @@ pub(super) struct ConfigFile {
     pub metrics: MetricsFile,
     /// The server of metrics and page, which `schedule` runs as well.
     pub serve: Option<ServeFile>,
+    /// Who is told of what, by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, NotifyFile>")]
+    pub notify: BTreeMap<InstanceName, NotifyFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,

@@ -1,5 +1,6 @@
 //! Keys about being told: metrics, the page, and the server of both.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::key::PasswordSource;
+use super::notify::{self, NotifyConfig, NotifyFile};
 use super::resolve::or_default;
-use super::value::{AbsolutePath, Line};
+use super::value::{AbsolutePath, InstanceName, Line};
 use super::{KeySource, Origin, Setting};
 
 /// Where the server listens if nothing else is said: this machine, and the containers on it.
@@ -146,6 +148,8 @@ pub struct Telling {
     pub textfile: Option<Setting<PathBuf>>,
     /// The server; `None`: `schedule` serves nothing.
     pub serve: Option<ServeConfig>,
+    /// Who is told of what, by name.
+    pub notify: BTreeMap<String, NotifyConfig>,
 }
 
 impl Telling {
@@ -157,11 +161,15 @@ impl Telling {
 
     /// Names of the credentials of systemd that a job needs to tell of itself.
     pub fn credentials(&self) -> Vec<String> {
-        Vec::new()
+        self.notify.values().flat_map(NotifyConfig::credentials).collect()
     }
 }
 
-pub(super) fn resolve(metrics: MetricsFile, serve: Option<ServeFile>) -> Result<Telling, String> {
+pub(super) fn resolve(
+    metrics: MetricsFile,
+    serve: Option<ServeFile>,
+    channels: BTreeMap<InstanceName, NotifyFile>,
+) -> Result<Telling, String> {
     let textfile = metrics.textfile.map(|path| path.0);
     if let Some(path) =
         textfile.as_ref().filter(|path| path.extension().is_none_or(|it| it != "prom"))
@@ -174,6 +182,7 @@ pub(super) fn resolve(metrics: MetricsFile, serve: Option<ServeFile>) -> Result<
     Ok(Telling {
         textfile: textfile.map(|path| Setting::new(path, Origin::File)),
         serve: serve.map(of_server).transpose()?,
+        notify: notify::resolve(channels)?,
     })
 }
 
@@ -239,8 +248,8 @@ mod tests {
     #[test]
     fn a_text_file_that_nobody_would_read_is_refused() {
         let file = |text: &str| toml::from_str::<MetricsFile>(text).unwrap();
-        let error = resolve(file("textfile = \"/var/x.txt\""), None).unwrap_err();
+        let error = resolve(file("textfile = \"/var/x.txt\""), None, BTreeMap::new()).unwrap_err();
         assert!(error.contains(".prom"), "{error}");
-        resolve(file("textfile = \"/var/x.prom\""), None).unwrap();
+        resolve(file("textfile = \"/var/x.prom\""), None, BTreeMap::new()).unwrap();
     }
 }
