@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod notify;
 pub mod ops;
 pub mod pack;
+pub mod page;
 pub mod postgres;
 pub mod report;
 pub mod repository;

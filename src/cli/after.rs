@@ -2,23 +2,29 @@
 //!
 //! Nothing here changes how a run ended, or holds it up for long: what goes wrong is a warning.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+
+use jiff::SignedDuration;
 
 use crate::clock::{Clock, SystemClock};
 use crate::event::{Event, Observer};
 use crate::history::{Happened, History, Record};
-use crate::instance::config::{EventKind, NotifyConfig};
+use crate::instance::config::{EventKind, Language, NotifyConfig};
 use crate::metrics;
 use crate::notify::{
     Delivery, MemoryFile, Message, Occurrence, compose, decide, deliver, interest,
 };
-use crate::status::Overview;
+use crate::status::{self, Overview};
 
 use super::CliError;
 use super::context::Context;
 use super::settings::Sources;
 use super::status::read;
+
+/// How far back the page shows nights.
+const PAGE_BACK: SignedDuration = SignedDuration::from_hours(120 * 24);
 
 /// A run of `instance` ended: files that tell of all are written anew, and people are told what is new.
 pub fn ended(context: &Context, sources: &Sources, instance: &str) {
@@ -87,6 +93,23 @@ pub fn metrics(sources: &Sources, named: Option<&str>) -> Result<String, CliErro
     Ok(metrics_text(&read::of_sources(sources, named, None, read::BACK)?))
 }
 
+/// The status page as text. `language` is that of the configuration unless somebody asks for another.
+pub fn page(
+    sources: &Sources,
+    named: Option<&str>,
+    language: Option<Language>,
+) -> Result<String, CliError> {
+    let overview = read::of_sources(sources, named, None, PAGE_BACK)?;
+    let known = status::Store::new(&sources.state_dir()?);
+    let mut catalogues = BTreeMap::new();
+    for one in &overview.instances {
+        catalogues.insert(one.name.clone(), known.catalogue(&one.name)?);
+    }
+    let of_config = sources.config.as_ref().map(|config| config.telling.language.value);
+    let language = language.or(of_config).unwrap_or_default();
+    Ok(crate::page::render(&overview, &catalogues, language)?)
+}
+
 fn metrics_text(overview: &Overview) -> String {
     metrics::render(overview, env!("CARGO_PKG_VERSION"))
 }
@@ -106,7 +129,7 @@ fn warn_of(observer: &dyn Observer, delivery: &Delivery) {
 fn tell(sources: &Sources, observer: &dyn Observer, ended: Option<&str>) -> Vec<Delivery> {
     let Some(config) = &sources.config else { return Vec::new() };
     let telling = &config.telling;
-    if telling.textfile.is_none() && telling.notify.is_empty() {
+    if telling.textfile.is_none() && telling.page.is_none() && telling.notify.is_empty() {
         return Vec::new();
     }
     let overview = match read::of_sources(sources, None, None, read::BACK) {
@@ -120,6 +143,13 @@ fn tell(sources: &Sources, observer: &dyn Observer, ended: Option<&str>) -> Vec<
         && let Err(error) = metrics::write_textfile(&path.value, &metrics_text(&overview))
     {
         warn(observer, error.to_string());
+    }
+    if let Some(path) = &telling.page {
+        let written = page(sources, None, None)
+            .and_then(|text| Ok(crate::page::write_page(&path.value, &text)?));
+        if let Err(error) = written {
+            warn(observer, error.message());
+        }
     }
     if telling.notify.is_empty() {
         return Vec::new();

@@ -19,6 +19,7 @@ use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
+use crate::page::PageError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::schedule::LedgerError;
@@ -61,6 +62,9 @@ pub enum CliError {
     /// The history of runs cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// There is no page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// What was noted down of a repository cannot be read.
     #[error(transparent)]
     Known(#[from] KnownError),
@@ -219,6 +223,7 @@ impl CliError {
             | Self::Ledger(_)
             | Self::History(_)
             | Self::Known(_)
+            | Self::Page(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,

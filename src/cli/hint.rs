@@ -66,6 +66,7 @@ pub fn of(error: &CliError) -> Option<String> {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
+        CliError::Page(_) => "name another with --html FILE, or `page.file` in the configuration",
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted

@@ -15,6 +15,7 @@ mod json;
 mod keys;
 mod metrics;
 mod nights;
+mod page;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres;

@@ -235,9 +235,9 @@ class Handler:
         text = envelope.content.decode('utf-8', 'replace')
         print('FROM', envelope.mail_from, 'TO', ','.join(envelope.rcpt_tos), repr(text), flush=True)
         return '250 taken'
-controller = Controller(Handler(), hostname='127.0.0.1', port=0)
 import socket
-s = socket.socket(); s.bind(('127.0.0.1', 0)); controller.port = s.getsockname()[1]; s.close()
+s = socket.socket(); s.bind(('127.0.0.1', 0)); port = s.getsockname()[1]; s.close()
+controller = Controller(Handler(), hostname='127.0.0.1', port=port)
 controller.start()
 print('PORT', controller.port, flush=True)
 sys.stdin.read()

@@ -32,7 +32,7 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
-    let telling = telling::resolve(file.metrics, file.serve, file.notify)
+    let telling = telling::resolve(file.metrics, file.serve, file.notify, file.page)
         .map_err(|message| ConfigError::Whole { path: path.to_owned(), message })?;
     Ok(Config {
         path: path.to_owned(),

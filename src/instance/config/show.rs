@@ -131,6 +131,11 @@ impl Telling {
         if let Some(path) = &self.textfile {
             lines.path("metrics.textfile", path);
         }
+        if let Some(path) = &self.page {
+            lines.path("page.file", path);
+            let language = self.language.value.word();
+            lines.text("page.language", &Setting::new(language, self.language.origin));
+        }
         for channel in self.notify.values() {
             let key = |name: &str| format!("notify.{}.{name}", channel.name);
             lines.put(&key("kind"), format!("{:?}", channel.channel.kind()), Origin::File);
