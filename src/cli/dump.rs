@@ -12,7 +12,9 @@ use serde_json::json;
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
 use crate::ops::dump_database::{DatabaseDump, DumpDatabaseError, DumpFormat};
+use crate::ops::tar::{ArchiveStats, archive};
 use crate::repository::{Fetcher, Repository};
+use crate::snapshot::Selected;
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
@@ -20,10 +22,11 @@ use super::ls::CACHE;
 use super::settings::Settings;
 use super::{CliError, Done, Exit, heal};
 
-/// Write one file or database of a snapshot to standard output or to a file
+/// Write one file or database of a snapshot, or an archive of it, to standard output or to a file
 ///
 /// A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
-/// them is needed to load it; roles are in the file postgres/globals.sql.
+/// them is needed to load it; roles are in the file postgres/globals.sql. With --archive the whole snapshot, or what is below PATH, is
+/// written for tar: owners, times, links and attributes with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
 {SNAPSHOT_HELP}
@@ -32,14 +35,20 @@ Examples:
   mrs-backup dump latest docker-compose.yml
   mrs-backup dump latest --database mrs | pg_restore -d scratch
   mrs-backup dump latest --database mrs --format plain | psql -v ON_ERROR_STOP=1 -d scratch
+  mrs-backup dump latest --archive tar | zstd > snapshot.tar.zst
+  mrs-backup dump latest mrsattachments --archive tar | tar -C /srv/restored -xp
   mrs-backup dump 2026-11-22 log/admin/django.log -o /tmp/django.log"))]
 pub struct Args {
     /// Snapshot
     snapshot: String,
 
     /// Path of the file in it
-    #[arg(required_unless_present = "database", conflicts_with = "database")]
+    #[arg(required_unless_present_any = ["database", "archive"], conflicts_with = "database")]
     path: Option<OsString>,
+
+    /// Everything, or what is at and below PATH, as an archive
+    #[arg(long, value_name = "FORM", conflicts_with = "database")]
+    archive: Option<ArchiveForm>,
 
     /// Database, instead of a path
     #[arg(short = 'd', long, value_name = "NAME")]
@@ -59,6 +68,12 @@ pub struct Args {
 
     #[command(flatten)]
     filter: Filter,
+}
+
+/// As `--archive` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum ArchiveForm {
+    Tar,
 }
 
 /// As `--format` has it.
@@ -114,13 +129,11 @@ fn dump_one(
     }
     let path = args.path.unwrap_or_default();
     let path = path.as_bytes();
+    if args.archive.is_some() {
+        return dump_archive(context, &fetcher, &(id, snapshot), path, &args.output);
+    }
     let bytes = write(context, &args.output, |out| {
-        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(|error| match error {
-            DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
-                CliError::ClosedPipe
-            }
-            error => error.into(),
-        })
+        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(piped)
     })?;
     let fields = json!({ "snapshot": id, "bytes": bytes });
     if resolve(&fetcher, &snapshot, path)?.is_torn {
@@ -132,6 +145,38 @@ fn dump_one(
         return Ok(Done::with(Exit::Incomplete, fields));
     }
     Ok(Done::ok(fields))
+}
+
+fn dump_archive(
+    context: &Context,
+    fetcher: &Fetcher<'_>,
+    (id, snapshot): &Selected,
+    path: &[u8],
+    output: &Path,
+) -> Result<Done, CliError> {
+    let mut stats = ArchiveStats::default();
+    write(context, output, |out| {
+        stats = archive(fetcher, snapshot, path, out, &context.stop).map_err(piped)?;
+        Ok(stats.bytes)
+    })?;
+    let exit = if stats.torn == 0 && snapshot.is_complete { Exit::Ok } else { Exit::Incomplete };
+    if exit == Exit::Incomplete {
+        context.observer.event(&crate::event::Event::ItemFailed {
+            item: display_path(path),
+            message: "the archive lacks what the snapshot lacks: it is incomplete".to_owned(),
+        });
+    }
+    Ok(Done::with(exit, json!({ "snapshot": id, "archive": stats })))
+}
+
+/// Whoever reads has seen enough; everything else is an error.
+fn piped(error: DumpError) -> CliError {
+    match error {
+        DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
+            CliError::ClosedPipe
+        }
+        error => error.into(),
+    }
 }
 
 /// Gives what `fill` writes to standard output or to a new file.

@@ -8,10 +8,12 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::crypto::slot::SlotError;
+use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::{LockError, MountError, RunError};
+use crate::mount::MountFailure;
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
@@ -31,8 +33,8 @@ use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
-use super::database_error;
 use super::exit::Exit;
+use super::{database_error, deploy_error};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +64,9 @@ pub enum CliError {
     /// The history of runs cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Snapshots cannot be mounted.
+    #[error(transparent)]
+    MountFailure(#[from] MountFailure),
     /// There is no page.
     #[error(transparent)]
     Page(#[from] PageError),
@@ -133,6 +138,9 @@ pub enum CliError {
     /// A copy was not brought up to date.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// A deployment that did not take place.
+    #[error(transparent)]
+    Deploy(Box<DeployError>),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -152,6 +160,15 @@ pub enum CliError {
 impl From<RestoreDatabaseError> for CliError {
     fn from(error: RestoreDatabaseError) -> Self {
         Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DeployError> for CliError {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Interrupted => Self::Interrupted,
+            error => Self::Deploy(Box::new(error)),
+        }
     }
 }
 
@@ -224,6 +241,7 @@ impl CliError {
             | Self::History(_)
             | Self::Known(_)
             | Self::Page(_)
+            | Self::MountFailure(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,
@@ -249,6 +267,7 @@ impl CliError {
             Self::DumpDatabase(_) => Exit::Failed,
             Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
             Self::Copy(_) => Exit::CopyFailed,
+            Self::Deploy(error) => deploy_error::exit(error),
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
@@ -324,7 +343,7 @@ fn backup_exit(error: &BackupError) -> Exit {
     }
 }
 
-fn run_exit(error: &RunError) -> Exit {
+pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Lock(error) => lock_exit(error),
         RunError::Backup(error) => backup_exit(error),

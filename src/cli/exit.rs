@@ -21,13 +21,17 @@ pub enum Exit {
     CopyFailed,
     /// A snapshot's databases do not restore.
     ProofFailed,
+    /// A deployment failed, and the earlier one is back.
+    RolledBack,
+    /// A deployment failed and was left as it is.
+    HandsNeeded,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -37,6 +41,8 @@ impl Exit {
         Self::WrongPassword,
         Self::CopyFailed,
         Self::ProofFailed,
+        Self::RolledBack,
+        Self::HandsNeeded,
         Self::Interrupted,
     ];
 
@@ -52,6 +58,8 @@ impl Exit {
             Self::WrongPassword => 12,
             Self::CopyFailed => 20,
             Self::ProofFailed => 21,
+            Self::RolledBack => 30,
+            Self::HandsNeeded => 31,
             Self::Interrupted => 130,
         }
     }
@@ -68,7 +76,9 @@ impl Exit {
             | Self::Locked
             | Self::WrongPassword
             | Self::CopyFailed
-            | Self::ProofFailed => "failed",
+            | Self::ProofFailed
+            | Self::RolledBack
+            | Self::HandsNeeded => "failed",
         }
     }
 
@@ -90,7 +100,9 @@ impl Exit {
             Self::NoRepository => 6,
             Self::Usage => 7,
             Self::Failed => 8,
-            Self::Interrupted => 9,
+            Self::RolledBack => 9,
+            Self::HandsNeeded => 10,
+            Self::Interrupted => 11,
         }
     }
 
@@ -110,7 +122,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 30, 31, 130]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::{CliError, database_error};
+use super::{CliError, database_error, deploy_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
@@ -66,7 +66,11 @@ pub fn of(error: &CliError) -> Option<String> {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
+        CliError::MountFailure(_) => {
+            "run it as root, or install fuse3; what is mounted already is unmounted by: umount DIR"
+        }
         CliError::Page(_) => "name another with --html FILE, or `page.file` in the configuration",
+        CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted

@@ -14,11 +14,17 @@ mod config;
 mod context;
 mod copy;
 mod database_error;
+mod deploy;
+mod deploy_error;
+mod deployments;
 mod diff;
 mod doctor;
+mod down;
 mod dump;
 mod error;
 mod exit;
+mod expire;
+mod extend;
 mod find;
 mod forget;
 mod format;
@@ -29,6 +35,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod mount;
 mod notify;
 mod output;
 mod password;
@@ -39,6 +46,7 @@ mod repair;
 mod restore;
 mod restore_database;
 mod restore_table;
+mod rollback;
 mod run;
 mod schedule;
 mod serve;
@@ -77,7 +85,8 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 130 interrupted.
+12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
+back; 31 a deployment failed and needs somebody; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -110,6 +119,7 @@ enum Command {
     Find(find::Args),
     Diff(diff::Args),
     Dump(dump::Args),
+    Mount(mount::Args),
     Stats(stats::Args),
     Restore(Box<restore::Args>),
     Undo(undo::Args),
@@ -120,6 +130,12 @@ enum Command {
     Check(check::Args),
     Prune(prune::Args),
     Copy(copy::Args),
+    Deploy(deploy::Args),
+    Rollback(rollback::Args),
+    Deployments(deployments::Args),
+    Down(down::Args),
+    Expire(expire::Args),
+    Extend(extend::Args),
     Repair(repair::Args),
     Index(index::Args),
     Store(store::Args),
@@ -163,7 +179,10 @@ pub fn main() -> u8 {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match Cli::try_parse() {
         Ok(cli) => {
-            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
+            crate::store::limit_process(
+                cli.global.limit_upload.clone(),
+                cli.global.limit_download.clone(),
+            );
             match cli.command {
                 Some(command) => start(cli.global, command).code(),
                 None => without_command(cli.global).code(),
@@ -266,12 +285,14 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Status(_)
         | Command::Doctor(_)
         | Command::Config(_)
+        | Command::Deployments(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
         | Command::Schedule(_)
         | Command::Serve(_)
+        | Command::Mount(_)
         | Command::Notify(_)
         | Command::Units(_)
         | Command::Backup(_)
@@ -284,6 +305,11 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Prune(_)
         | Command::Copy(_)
+        | Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Down(_)
+        | Command::Expire(_)
+        | Command::Extend(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
@@ -299,6 +325,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Mount(args) => mount::run(context, &args),
         Command::Notify(args) => notify::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
@@ -320,6 +347,12 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
         Command::Copy(args) => copy::run(context, args),
+        Command::Deploy(args) => deploy::run(context, args),
+        Command::Rollback(args) => rollback::run(context, args),
+        Command::Deployments(args) => deployments::run(context, args),
+        Command::Down(args) => down::run(context, args),
+        Command::Expire(args) => expire::run(context, args),
+        Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Store(args) => store::run(context, args),

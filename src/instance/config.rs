@@ -4,6 +4,7 @@
 //! the variables restic knows, these before the file. Every value remembers where it comes from.
 
 mod copies;
+mod deploy;
 mod diagnose;
 mod environment;
 mod file;
@@ -32,6 +33,7 @@ use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
 pub use copies::{CopyConfig, PRIMARY, parse_delay};
+pub use deploy::{DeployConfig, HttpCheckConfig, Migrations, OnFailure, ReviewConfig};
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
@@ -265,6 +267,8 @@ pub struct Instance {
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.
     pub copies: BTreeMap<String, CopyConfig>,
+    /// How it is deployed. `None`: nothing says so.
+    pub deploy: Option<DeployConfig>,
 }
 
 impl Instance {
@@ -298,6 +302,8 @@ pub struct Config {
     pub telling: Telling,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// Review stacks.
+    pub review: ReviewConfig,
     /// What should be told to the person running this, one line each.
     pub warnings: Vec<String>,
 }

@@ -23,6 +23,7 @@ pub mod restore;
 pub mod restore_database;
 pub mod retention;
 pub mod stats;
+pub mod tar;
 pub mod test_restore;
 mod tree;
 

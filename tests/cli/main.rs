@@ -1,5 +1,6 @@
 //! The program as people and timers run it: exit codes, JSON lines, what it refuses and what it says.
 
+mod archives;
 mod basics;
 mod codes;
 mod configured;
@@ -14,6 +15,7 @@ mod interrupted;
 mod json;
 mod keys;
 mod metrics;
+mod mounting;
 mod nights;
 mod page;
 #[path = "../support/postgres.rs"]

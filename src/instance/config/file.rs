@@ -8,6 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::copies::CopyFile;
+use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
 use super::night::{
@@ -56,6 +57,8 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InstanceFile>")]
     pub instance: BTreeMap<InstanceName, InstanceFile>,
+    /// Review stacks: deployments of branches that go by themselves.
+    pub review: Option<ReviewFile>,
 }
 
 // Twice the same keys, once with `home`: serde's `flatten` would lose the lines of errors.
@@ -122,6 +125,8 @@ InstanceFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, CopyFile>")]
     pub copy: BTreeMap<InstanceName, CopyFile>,
+    /// How it is deployed.
+    pub deploy: Option<DeployFile>,
 });
 
 instance_keys!(

@@ -11,6 +11,7 @@ use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
 use super::copies;
+use super::deploy;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
@@ -32,11 +33,15 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
-    let telling = telling::resolve(file.metrics, file.serve, file.notify, file.page)
-        .map_err(|message| ConfigError::Whole { path: path.to_owned(), message })?;
+    let whole = |message| ConfigError::Whole { path: path.to_owned(), message };
+    let telling =
+        telling::resolve(file.metrics, file.serve, file.notify, file.page).map_err(whole)?;
+    let review =
+        deploy::review(file.review).map_err(|message| whole(format!("[review]: {message}")))?;
     Ok(Config {
         path: path.to_owned(),
         telling,
+        review,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
@@ -78,6 +83,7 @@ fn instance(
         restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
+    let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -127,6 +133,7 @@ fn instance(
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         max_age: from_file(max_age),
         copies,
+        deploy,
         home: Setting::new(home, Origin::File),
     })
 }
