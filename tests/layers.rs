@@ -12,10 +12,10 @@ const LAYERS: &[&[&str]] = &[
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
-    &["instance"],
+    &["instance", "mount"],
     &["schedule", "report", "history", "deploy", "home"],
     &["status"],
-    &["metrics", "doctor", "notify"],
+    &["metrics", "doctor", "notify", "page"],
     &["cli"],
 ];
 

@@ -15,6 +15,7 @@ use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
+use crate::mount::MountFailure;
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
@@ -23,6 +24,7 @@ use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
+use crate::page::PageError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::schedule::LedgerError;
@@ -66,6 +68,12 @@ pub enum CliError {
     /// The history of runs cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Snapshots cannot be mounted.
+    #[error(transparent)]
+    MountFailure(#[from] MountFailure),
+    /// There is no page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// What was noted down of a repository cannot be read.
     #[error(transparent)]
     Known(#[from] KnownError),
@@ -246,6 +254,8 @@ impl CliError {
             | Self::Ledger(_)
             | Self::History(_)
             | Self::Known(_)
+            | Self::Page(_)
+            | Self::MountFailure(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,

@@ -74,6 +74,10 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         CliError::Copy(error) => return copy(error),
         CliError::Migrate(error) => migrate(error),
+        CliError::MountFailure(_) => {
+            "run it as root, or install fuse3; what is mounted already is unmounted by: umount DIR"
+        }
+        CliError::Page(_) => "name another with --html FILE, or `page.file` in the configuration",
         CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Io { .. }
         | CliError::ClosedPipe

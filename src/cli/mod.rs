@@ -40,6 +40,8 @@ mod key;
 mod ls;
 mod man;
 mod migrate;
+mod mount;
+mod notify;
 mod output;
 mod password;
 mod pin;
@@ -116,6 +118,7 @@ enum Command {
     Schedule(schedule::Args),
     Status(status::Args),
     Serve(serve::Args),
+    Notify(notify::Args),
     Units(units::Args),
     Doctor(doctor::Args),
     Backup(backup::Args),
@@ -124,6 +127,7 @@ enum Command {
     Find(find::Args),
     Diff(diff::Args),
     Dump(dump::Args),
+    Mount(mount::Args),
     Stats(stats::Args),
     Restore(Box<restore::Args>),
     Undo(undo::Args),
@@ -341,6 +345,8 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Schedule(_)
         | Command::Serve(_)
+        | Command::Mount(_)
+        | Command::Notify(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
@@ -374,6 +380,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Mount(args) => mount::run(context, &args),
+        Command::Notify(args) => notify::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),

@@ -5,10 +5,12 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
 use crate::instance::config::Instance;
+use crate::instance::config::EventKind;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Marked, Marker, kept};
 
+use super::after;
 use super::context::{Context, zone};
 use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
 use super::settings::Settings;
@@ -107,7 +109,15 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     );
     ask::assent(context, &needs, LOOK_FIRST)?;
     let keep = restore_config(&settings).keep_replaced.value;
-    let aside = undo(&cluster, &plan, now, keep)?;
+    let undone = undo(&cluster, &plan, now, keep);
+    if let Some(instance) = &settings.instance {
+        let text = match &undone {
+            Ok(_) => format!("database {name} is what it was before the last restore"),
+            Err(error) => format!("database {name} could not be swapped back: {error}"),
+        };
+        after::happened(context, &instance.name, EventKind::Restore, undone.is_ok(), &text);
+    }
+    let aside = undone?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
         context.out.note(&format!(

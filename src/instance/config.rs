@@ -10,6 +10,7 @@ mod environment;
 mod file;
 mod key;
 mod night;
+mod notify;
 mod resolve;
 mod restore;
 mod show;
@@ -37,6 +38,9 @@ pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
+pub use notify::{
+    ChannelConfig, EventKind, MailConfig, MailTls, NotifyConfig, UrlSource, check_url,
+};
 pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
 pub use telling::{Language, ListenAddress, ServeConfig, Telling};

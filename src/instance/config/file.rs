@@ -14,8 +14,9 @@ use super::key::{KeySource, PasswordSource};
 use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
+use super::notify::NotifyFile;
 use super::restore::RestoreFile;
-use super::telling::{MetricsFile, ServeFile};
+use super::telling::{MetricsFile, PageFile, ServeFile};
 use super::value::{
     AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
     RepositoryText, Share, Size, Workers, Zone,
@@ -42,6 +43,13 @@ pub(super) struct ConfigFile {
     pub metrics: MetricsFile,
     /// The server of metrics and page, which `schedule` runs as well.
     pub serve: Option<ServeFile>,
+    /// The status page.
+    #[serde(default)]
+    pub page: PageFile,
+    /// Who is told of what, by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, NotifyFile>")]
+    pub notify: BTreeMap<InstanceName, NotifyFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,

@@ -34,7 +34,8 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         instances.insert(name.0, instance);
     }
     let whole = |message| ConfigError::Whole { path: path.to_owned(), message };
-    let telling = telling::resolve(file.metrics, file.serve).map_err(whole)?;
+    let telling =
+        telling::resolve(file.metrics, file.serve, file.notify, file.page).map_err(whole)?;
     let review =
         deploy::review(file.review).map_err(|message| whole(format!("[review]: {message}")))?;
     Ok(Config {

@@ -151,6 +151,18 @@ impl Telling {
         if let Some(path) = &self.textfile {
             lines.path("metrics.textfile", path);
         }
+        if let Some(path) = &self.page {
+            lines.path("page.file", path);
+            let language = self.language.value.word();
+            lines.text("page.language", &Setting::new(language, self.language.origin));
+        }
+        for channel in self.notify.values() {
+            let key = |name: &str| format!("notify.{}.{name}", channel.name);
+            lines.put(&key("kind"), format!("{:?}", channel.channel.kind()), Origin::File);
+            lines.put(&key("to"), channel.channel.place(), Origin::File);
+            let on = channel.on.iter().map(|kind| kind.name()).collect();
+            lines.list(&key("on"), &Setting::new(on, Origin::File));
+        }
         if let Some(serve) = &self.serve {
             let listen = serve.listen.value.iter().map(ToString::to_string).collect();
             lines.list("serve.listen", &Setting::new(listen, serve.listen.origin));
