@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
-use crate::instance::config::Instance;
 use crate::instance::config::EventKind;
+use crate::instance::config::Instance;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Marked, Marker, kept};
