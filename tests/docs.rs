@@ -104,8 +104,12 @@ fn wrong(words: &[String], known: &mut BTreeMap<String, Option<String>>) -> Opti
     const TAKES_VALUE: [&str; 4] = ["-c", "-i", "--repo", "--password-file"];
     let mut path: Vec<&str> = Vec::new();
     let mut is_value = false;
-    let has_children =
-        |path: &[&str]| matches!(path, [] | ["index" | "key" | "config" | "repair" | "units"]);
+    let has_children = |path: &[&str]| {
+        matches!(
+            path,
+            [] | ["index" | "key" | "config" | "repair" | "units" | "clone"] | ["clone", "rules"]
+        )
+    };
     for word in words.iter().take_while(|word| *word != "--") {
         let is_option = word.starts_with('-') && word.len() > 1;
         // `COMMAND` stands for any; `...` for what is left out.

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto", "calendar"],
-    &["chunker", "store", "postgres"],
+    &["chunker", "store", "postgres", "anonymize"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
     &["schedule", "report"],
+    &["clone"],
     &["cli"],
 ];
 

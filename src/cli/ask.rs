@@ -47,6 +47,23 @@ pub fn assent(context: &Context, needs: &str, hint: &str) -> Result<(), CliError
     Err(CliError::usage("nothing was changed"))
 }
 
+/// Asks for a line.
+pub fn line(context: &Context, question: &str) -> Result<String, CliError> {
+    context.out.flush()?;
+    let failed = |error: io::Error| CliError::io("read the answer", &error);
+    let mut err = io::stderr();
+    write!(err, "{question}").and_then(|()| err.flush()).map_err(failed)?;
+    let stdin = io::stdin();
+    while !wait_readable(Some(stdin.as_fd()), None, PATIENCE).map_err(failed)?.0 {
+        if context.stop.is_stopped() {
+            return Err(CliError::Interrupted);
+        }
+    }
+    let mut answer = String::new();
+    stdin.read_line(&mut answer).map_err(failed)?;
+    Ok(answer.trim().to_owned())
+}
+
 /// Asks for a password that exists already.
 pub fn password(prompt: &str) -> Result<Secret, CliError> {
     match rpassword::prompt_password(prompt) {

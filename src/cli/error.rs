@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
@@ -121,6 +122,9 @@ pub enum CliError {
     /// A copy was not brought up to date.
     #[error(transparent)]
     Copy(#[from] CopyError),
+    /// No anonymized copy.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -238,6 +242,7 @@ impl CliError {
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
             Self::Scratch(error) => database_error::scratch_exit(error),
+            Self::Clone(error) => clone_exit(error),
         }
     }
 
@@ -290,6 +295,18 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::ChunksLost { .. }
         | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
+    }
+}
+
+fn clone_exit(error: &CloneError) -> Exit {
+    match error {
+        CloneError::Rules(_) => Exit::Usage,
+        CloneError::Refused(_) | CloneError::Leak(_) | CloneError::Trouble(_) => Exit::CloneRefused,
+        CloneError::Repository(error) => repository_exit(error),
+        CloneError::Browse(error) => browse_exit(error),
+        CloneError::Restore(error) => database_error::restore_exit(error),
+        CloneError::Database(error) => database_error::database_exit(error),
+        CloneError::Io { .. } => Exit::Failed,
     }
 }
 

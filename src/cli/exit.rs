@@ -21,13 +21,15 @@ pub enum Exit {
     CopyFailed,
     /// A snapshot's databases do not restore.
     ProofFailed,
+    /// An anonymized copy was refused or stopped: rules, target or data do not allow it.
+    CloneRefused,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -37,6 +39,7 @@ impl Exit {
         Self::WrongPassword,
         Self::CopyFailed,
         Self::ProofFailed,
+        Self::CloneRefused,
         Self::Interrupted,
     ];
 
@@ -52,6 +55,7 @@ impl Exit {
             Self::WrongPassword => 12,
             Self::CopyFailed => 20,
             Self::ProofFailed => 21,
+            Self::CloneRefused => 32,
             Self::Interrupted => 130,
         }
     }
@@ -68,7 +72,8 @@ impl Exit {
             | Self::Locked
             | Self::WrongPassword
             | Self::CopyFailed
-            | Self::ProofFailed => "failed",
+            | Self::ProofFailed
+            | Self::CloneRefused => "failed",
         }
     }
 
@@ -86,11 +91,12 @@ impl Exit {
             Self::CopyFailed => 2,
             Self::Locked => 3,
             Self::ProofFailed => 4,
-            Self::WrongPassword => 5,
-            Self::NoRepository => 6,
-            Self::Usage => 7,
-            Self::Failed => 8,
-            Self::Interrupted => 9,
+            Self::CloneRefused => 5,
+            Self::WrongPassword => 6,
+            Self::NoRepository => 7,
+            Self::Usage => 8,
+            Self::Failed => 9,
+            Self::Interrupted => 10,
         }
     }
 
@@ -110,7 +116,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 32, 130]);
     }
 
     #[test]

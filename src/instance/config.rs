@@ -3,6 +3,7 @@
 //! What somebody asked for on the command line comes before `MRS_BACKUP_*` variables, these before
 //! the variables restic knows, these before the file. Every value remembers where it comes from.
 
+mod clone;
 mod copies;
 mod diagnose;
 mod environment;
@@ -29,6 +30,7 @@ use crate::repository::{DeltaOptions, IngestOptions};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
+pub use clone::{CloneConfig, RequiredLine};
 pub use copies::{CopyConfig, PRIMARY, parse_delay};
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
@@ -257,6 +259,8 @@ pub struct Instance {
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.
     pub copies: BTreeMap<String, CopyConfig>,
+    /// Whose anonymized copies may be put into it.
+    pub clone: Option<CloneConfig>,
 }
 
 impl Instance {

@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::clone::CloneFile;
 use super::copies::CopyFile;
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
@@ -105,6 +106,8 @@ InstanceFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, CopyFile>")]
     pub copy: BTreeMap<InstanceName, CopyFile>,
+    /// Anonymized copies of other instances that may be put in the place of this one's data.
+    pub clone: Option<CloneFile>,
 });
 
 instance_keys!(

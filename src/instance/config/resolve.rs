@@ -10,6 +10,7 @@ use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
+use super::clone;
 use super::copies;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
@@ -74,6 +75,7 @@ fn instance(
         restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
+    let clone = own.clone.map(|file| clone::resolve(file, &home));
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -121,6 +123,7 @@ fn instance(
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         copies,
+        clone,
         home: Setting::new(home, Origin::File),
     })
 }

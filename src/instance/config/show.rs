@@ -106,6 +106,20 @@ impl Instance {
             format!("{:?}", show_size(self.min_free.value)),
             self.min_free.origin,
         );
+        if let Some(clone) = &self.clone {
+            let at = Origin::File;
+            lines.put("clone.from", format!("{:?}", clone.from), at);
+            lines.put("clone.rules", format!("{:?}", clone.rules), at);
+            lines.put("clone.key", clone.key.to_string(), at);
+            lines.put("clone.protected", clone.is_protected.to_string(), at);
+            for required in &clone.require {
+                let value = format!("{:?} {:?}", required.file, required.matches);
+                lines.put("clone.require", value, at);
+            }
+            if let Some(reports) = &clone.reports {
+                lines.put("clone.reports", format!("{reports:?}"), at);
+            }
+        }
         for copy in self.copies.values() {
             let prefix = format!("{prefix}copy.{}.", copy.name);
             copy.show(&mut Lines { prefix, lines: &mut shown });
