@@ -15,6 +15,8 @@ test: ## Everything that must pass before a change is accepted
 
 test-long: ## The tests, with many more random cases
 	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES=long-tests tests/run.sh
+	cargo build --release --locked
+	tests/object-stores.sh
 
 bench: ## Measure the engine (criterion)
 	cargo bench --locked
@@ -27,7 +29,7 @@ bench-instructions: ## Count the instructions of each stage (valgrind), compared
 
 bench-peers: ## Measure beside restic, rustic, borg and bupstash, as far as they are installed
 	cargo build --release --locked
-	benches/peers.sh $(ARGS)
+	benches/peers.sh --document docs/benchmarks.md --plots docs/plots $(ARGS)
 
 bench-postgres: ## Measure nights of a PostgreSQL database of 1 GiB beside pg_dump and restic
 	cargo build --release --locked

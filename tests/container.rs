@@ -95,6 +95,39 @@ fn visitors(docker: &Docker, id: &str) -> Vec<String> {
     listed.lines().filter(is_visitor).map(str::to_owned).collect()
 }
 
+/// What the doctor says of a service that writes where nothing is saved.
+fn doctor_names_what_is_not_saved(docker: &Docker, home: &Path) {
+    let instance = Instance::new(docker, home, "auto");
+    for name in ["uploads", "log"] {
+        fs::create_dir(home.join(name)).unwrap();
+    }
+    let config = instance.work.path().join("config.toml");
+    let text = fs::read_to_string(&config).unwrap();
+    let home_line = format!("home = \"{}\"\n", home.display());
+    fs::write(&config, text.replace(&home_line, &format!("{home_line}paths = [\"log\"]\n")))
+        .unwrap();
+    let mount = |name: &str| format!("{}:/{name}", home.join(name).display());
+    let (uploads, log) = (mount("uploads"), mount("log"));
+    let options = ["-v", &uploads, "-v", &log, "-v", "queue:/queue", "-v", "/etc:/host-etc"];
+    let id = docker.postgres("django", home, &[&["--network", "none"], &options[..]].concat());
+    let mut command = instance.command(&["doctor", "--json", "--only", "docker,mounts"]);
+    let output = command.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    let messages: Vec<serde_json::Value> =
+        said.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let has = |level: &str, words: &str| {
+        messages.iter().any(|one| {
+            one["level"] == level
+                && one["message"].as_str().is_some_and(|text| text.contains(words))
+        })
+    };
+    assert!(has("ok", "docker "), "{said}");
+    assert!(has("warning", "uploads (/uploads of service django) is saved by no path"), "{said}");
+    assert!(has("warning", "volume queue (/queue of service django)"), "{said}");
+    assert!(!said.contains("/log of service") && !said.contains("host-etc"), "{said}");
+    docker.run(&["rm", "-f", "-v", &id]);
+}
+
 fn expect_nobody(docker: &Docker, id: &str) {
     let deadline = Instant::now() + Duration::from_secs(20);
     let sessions =
@@ -294,6 +327,7 @@ fn a_database_is_restored_and_proven_with_the_programs_of_its_container() {
     let id = docker.postgres("postgres", home.path(), &["--network", "none"]);
     fill(&docker, &id);
     docker.psql(&id, "mrs", "ALTER TABLE claim ADD PRIMARY KEY (n); CREATE INDEX ON claim (v)");
+    doctor_names_what_is_not_saved(&docker, home.path());
     let instance = Instance::new(&docker, home.path(), "auto");
     let sums = "SELECT count(*), sum(n), md5(string_agg(odd, v ORDER BY n)) FROM claim";
     let saved = docker.psql(&id, "mrs", sums);

@@ -11,6 +11,7 @@ const FOR_USERS: &[&str] = &[
     "README.md",
     "docs/operations.md",
     "docs/fr/exploitation.md",
+    "docs/monitoring.md",
     "docs/recovery.md",
     "docs/fr/secours.md",
 ];

@@ -13,8 +13,9 @@ const LAYERS: &[&[&str]] = &[
     &["repository", "source", "target"],
     &["ops"],
     &["instance"],
-    &["schedule", "report"],
-    &["clone"],
+    &["schedule", "report", "history"],
+    &["status", "clone"],
+    &["metrics", "doctor", "notify"],
     &["cli"],
 ];
 

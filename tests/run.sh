@@ -36,7 +36,7 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd strace
-    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind)
+    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus)
 
 install_packages() {
     local package missing=()

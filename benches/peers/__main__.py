@@ -8,6 +8,7 @@ WORK/SCENARIO.jsonl, progress to standard error, plots to --plots.
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -34,7 +35,9 @@ def chosen_options() -> argparse.Namespace:
     options.add_argument("--work", type=Path, default=Path("target/peers"))
     options.add_argument("--only", help="names of programs, separated by commas")
     options.add_argument("--list", action="store_true", help="tell what was found, measure nothing")
-    options.add_argument("--plots", type=Path, help="directory for growth.svg and time.svg (needs matplotlib)")
+    options.add_argument("--plots", type=Path, help="directory for SCENARIO-growth.svg and SCENARIO-time.svg (needs matplotlib)")
+    options.add_argument("--document", type=Path,
+                         help="Markdown with marks of the scenario, between which the table and plots are put")
     return options.parse_args()
 
 
@@ -55,9 +58,9 @@ def main() -> None:
     chosen = chosen_options()
     found = found_peers(chosen.only)
     how_often = f"{chosen.nights} nights" if chosen.scenario == "nights" else f"{chosen.rounds} rounds"
-    print(f"{report.machine()}; {chosen.scenario}, {how_often}, scale {chosen.scale:g}")
-    for peer in found:
-        print(f"- {peer.name}: {version(peer)}")
+    heading = [f"{report.machine()}; {chosen.scenario}, {how_often}, scale {chosen.scale:g}", ""]
+    heading += [f"- {peer.name}: {version(peer)}" for peer in found]
+    print("\n".join(heading))
     if chosen.list:
         return
 
@@ -74,13 +77,22 @@ def main() -> None:
             results.append(result)
             lines.write(json.dumps(result) + "\n")
             lines.flush()
-    names = [peer.name for peer in found]
-    print()
-    print(report.table(results, names))
+    write_report(chosen, heading, results, [peer.name for peer in found])
+
+
+def write_report(chosen: argparse.Namespace, heading: list[str], results: list[dict], names: list[str]) -> None:
+    table = report.table(results, names)
+    print(f"\n{table}")
+    plots = []
     if chosen.plots:
         chosen.plots.mkdir(parents=True, exist_ok=True)
-        for path in report.plot(results, names, chosen.plots):
+        plots = report.plot(results, names, chosen.plots, chosen.scenario)
+        for path in plots:
             rounds.say(f"wrote {path}")
+    if chosen.document:
+        shown = [f"![{path.stem}]({os.path.relpath(path, chosen.document.parent)})" for path in plots]
+        report.write_into(chosen.document, chosen.scenario, "\n".join([*heading, "", table, "", *shown]))
+        rounds.say(f"wrote {chosen.document}")
 
 
 if __name__ == "__main__":

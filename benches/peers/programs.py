@@ -48,6 +48,11 @@ def peers() -> list[Peer]:
                 "restore one file": "{program} --repo {repo} restore latest {out} --yes --include {file}".split(),
                 "list": "{program} --repo {repo} ls latest --recursive".split(),
                 "check": "{program} --repo {repo} check --read-data".split(),
+                # What is condemned waits three days; here they pass at once.
+                "forget and prune": ["sh", "-c", "{program} --repo {repo} forget --keep-last 1 --apply --yes && "
+                                     "{program} --repo {repo} prune --yes && "
+                                     "find {repo}/condemned -type f -exec touch -d '4 days ago' {{}} + && "
+                                     "{program} --repo {repo} prune --yes"],
             },
             {"MRS_BACKUP_PASSWORD": PASSWORD, "MRS_BACKUP_STATE_DIR": "{state}/mrs"},
         ),
@@ -62,6 +67,7 @@ def peers() -> list[Peer]:
                 "restore one file": "{program} restore latest --target {out} --include {file}".split(),
                 "list": "{program} ls latest".split(),
                 "check": "{program} check --read-data".split(),
+                "forget and prune": "{program} forget --keep-last 1 --prune".split(),
             },
             {
                 "RESTIC_REPOSITORY": "{repo}",
@@ -81,6 +87,7 @@ def peers() -> list[Peer]:
                 "restore one file": "{program} restore latest:{directory} {out} --glob {name}".split(),
                 "list": "{program} ls latest".split(),
                 "check": "{program} check --read-data".split(),
+                "forget and prune": "{program} forget --keep-last 1 --prune --instant-delete".split(),
             },
             {
                 "RUSTIC_REPOSITORY": "{repo}",
@@ -100,6 +107,7 @@ def peers() -> list[Peer]:
                 "restore one file": ["sh", "-c", "cd {out} && exec {program} extract ::{last} {file}"],
                 "list": "{program} list ::{last}".split(),
                 "check": "{program} check --verify-data".split(),
+                "forget and prune": ["sh", "-c", "{program} prune --keep-last 1 && {program} compact"],
             },
             {
                 "BORG_REPO": "{repo}",
@@ -120,6 +128,7 @@ def peers() -> list[Peer]:
                 "list": "{program} list-contents -q name={last}".split(),
                 # It has no check that decrypts: getting everything is the nearest.
                 "check": ["sh", "-c", "{program} get -q name={last} >/dev/null"],
+                "forget and prune": ["sh", "-c", "{program} rm -q --allow-many 'not name={last}' && {program} gc -q"],
             },
             {
                 "BUPSTASH_REPOSITORY": "{repo}",
@@ -128,6 +137,14 @@ def peers() -> list[Peer]:
                 "BUPSTASH_QUERY_CACHE": "{state}/query.cache",
             },
             write_empty_tree,
+        ),
+        # No backup program: what reading, compressing and writing alone cost.
+        Peer(
+            "pipe",
+            "zstd",
+            ["--version"],
+            {"backup": ["sh", "-c", "tar cf - tree | {program} -q -2 -T2 -f -o {repo}/tree.tar.zst"]},
+            prepare=lambda state: (state / "repo").mkdir(),
         ),
     ]
 

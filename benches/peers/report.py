@@ -7,7 +7,7 @@ import statistics
 from pathlib import Path
 
 JOBS = ["init", "first", "unchanged", "unchanged, key file", "night 2", "later nights", "restore",
-        "restore one file", "list", "check"]
+        "restore one file", "list", "check", "forget and prune"]
 
 
 def spread(values: list[float], digits: int) -> str:
@@ -62,7 +62,7 @@ def machine() -> str:
     return f"{os.cpu_count()} x {name}, {memory_kib / 1e6:.0f} GB, Linux {platform.release()}"
 
 
-def plot(results: list[dict], order: list[str], directory: Path) -> list[Path]:
+def plot(results: list[dict], order: list[str], directory: Path, scenario: str) -> list[Path]:
     """Repository growth over the nights, and time by job, as far as measured."""
     import matplotlib
 
@@ -79,7 +79,7 @@ def plot(results: list[dict], order: list[str], directory: Path) -> list[Path]:
             axes.plot(*zip(*points), label=name)
         axes.set(xlabel="night", ylabel="repository, MB", ylim=(0, None))
         axes.legend()
-        made.append(save(figure, directory / "growth.svg"))
+        made.append(save(figure, directory / f"{scenario}-growth.svg"))
     jobs = [job for job in JOBS if job != "init" and any(r["job"] == job for r in results)]
     figure, axes = pyplot.subplots(figsize=(7, 4))
     width = 0.8 / len(order)
@@ -90,8 +90,19 @@ def plot(results: list[dict], order: list[str], directory: Path) -> list[Path]:
     axes.set_xticks([x + 0.4 for x in range(len(jobs))], jobs, rotation=25, ha="right")
     axes.set(ylabel="seconds")
     axes.legend()
-    made.append(save(figure, directory / "time.svg"))
+    made.append(save(figure, directory / f"{scenario}-time.svg"))
     return made
+
+
+def write_into(document: Path, scenario: str, text: str) -> None:
+    """Puts `text` between the marks of `scenario`, in place of what a run before wrote there."""
+    begin, end = f"<!-- peers: {scenario} -->", f"<!-- end of peers: {scenario} -->"
+    content = document.read_text()
+    before, found, rest = content.partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"peers: {document} has no {begin} ... {end}")
+    document.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
 def save(figure, path: Path) -> Path:

@@ -177,24 +177,34 @@ def two_nights(peers: list[Peer], work: Path, instance: Instance, rounds: int):
         for peer in peers[start:] + peers[:start]:
             instance.reset()
             series = Series(peer, work, instance, number)
-            yield series.init()
-            yield series.backup("first")
-            yield series.backup("unchanged")
-            if "export key" in peer.jobs and series.try_untimed("export key"):
-                yield series.backup("unchanged, key file", "backup, key file")
-            instance.age(2)
-            yield series.backup("night 2")
-            # The first round of each is also proven right.
-            yield series.restore(verify=number == 1)
-            yield series.restore_one()
-            yield series.timed("list", "list")
-            yield series.timed("check", "check")
+            yield from jobs_of_a_round(series, instance, number)
             series.remove()
+
+
+def jobs_of_a_round(series: Series, instance: Instance, number: int):
+    can = series.peer.jobs
+    if "init" not in can:
+        yield series.backup("first")
+        return
+    yield series.init()
+    yield series.backup("first")
+    yield series.backup("unchanged")
+    if "export key" in can and series.try_untimed("export key"):
+        yield series.backup("unchanged, key file", "backup, key file")
+    instance.age(2)
+    yield series.backup("night 2")
+    # The first round of each is also proven right.
+    yield series.restore(verify=number == 1)
+    yield series.restore_one()
+    yield series.timed("list", "list")
+    yield series.timed("check", "check")
+    yield series.timed("forget and prune", "forget and prune") | {"repository_bytes": series.repository_bytes()}
 
 
 def many_nights(peers: list[Peer], work: Path, instance: Instance, nights: int):
     """All programs see each night before the next one comes; then the last is restored."""
     instance.reset()
+    peers = [peer for peer in peers if "restore" in peer.jobs]
     all_series = [Series(peer, work, instance, 1) for peer in peers]
     for series in all_series:
         yield series.init()

@@ -28,7 +28,7 @@ pub fn compile(
 ) -> Result<Program, Vec<Problem>> {
     let mut problems = Vec::new();
     let emptied = emptied(rules, schema, &mut problems);
-    names_that_do_not_exist(rules, schema, &mut problems);
+    names_that_do_not_exist(rules, schema, &emptied, &mut problems);
     let mut tables = Vec::new();
     for table in &schema.tables {
         let title = table.title();
@@ -92,13 +92,18 @@ fn emptied(rules: &Rules, schema: &Schema, problems: &mut Vec<Problem>) -> BTree
     emptied
 }
 
-fn names_that_do_not_exist(rules: &Rules, schema: &Schema, problems: &mut Vec<Problem>) {
+fn names_that_do_not_exist(
+    rules: &Rules,
+    schema: &Schema,
+    emptied: &BTreeSet<String>,
+    problems: &mut Vec<Problem>,
+) {
     let titles: Vec<String> = schema.tables.iter().map(Table::title).collect();
     for name in rules.tables.keys().filter(|name| !titles.contains(name)) {
         let unnamed: Vec<&str> = titles
             .iter()
             .map(String::as_str)
-            .filter(|title| !rules.tables.contains_key(*title))
+            .filter(|title| !rules.tables.contains_key(*title) && !emptied.contains(*title))
             .collect();
         let hint = match unnamed.is_empty() {
             true => "remove its rules".to_owned(),

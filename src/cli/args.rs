@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser as NonEmpty;
 
+use crate::store::Rate;
+
 /// Options of every command. No secret is ever an argument: every user of the machine can read
 /// the arguments of every process.
 #[derive(Debug, Clone, Default, Args)]
@@ -39,13 +41,14 @@ pub struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// Most bytes a second to send to places elsewhere, all together, like 500KiB or 2MiB
-    #[arg(long, global = true, value_name = "RATE", value_parser = crate::store::rate)]
-    pub limit_upload: Option<u64>,
+    /// Most bytes a second to send to places elsewhere, all together, like 500KiB or 2MiB; or by
+    /// the time of day, like "08:00,512KiB 19:00,off"
+    #[arg(long, global = true, value_name = "RATE")]
+    pub limit_upload: Option<Rate>,
 
     /// Most bytes a second to receive from places elsewhere, all together
-    #[arg(long, global = true, value_name = "RATE", value_parser = crate::store::rate)]
-    pub limit_download: Option<u64>,
+    #[arg(long, global = true, value_name = "RATE")]
+    pub limit_download: Option<Rate>,
 
     /// JSON on standard output, one object a line, the last one a summary
     #[arg(long, global = true)]

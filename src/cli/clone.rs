@@ -23,7 +23,7 @@ use crate::instance::database_server;
 use crate::ops::restore_database::{Contents, DatabaseOptions, DatabasePlan, choose, plan};
 use crate::report::{clean, human_bytes};
 use crate::repository::{Fetcher, Repository};
-use crate::snapshot::Selected;
+use crate::snapshot::{DatabaseManifest, Selected};
 use crate::target::postgres::Cluster;
 
 use super::args::Filter;
@@ -190,66 +190,36 @@ fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, C
     let target = context.sources()?.settle(Some(to))?;
     context.out.set_instance(Some(to));
     let unnamed = || CliError::usage("both instances have to be in the configuration");
-    let from_instance = source.settings.instance.as_ref().ok_or_else(unnamed)?;
     let to_instance = target.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to_instance)?;
     let _lock = if args.plan { None } else { lock_instance(context, &target)? };
-    let rules =
-        Rules::load(args.rules.as_deref().unwrap_or(&config.rules)).map_err(CloneError::Rules)?;
+    let rules = Rules::load(args.rules.as_deref().unwrap_or(&config.rules));
+    let rules = rules.map_err(CloneError::Rules)?;
     let key = pseudonym_key(context, config)?;
-    let (id, snapshot) = &source.selected;
-    let manifest = choose(id, snapshot, args.database.as_deref())?.clone();
     let cluster = server(context, to_instance, "clone")?;
-    let origin = server(context, from_instance, "clone").ok();
-    let guard =
-        Guard { from: from_instance, to: to_instance, config, rules: &rules, manifest: &manifest };
-    let mut problems = check_target(&guard, origin.as_ref(), &cluster);
-    if !problems.is_empty() {
-        return Err(refuse(context, problems)?);
-    }
-    let files = FilesPlan::new(&rules, snapshot, &to_instance.home.value).unwrap_or_else(|found| {
-        problems.extend(found);
-        FilesPlan::default()
-    });
-    let plan = database_plan(context, &source, to_instance, &manifest.name, &rules, &cluster)?;
-    let charset = charset(&manifest.encoding)?;
-    let schema = schema_of(&manifest, &plan.toc);
-    let program = match compile(&rules, &schema, &key) {
-        Ok(program) if problems.is_empty() => program,
-        Ok(_) => return Err(refuse(context, problems)?),
-        Err(found) => {
-            problems.extend(found);
-            return Err(refuse(context, problems)?);
-        }
-    };
+    let ready = ready(context, args, &source, to_instance, &rules, &key, &cluster)?;
+    let Ready { manifest, plan, files, program, charset } = &ready;
     let fetcher = Fetcher::new(&source.repository, CONTENT_CACHE);
-    let contents = Contents::find(&fetcher, snapshot, &manifest)?;
-    let workers = plan.options.workers;
-    let surveyed = survey(
-        &contents,
-        &plan.toc,
-        &program,
-        charset,
-        &SystemRandom,
-        workers,
-        context.observer.as_ref(),
-        &context.stop,
-    );
+    let contents = Contents::find(&fetcher, &source.selected.1, manifest)?;
+    let (workers, stop) = (plan.options.workers, &context.stop);
+    let observer = context.observer.as_ref();
+    let surveyed =
+        survey(&contents, &plan.toc, program, *charset, &SystemRandom, workers, observer, stop);
     let surveyed = surveyed.map_err(|error| told(context, error))?;
-    let shown = Shown { context, source: &source, to, rules: &rules, plan: &plan, files: &files };
-    shown.show(&program, &surveyed)?;
+    let shown = Shown { context, source: &source, to, rules: &rules, plan, files };
+    shown.show(program, &surveyed)?;
     if args.plan {
         context.out.note("nothing was written")?;
         return Ok(Done::ok(json!({ "dry_run": true, "rows_surveyed": surveyed.rows })));
     }
-    assent(context, args, to, config, &plan)?;
+    assent(context, args, to, config, plan)?;
     let work = CloneWork {
         contents: &contents,
-        plan: &plan,
-        files: &files,
+        plan,
+        files,
         rules: &rules,
-        program: &program,
-        charset,
+        program,
+        charset: *charset,
         surveyed: &surveyed,
         cluster: &cluster,
         time: SystemClock.now(),
@@ -259,6 +229,53 @@ fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, C
     let report = shown.report(&work, &applied, &key);
     let place = write_report(&report, config, &target.state_dir)?;
     shown.tell(&applied, &place)
+}
+
+/// What is known before a row was read.
+struct Ready {
+    manifest: DatabaseManifest,
+    plan: DatabasePlan,
+    files: FilesPlan,
+    program: Program,
+    charset: Charset,
+}
+
+/// Looks at the target, and holds the rules against the snapshot; everything that is wrong is told.
+fn ready(
+    context: &Context,
+    args: &Args,
+    source: &Source,
+    to: &Instance,
+    rules: &Rules,
+    key: &PseudonymKey,
+    cluster: &Cluster,
+) -> Result<Ready, CliError> {
+    let unnamed = || CliError::usage("both instances have to be in the configuration");
+    let from = source.settings.instance.as_ref().ok_or_else(unnamed)?;
+    let config = clone_config(to)?;
+    let (id, snapshot) = &source.selected;
+    let manifest = choose(id, snapshot, args.database.as_deref())?.clone();
+    let origin = server(context, from, "clone").ok();
+    let guard = Guard { from, to, config, rules, manifest: &manifest };
+    let mut problems = check_target(&guard, origin.as_ref(), cluster);
+    if !problems.is_empty() {
+        return Err(refuse(context, problems)?);
+    }
+    let files = FilesPlan::new(rules, snapshot, &to.home.value).unwrap_or_else(|found| {
+        problems.extend(found);
+        FilesPlan::default()
+    });
+    let plan = database_plan(context, source, to, &manifest.name, rules, cluster)?;
+    let charset = charset(&manifest.encoding)?;
+    let program = match compile(rules, &schema_of(&manifest, &plan.toc), key) {
+        Ok(program) if problems.is_empty() => program,
+        Ok(_) => return Err(refuse(context, problems)?),
+        Err(found) => {
+            problems.extend(found);
+            return Err(refuse(context, problems)?);
+        }
+    };
+    Ok(Ready { manifest, plan, files, program, charset })
 }
 
 fn database_plan(

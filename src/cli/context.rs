@@ -8,16 +8,15 @@ use std::sync::Arc;
 use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, LocalClock, SystemClock};
+use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
-use crate::crypto::slot::Credential;
-use crate::crypto::{Secret, SystemRandom};
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::to_hex;
 use crate::instance::require_mount;
 use crate::report::Verbosity;
 use crate::repository::{Environment, Repository};
 use crate::snapshot::{Selected, Selector};
-use crate::store::{Place, Store, StoreOptions, Survey};
+use crate::store::{Place, Store, StoreOptions};
 
 use super::args::{Filter, Global};
 use super::output::{Output, Style};
@@ -34,6 +33,8 @@ pub struct Context {
     pub stop: Arc<StopFlag>,
     /// Who listens.
     pub observer: Arc<dyn Observer>,
+    /// The name of this run.
+    pub run_id: String,
 }
 
 /// A name for this run, in every JSON line.
@@ -50,11 +51,12 @@ impl Context {
             (false, false) => Verbosity::Normal,
         };
         let style = Style { json: global.json, verbosity, no_color: global.no_color };
-        let out = Output::new(style, &new_run_id());
+        let run_id = new_run_id();
+        let out = Output::new(style, &run_id);
         let stop =
             signals::stop_flag().map_err(|error| CliError::io("wait for signals", &error))?;
         let observer = out.observer();
-        Ok(Self { global, out, stop, observer })
+        Ok(Self { global, out, stop, observer, run_id })
     }
 
     /// What flags, environment and file say.
@@ -98,15 +100,11 @@ impl Context {
 
     /// The repository.
     pub fn open(&self, settings: &Settings) -> Result<Repository, CliError> {
-        let store = self.store(settings)?;
-        if store.survey()? != Survey::Repository {
-            // Says what is there instead, before anybody is asked for a password.
-            let nobody = Credential::Password(Secret::new(Vec::new()));
-            return Ok(Repository::open(store, &nobody, self.environment(settings)?)?);
-        }
-        let place = store.location().to_string();
+        // Says what else is there before anybody is asked for a password.
+        let found = Repository::find(self.store(settings)?)?;
+        let place = found.location().to_string();
         let credential = password::existing(self, settings.key.as_ref(), &place)?;
-        let repository = Repository::open(store, &credential, self.environment(settings)?)?;
+        let repository = found.open(&credential, self.environment(settings)?)?;
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
+use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::{LockError, MountError, RunError};
@@ -25,6 +26,7 @@ use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
+use crate::status::KnownError;
 use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
@@ -57,6 +59,12 @@ pub enum CliError {
     /// The ledger of jobs cannot be read or written.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
+    /// The history of runs cannot be read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// What was noted down of a repository cannot be read.
+    #[error(transparent)]
+    Known(#[from] KnownError),
     /// Reading or writing failed.
     #[error("cannot {doing}: {reason}")]
     Io {
@@ -213,6 +221,8 @@ impl CliError {
             | Self::Exclude(_) => Exit::Usage,
             Self::Objected { .. }
             | Self::Ledger(_)
+            | Self::History(_)
+            | Self::Known(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,

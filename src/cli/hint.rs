@@ -53,7 +53,10 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Mount(_) => {
             "mount the disk and run this again; nothing was written to the directory below it"
         }
-        CliError::Ledger(_) | CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Ledger(_)
+        | CliError::History(_)
+        | CliError::Known(_)
+        | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",

@@ -4,6 +4,7 @@
 //! last JSON line are made of that here and nowhere else.
 
 mod adopt;
+mod after;
 mod args;
 mod ask;
 mod backup;
@@ -15,6 +16,7 @@ mod context;
 mod copy;
 mod database_error;
 mod diff;
+mod doctor;
 mod dump;
 mod error;
 mod exit;
@@ -39,16 +41,19 @@ mod restore_database;
 mod restore_table;
 mod run;
 mod schedule;
+mod serve;
 mod settings;
 mod sheet;
 mod signals;
 mod snapshots;
 mod stats;
+mod status;
 mod store;
 mod test_restore;
 mod undo;
 mod units;
 
+use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -57,6 +62,8 @@ use serde_json::{Map, Value, json};
 pub use error::CliError;
 pub use exit::Exit;
 
+use crate::instance::config::{Config, process_environment};
+
 use args::Global;
 use context::Context;
 
@@ -64,6 +71,7 @@ const AFTER_HELP: &str = "\
 Examples:
   mrs-backup init mrs-production            make the repository of an instance
   mrs-backup run --all                      back up every instance of the configuration
+  mrs-backup status                         how everything stands
   mrs-backup snapshots                      what there is
   mrs-backup restore latest /srv/restored   bring it back
 
@@ -78,12 +86,12 @@ MRS_BACKUP_PASSWORD, from the configuration, or is asked for on a terminal.";
 /// Encrypted, deduplicating snapshots of applications and their databases
 #[derive(Debug, Parser)]
 #[command(name = "mrs-backup", version, after_help = AFTER_HELP, max_term_width = 100)]
-#[command(arg_required_else_help = true, propagate_version = true)]
+#[command(propagate_version = true)]
 struct Cli {
     #[command(flatten)]
     global: Global,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -91,7 +99,10 @@ enum Command {
     Init(init::Args),
     Run(run::Args),
     Schedule(schedule::Args),
+    Status(status::Args),
+    Serve(serve::Args),
     Units(units::Args),
+    Doctor(doctor::Args),
     Backup(backup::Args),
     Snapshots(snapshots::Args),
     Ls(ls::Args),
@@ -152,8 +163,14 @@ pub fn main() -> u8 {
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     match Cli::try_parse() {
         Ok(cli) => {
-            crate::store::limit_process(cli.global.limit_upload, cli.global.limit_download);
-            start(cli).code()
+            crate::store::limit_process(
+                cli.global.limit_upload.clone(),
+                cli.global.limit_download.clone(),
+            );
+            match cli.command {
+                Some(command) => start(cli.global, command).code(),
+                None => without_command(cli.global).code(),
+            }
         }
         Err(error) => misused(&error).code(),
     }
@@ -177,16 +194,28 @@ fn misused(error: &clap::Error) -> Exit {
     Exit::Usage
 }
 
-fn start(cli: Cli) -> Exit {
-    let context = match Context::new(cli.global) {
+/// How everything stands; where nothing is configured, how to begin.
+fn without_command(global: Global) -> Exit {
+    let is_configured =
+        Config::find(global.config.as_deref(), &process_environment).is_some() || global.json;
+    if is_configured {
+        return start(global, Command::Status(status::Args::default()));
+    }
+    // Nothing can be done if it cannot be written.
+    let _ = io::stderr().write_all(command().render_help().to_string().as_bytes());
+    Exit::Usage
+}
+
+fn start(global: Global, command: Command) -> Exit {
+    let context = match Context::new(global) {
         Ok(context) => context,
         Err(error) => {
             let out = output::Output::new(output::Style::default(), "");
             return finish(&out, Err(error), false);
         }
     };
-    let may_repeat = may_repeat(&cli.command);
-    let result = no_password_is_told().and_then(|()| dispatch(&context, cli.command));
+    let may_repeat = may_repeat(&command);
+    let result = no_password_is_told().and_then(|()| dispatch(&context, command));
     if may_repeat && result.as_ref().is_err_and(CliError::is_damaged_index) {
         start_again(&context);
     }
@@ -237,12 +266,15 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Diff(_)
         | Command::Dump(_)
         | Command::Stats(_)
+        | Command::Status(_)
+        | Command::Doctor(_)
         | Command::Config(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
         Command::Init(_)
         | Command::Run(_)
         | Command::Schedule(_)
+        | Command::Serve(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
@@ -270,7 +302,10 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Serve(args) => serve::run(context, &args),
+        Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
+        Command::Doctor(args) => doctor::run(context, &args),
         Command::Backup(args) => backup::run(context, args),
         Command::Snapshots(args) => snapshots::run(context, args),
         Command::Ls(args) => ls::run(context, args),

@@ -111,6 +111,14 @@ impl Output {
         self.written(writeln!(out, "{text}"))
     }
 
+    /// `text` in a color (a code of ECMA-48 like `32`), where standard output is a terminal that has some.
+    pub fn colored(&self, text: &str, code: &str) -> String {
+        match self.has_color && io::stdout().is_terminal() {
+            true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
+            false => text.to_owned(),
+        }
+    }
+
     /// A line for people who did not ask for quiet.
     pub fn note(&self, text: &str) -> Result<(), CliError> {
         if self.is_quiet() { Ok(()) } else { self.line(text) }

@@ -20,8 +20,11 @@ use super::{CliError, Done, Exit};
 
 pub mod child;
 mod night;
+mod noted;
 mod replaced;
 mod steps;
+
+use noted::Notes;
 
 /// Do what the configuration says for the night of an instance
 ///
@@ -237,7 +240,10 @@ fn run_one(
     for job in &work.jobs {
         ledger.begin(name, *job, SystemClock.now())?;
     }
-    let result = night::night(context, &settings, instance, &work.steps, &args.tags);
+    let notes = Notes::begin(context, &settings, instance, &work.jobs, &work.steps);
+    let result = night::night(context, &settings, instance, &work.steps, &args.tags, &notes);
+    notes.end(&result);
+    super::after::tell(context, sources);
     let exit = result.as_ref().map_or_else(CliError::exit, |done| done.exit);
     for job in &work.jobs {
         ledger.finish(name, *job, SystemClock.now(), exit.code())?;

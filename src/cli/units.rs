@@ -187,6 +187,8 @@ fn machine(
         config: if is_usual { None } else { Some(absolute(&config.path)?) },
         state_dir: if is_said { Some(sources.state_dir()?) } else { None },
         systemd: choice.systemd_version.unwrap_or_else(systemd_version),
+        written: config.telling.directories(),
+        credentials: config.telling.credentials(),
     })
 }
 

@@ -151,8 +151,20 @@ pub fn html(report: &CloneReport) -> String {
         "</table><p>The result is pseudonymized data, not anonymous data: dates, places and rare combinations may \
          still tell people apart. Whoever holds the key can compute a pseudonym again.</p>",
     );
+    groups(report, &mut page);
+    page.push_str("<h2>Tables</h2>");
+    report.tables.iter().for_each(|found| table(found, &mut page));
+    page.push_str("</html>\n");
+    page
+}
+
+/// The smallest groups, and the directories that were left out.
+fn groups(report: &CloneReport, page: &mut String) {
     if !report.groups.is_empty() {
-        page.push_str("<h2>Smallest groups</h2><table><tr><th>Table<th>Columns<th>Rows of the smallest groups<th>Groups of one");
+        page.push_str(
+            "<h2>Smallest groups</h2><table><tr><th>Table<th>Columns\
+             <th>Rows of the smallest groups<th>Groups of one",
+        );
         for group in &report.groups {
             let smallest: Vec<String> = group.smallest.iter().map(ToString::to_string).collect();
             page.push_str(&format!(
@@ -172,33 +184,31 @@ pub fn html(report: &CloneReport) -> String {
         }
         page.push_str("</table>");
     }
-    page.push_str("<h2>Tables</h2>");
-    for table in &report.tables {
-        page.push_str(&format!("<h3>{}</h3>", escaped(&table.name)));
-        if table.is_emptied {
-            page.push_str("<p>Emptied: no row was copied.</p>");
-            continue;
-        }
-        page.push_str(&format!(
-            "<p>{} rows.</p><table><tr><th>Column<th>Rule<th>Made anew<th>NULL or empty",
-            table.rows
-        ));
-        for column in &table.columns {
-            let class = if column.is_kept { " class=kept" } else { "" };
-            let (made, missing) = match column.is_kept {
-                true => (String::new(), String::new()),
-                false => (column.made.to_string(), column.missing.to_string()),
-            };
-            page.push_str(&format!(
-                "<tr{class}><td>{}<td>{}<td class=n>{made}<td class=n>{missing}",
-                escaped(&column.name),
-                escaped(&column.rule)
-            ));
-        }
-        page.push_str("</table>");
+}
+
+fn table(table: &TableReport, page: &mut String) {
+    page.push_str(&format!("<h3>{}</h3>", escaped(&table.name)));
+    if table.is_emptied {
+        page.push_str("<p>Emptied: no row was copied.</p>");
+        return;
     }
-    page.push_str("</html>\n");
-    page
+    page.push_str(&format!(
+        "<p>{} rows.</p><table><tr><th>Column<th>Rule<th>Made anew<th>NULL or empty",
+        table.rows
+    ));
+    for column in &table.columns {
+        let class = if column.is_kept { " class=kept" } else { "" };
+        let (made, missing) = match column.is_kept {
+            true => (String::new(), String::new()),
+            false => (column.made.to_string(), column.missing.to_string()),
+        };
+        page.push_str(&format!(
+            "<tr{class}><td>{}<td>{}<td class=n>{made}<td class=n>{missing}",
+            escaped(&column.name),
+            escaped(&column.rule)
+        ));
+    }
+    page.push_str("</table>");
 }
 
 #[cfg(test)]

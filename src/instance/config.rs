@@ -13,6 +13,7 @@ mod night;
 mod resolve;
 mod restore;
 mod show;
+mod telling;
 mod value;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use key::{KeyError, KeyReader, KeySource, ReadKey};
 pub use night::{Schedule, parse_count, tag_list};
 pub use restore::{RestoreConfig, parse_kept};
 pub use show::Shown;
+pub use telling::{Language, ListenAddress, ServeConfig, Telling};
 pub use value::{DeltaSource, parse_duration};
 
 /// Gives environment variables: the process's, or a test's.
@@ -255,6 +257,8 @@ pub struct Instance {
     pub prune_max_repack: Option<Setting<u64>>,
     /// How long to wait for somebody else who works on it.
     pub lock_wait: Setting<Duration>,
+    /// How old its last good snapshot may be. `None`: as its schedule has it.
+    pub max_age: Option<Setting<Duration>>,
     /// No snapshot is made while fewer bytes are free at its repository.
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.
@@ -290,6 +294,8 @@ pub struct Config {
     pub state_dir: Setting<PathBuf>,
     /// How many instances the scheduler works on at once.
     pub parallel: Setting<usize>,
+    /// Who is told, and where.
+    pub telling: Telling,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
     /// What should be told to the person running this, one line each.

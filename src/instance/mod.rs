@@ -12,5 +12,5 @@ mod standard_dump;
 pub use job::{Job, Step, Went};
 pub use lock::{InstanceLock, LockError, lock};
 pub use mount::{MountError, require_mount};
-pub use run::{PlanOptions, RunError, RunOutcome, distinct, plan, run, tree_path};
+pub use run::{PlanOptions, RunError, RunOutcome, database_source, distinct, plan, run, tree_path};
 pub use server::database_server;

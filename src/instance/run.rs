@@ -112,7 +112,7 @@ pub fn plan(
         .collect();
     let mut streams: Vec<Box<dyn StreamSource>> = Vec::new();
     if let Some(postgres) = &instance.postgres {
-        streams.push(Box::new(postgres_source(instance, postgres, stop, observer)?));
+        streams.push(Box::new(database_source(instance, postgres, stop, observer)?));
     }
     // A path that is missing makes the snapshot incomplete; but one with nothing in it helps nobody.
     if streams.is_empty() && !files.iter().any(|input| input.path.symlink_metadata().is_ok()) {
@@ -177,7 +177,8 @@ fn is_saved_with(above: &Path, path: &Path, options: &WalkOptions) -> bool {
     })
 }
 
-fn postgres_source(
+/// The source of the databases of `instance`.
+pub fn database_source(
     instance: &Instance,
     config: &PostgresConfig,
     stop: &Arc<StopFlag>,

@@ -33,7 +33,7 @@ pub use fetch::{ChunkBytes, Fetcher};
 pub use ingest::{Grouping, Ingest, IngestOptions, IngestStats};
 pub use keys::KeySlot;
 pub use objects::{Listed, list_ids};
-pub use open::{Environment, InitOptions, Repository};
+pub use open::{Environment, FoundRepository, InitOptions, Repository};
 pub use session::Session;
 pub use sessions::SeenSession;
 pub use stream::{

@@ -129,12 +129,17 @@ impl Repository {
         Ok(id)
     }
 
+    /// One receipt.
+    pub fn receipt(&self, id: &ObjectId) -> Result<ReceiptRecord, RepositoryError> {
+        self.read_sealed(&ObjectName::Receipt(*id), SealedKind::Receipt)
+    }
+
     /// All receipts that can be read.
     pub fn receipts(&self) -> Result<Vec<(ObjectId, ReceiptRecord)>, RepositoryError> {
         let mut found = Vec::new();
         for name in list_ids(self.store.as_ref(), ObjectKind::Receipt)? {
             let ObjectName::Receipt(id) = name else { continue };
-            if let Ok(record) = self.read_sealed(&name, SealedKind::Receipt) {
+            if let Ok(record) = self.receipt(&id) {
                 found.push((id, record));
             }
         }

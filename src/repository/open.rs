@@ -10,7 +10,9 @@ use crate::crypto::{Keyring, Randomness};
 use crate::event::counted;
 use crate::id::{ObjectId, RepositoryId};
 use crate::index::{Index, Opened};
-use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all};
+use crate::store::{
+    ByteRange, Location, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all,
+};
 
 use super::config::{CONFIG_LIMIT, ConfigError, RepositoryConfig};
 use super::error::RepositoryError;
@@ -106,22 +108,19 @@ impl Repository {
         Self::assemble(store, keyring, config, slot_id, environment)
     }
 
+    /// Looks whether there is a repository, before anybody is asked for a password.
+    pub fn find(store: Arc<dyn Store>) -> Result<FoundRepository, RepositoryError> {
+        let (config, bytes) = read_config(store.as_ref())?;
+        Ok(FoundRepository { store, config, bytes })
+    }
+
     /// Opens an existing repository.
     pub fn open(
         store: Arc<dyn Store>,
         credential: &Credential,
         environment: Environment,
     ) -> Result<Self, RepositoryError> {
-        let (config, bytes) = read_config(store.as_ref())?;
-        let (keyring, slot) = open_any_slot(store.as_ref(), config.id, credential)?;
-        if !RepositoryConfig::is_authentic(&bytes, &keyring) {
-            return Err(RepositoryError::Damaged {
-                object: ObjectName::Config,
-                location: store.location().clone(),
-                reason: "it was changed by somebody without the keys, or damaged".to_owned(),
-            });
-        }
-        Self::assemble(store, keyring, config, slot, environment)
+        Self::find(store)?.open(credential, environment)
     }
 
     /// The same repository in another store, opened with the keys of this one. Its index is empty and in
@@ -227,6 +226,39 @@ fn is_unfinished_init(store: &dyn Store) -> Result<bool, RepositoryError> {
         }
     }
     Ok(true)
+}
+
+/// A repository that is there and not opened yet.
+#[derive(Debug)]
+pub struct FoundRepository {
+    store: Arc<dyn Store>,
+    config: RepositoryConfig,
+    bytes: Vec<u8>,
+}
+
+impl FoundRepository {
+    /// Where it is.
+    pub fn location(&self) -> &Location {
+        self.store.location()
+    }
+
+    /// Opens it.
+    pub fn open(
+        self,
+        credential: &Credential,
+        environment: Environment,
+    ) -> Result<Repository, RepositoryError> {
+        let Self { store, config, bytes } = self;
+        let (keyring, slot) = open_any_slot(store.as_ref(), config.id, credential)?;
+        if !RepositoryConfig::is_authentic(&bytes, &keyring) {
+            return Err(RepositoryError::Damaged {
+                object: ObjectName::Config,
+                location: store.location().clone(),
+                reason: "it was changed by somebody without the keys, or damaged".to_owned(),
+            });
+        }
+        Repository::assemble(store, keyring, config, slot, environment)
+    }
 }
 
 /// The config object, or a clear word on what lies there instead.

@@ -37,6 +37,10 @@ pub struct Machine {
     pub state_dir: Option<PathBuf>,
     /// Version of systemd.
     pub systemd: u32,
+    /// Directories that every job writes to, besides those of its instance.
+    pub written: Vec<PathBuf>,
+    /// Credentials that every job needs, besides those of its instance.
+    pub credentials: Vec<String>,
 }
 
 /// Where throw-away servers live: beside the state directory.
@@ -221,7 +225,7 @@ fn service_text(
             });
         } else if line.starts_with("ReadWritePaths=") {
             // A directory that is not there yet is no reason not to start: the error comes from us.
-            let all = writable.iter().chain(&machine.state_dir);
+            let all = writable.iter().chain(&machine.state_dir).chain(&machine.written);
             lines.extend(all.map(|path| format!("ReadWritePaths={}", unit_quoted(path, "-"))));
             lines.extend(instance.into_iter().flat_map(|one| credential_lines(one, machine)));
         } else {
@@ -233,7 +237,10 @@ fn service_text(
 
 /// Where systemd hands out credentials it does; elsewhere the program reads the same files itself.
 fn credential_lines(instance: &Instance, machine: &Machine) -> Vec<String> {
-    let names = credentials(instance);
+    let mut names = credentials(instance);
+    names.extend(machine.credentials.iter().map(String::as_str));
+    names.sort_unstable();
+    names.dedup();
     let directory = format!("{CREDENTIALS}/{}", instance.name);
     if names.is_empty() {
         Vec::new()
@@ -301,7 +308,14 @@ mod tests {
     use crate::instance::config::Config;
 
     fn machine(systemd: u32) -> Machine {
-        Machine { program: "/usr/bin/mrs-backup".into(), config: None, state_dir: None, systemd }
+        Machine {
+            program: "/usr/bin/mrs-backup".into(),
+            config: None,
+            state_dir: None,
+            systemd,
+            written: Vec::new(),
+            credentials: Vec::new(),
+        }
     }
 
     fn instance(lines: &str) -> Instance {
@@ -369,6 +383,22 @@ mod tests {
         assert!(!old.contains("LoadCredential"));
         assert!(
             old.contains("\nEnvironment=CREDENTIALS_DIRECTORY=/etc/mrs-backup/credentials/mrs\n")
+        );
+    }
+
+    #[test]
+    fn who_tells_of_runs_may_write_and_read_what_that_takes() {
+        let mrs = instance("schedule = { run = \"@daily\" }");
+        let machine = Machine {
+            written: vec!["/var/lib/metrics".into()],
+            credentials: vec!["slack".to_owned()],
+            ..machine(252)
+        };
+        let service = text(&of_instance(&mrs, &machine), "mrs-backup.service");
+        assert!(service.contains("\nReadWritePaths=-/var/lib/metrics\n"), "{service}");
+        assert!(
+            service.contains("\nLoadCredential=slack:/etc/mrs-backup/credentials/mrs/slack\n"),
+            "{service}"
         );
     }
 

@@ -8,6 +8,7 @@
 
 mod attempt;
 mod discover;
+mod examine;
 mod globals;
 mod probe;
 mod rest;
@@ -28,6 +29,8 @@ use crate::snapshot::{DatabaseManifest, DatabaseProperties, SourceRecord, TableM
 use super::error::SourceError;
 use super::process::Process;
 use super::{StreamEnd, StreamSink, StreamSource};
+pub use examine::{Examined, ExaminedDatabase};
+
 use attempt::{Choices, Held, hold};
 use rest::archived_tables;
 use tables::Reading;

@@ -114,26 +114,32 @@ impl BucketStore {
 
     /// Writes a small object; with `create`, only if it is not there.
     fn write(&self, path: &str, bytes: Bytes, create: bool) -> Result<(), Failure> {
+        let attributes = self.attributes(path);
         let path = self.path(path);
         let mode = if create { PutMode::Create } else { PutMode::Overwrite };
-        let options = PutOptions { mode, attributes: self.attributes(), ..PutOptions::default() };
+        let options = PutOptions { mode, attributes, ..PutOptions::default() };
         let payload = PutPayload::from_bytes(bytes);
         background::wait(async {
             self.objects.put_opts(&path, payload, options).await.map(|_| ()).map_err(of)
         })
     }
 
-    fn attributes(&self) -> Attributes {
+    /// The class of storage is for packs: what else there is, is small, read often and soon replaced, for which
+    /// cheaper classes ask more.
+    fn attributes(&self, path: &str) -> Attributes {
         let mut attributes = Attributes::new();
-        if let Some(class) = &self.settings.storage_class {
+        let directory = ObjectKind::Pack.directory();
+        let is_pack = path.strip_prefix(directory).is_some_and(|rest| rest.starts_with('/'));
+        if is_pack && let Some(class) = &self.settings.storage_class {
             attributes.insert(Attribute::StorageClass, class.clone().into());
         }
         attributes
     }
 
     fn write_parts(&self, path: &str, bytes: Bytes) -> Result<(), Failure> {
+        let options =
+            PutMultipartOptions { attributes: self.attributes(path), ..Default::default() };
         let path = self.path(path);
-        let options = PutMultipartOptions { attributes: self.attributes(), ..Default::default() };
         let mut upload = background::wait(async {
             self.objects.put_multipart_opts(&path, options).await.map_err(of)
         })?;
@@ -157,34 +163,40 @@ impl BucketStore {
         let path = self.path(path);
         let end = offset.saturating_add(len);
         self.limits.receive(usize::try_from(len).unwrap_or(usize::MAX));
+        background::wait(async { self.objects.get_range(&path, offset..end).await.map_err(of) })
+    }
+
+    /// The whole object in one question, its length looked at before its bytes come; `None` if it is not there.
+    fn read_whole(&self, path: &str, limit: u64) -> Result<Option<Whole>, Failure> {
+        let path = self.path(path);
         background::wait(async {
-            match self.objects.get_range(&path, offset..end).await.map_err(of) {
-                // Some servers answer with the whole object where the range is all of it.
-                Err(failure) if failure.reason.contains("non-partial") => {
-                    let found = self.objects.get(&path).await.map_err(of)?;
-                    if found.meta.size > MOST_AT_ONCE {
-                        return Err(failure);
-                    }
-                    let bytes = found.bytes().await.map_err(of)?;
-                    let all = bytes.len() as u64;
-                    let cut = |at: u64| usize::try_from(at.min(all)).unwrap_or(usize::MAX);
-                    Ok(bytes.slice(cut(offset)..cut(end)))
-                }
-                read => read,
+            let found = match self.objects.get(&path).await.map_err(of) {
+                Err(failure) if failure.kind == StoreErrorKind::NotFound => return Ok(None),
+                found => found?,
+            };
+            let size = found.meta.size;
+            if size > limit.min(MOST_AT_ONCE) {
+                return Ok(Some(Whole::TooLong(size)));
             }
+            self.limits.receive_async(usize::try_from(size).unwrap_or(usize::MAX)).await;
+            let bytes = found.bytes().await.map_err(of)?;
+            if bytes.len() as u64 != size {
+                let reason = format!("{} of {size} bytes came", bytes.len());
+                return Err(Failure::new(StoreErrorKind::Temporary, reason));
+            }
+            Ok(Some(Whole::Bytes(bytes)))
         })
     }
 
     /// A small object, `None` if it is not there.
     fn read_small(&self, path: &str) -> Result<Option<Bytes>, Failure> {
-        let Some(size) = self.size_of(path)? else { return Ok(None) };
-        if size > MOST_AT_ONCE {
-            return Err(Failure::new(StoreErrorKind::TooLong, format!("it has {size} bytes")));
+        match self.read_whole(path, MOST_AT_ONCE)? {
+            Some(Whole::TooLong(size)) => {
+                Err(Failure::new(StoreErrorKind::TooLong, format!("it has {size} bytes")))
+            }
+            Some(Whole::Bytes(bytes)) => Ok(Some(bytes)),
+            None => Ok(None),
         }
-        if size == 0 {
-            return Ok(Some(Bytes::new()));
-        }
-        self.read(path, 0, size).map(Some)
     }
 
     fn remove(&self, path: &str) -> Result<(), Failure> {
@@ -312,6 +324,13 @@ impl BucketStore {
     }
 }
 
+/// What a question for a whole object gives.
+enum Whole {
+    Bytes(Bytes),
+    /// It has so many bytes, and none of them was taken.
+    TooLong(u64),
+}
+
 fn is_fence(path: &str) -> bool {
     path.starts_with("sessions/") && path.contains("/fence-")
 }
@@ -374,23 +393,21 @@ impl Store for BucketStore {
         let fail = |failure| self.error(Verb::Get, Some(name), failure);
         let refuse = |kind, reason| self.location.error(kind, Verb::Get, Some(name), reason);
         let path = name.path();
-        let size = || {
-            self.size_of(&path)
-                .map_err(fail)?
-                .ok_or_else(|| refuse(StoreErrorKind::NotFound, "it is not there".to_owned()))
-        };
+        let missing = || refuse(StoreErrorKind::NotFound, "it is not there".to_owned());
         let (offset, len) = match range {
             ByteRange::Exact { offset, len } => (offset, len),
             ByteRange::Whole { limit } => {
-                let size = size()?;
-                if size > limit {
-                    let reason =
-                        format!("it has {size} bytes where at most {limit} are acceptable");
-                    return Err(refuse(StoreErrorKind::TooLong, reason));
-                }
-                (0, size)
+                return match self.read_whole(&path, limit).map_err(fail)?.ok_or_else(missing)? {
+                    Whole::Bytes(bytes) => Ok(bytes.to_vec()),
+                    Whole::TooLong(size) => {
+                        let reason =
+                            format!("it has {size} bytes where at most {limit} are acceptable");
+                        Err(refuse(StoreErrorKind::TooLong, reason))
+                    }
+                };
             }
         };
+        let size = || self.size_of(&path).map_err(fail)?.ok_or_else(missing);
         let check = |size: u64| match offset.checked_add(len) {
             Some(end) if end <= size => Ok(()),
             _ => {

@@ -1,9 +1,14 @@
 //! What all stores over HTTP share: how clients are set up, and what their errors mean.
 
 use std::path::Path;
+use std::pin::Pin;
 use std::time::Duration;
 
+use object_store::client::{
+    HttpClient, HttpConnector, HttpError, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
+};
 use object_store::{Certificate, ClientOptions, RetryConfig};
+use reqwest::StatusCode;
 
 use super::StoreErrorKind;
 use super::files::Failure;
@@ -56,6 +61,47 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, PlaceError> {
 /// A few tries close together; what lasts longer is tried again as a whole by [`Retrying`](super::Retrying).
 pub(super) fn retries() -> RetryConfig {
     RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
+}
+
+/// Connects as usual, to servers that may answer part of an object with the status of a whole one.
+///
+/// What was asked for and what came is told by `Content-Range` (RFC 9110, 14.4), which such servers (rclone, for one)
+/// do send. Taken for a refusal it would mean to read the whole object instead, once for every part.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lenient;
+
+impl HttpConnector for Lenient {
+    fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
+        ReqwestConnector::default()
+            .connect(options)
+            .map(|client| HttpClient::new(LenientClient(client)))
+    }
+}
+
+#[derive(Debug)]
+struct LenientClient(HttpClient);
+
+impl HttpService for LenientClient {
+    fn call<'s, 'f>(
+        &'s self,
+        request: HttpRequest,
+    ) -> Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'f>>
+    where
+        's: 'f,
+        Self: 'f,
+    {
+        Box::pin(async move {
+            let is_of_a_part = request.headers().contains_key("range");
+            let mut response = self.0.execute(request).await?;
+            if is_of_a_part
+                && response.status() == StatusCode::OK
+                && response.headers().contains_key("content-range")
+            {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+            }
+            Ok(response)
+        })
+    }
 }
 
 /// What an error means.

@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use self::direct::Blocks;
 use self::disk::{Temporary, Trouble};
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
@@ -26,6 +27,7 @@ use super::{
 };
 use crate::clock::Clock;
 
+mod direct;
 mod disk;
 mod survey;
 
@@ -44,6 +46,7 @@ pub struct LocalStore {
     /// Directories with names in them that may not be durable yet.
     dirty: Mutex<BTreeSet<PathBuf>>,
     has_synced: AtomicBool,
+    blocks: Blocks,
     /// Held while directories are flushed. `Some` after a flush failed: the kernel tells of lost
     /// writes once, so a second try would report success for names that are gone.
     flush: Mutex<Option<String>>,
@@ -61,6 +64,7 @@ impl LocalStore {
             root,
             dirty: Mutex::new(dirty),
             has_synced: AtomicBool::new(false),
+            blocks: Blocks::default(),
             flush: Mutex::new(None),
         }
     }
@@ -248,7 +252,7 @@ impl Store for LocalStore {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             Err(_) => {
                 let mut temporary = self.begin(name).map_err(fail)?;
-                temporary.write(parts).map_err(fail)?;
+                temporary.write(parts, &self.blocks).map_err(fail)?;
                 temporary.rename_to(&target)
             }
         };

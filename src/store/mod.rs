@@ -33,6 +33,7 @@ mod memory;
 mod name;
 mod open;
 mod place;
+mod rate;
 mod rclone;
 mod recording;
 mod retry;
@@ -48,9 +49,10 @@ pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
 pub use open::{StoreOptions, open_store};
 pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
+pub use rate::{Rate, RateError};
 pub use recording::{Call, Recording};
 pub use retry::Retrying;
-pub use throttle::{limit_process, rate};
+pub use throttle::limit_process;
 
 /// The first bytes of every config object: by them a repository is known without any key.
 pub const CONFIG_MAGIC: [u8; 8] = *b"MRSBCONF";

@@ -28,10 +28,6 @@ pub struct StoreOptions {
     /// What opens it, instead of what the location says: a password; of object stores `NAME=VALUE` lines
     /// with the provider's variables (of Google the service account's JSON).
     pub secret: Option<Secret>,
-    /// Most bytes to be sent each second, unless the location says less.
-    pub limit_upload: Option<u64>,
-    /// Most bytes to be received each second, unless the location says less.
-    pub limit_download: Option<u64>,
 }
 
 /// The store at `text`, which nobody else can read: from a file or a variable.
@@ -39,18 +35,11 @@ pub fn open_store(text: &str) -> Result<Arc<dyn Store>, PlaceError> {
     Place::parse(text, Written::Privately)?.open(&StoreOptions::default())
 }
 
-fn least(one: Option<u64>, other: Option<u64>) -> Option<u64> {
-    [one, other].into_iter().flatten().min()
-}
-
 impl Place {
     /// The store here. Connects to nothing yet: what is wrong with a server shows at the first call.
     pub fn open(&self, options: &StoreOptions) -> Result<Arc<dyn Store>, PlaceError> {
         let own = &self.options;
-        let limits = Arc::new(Limits::new(
-            least(options.limit_upload, own.limit_upload),
-            least(options.limit_download, own.limit_download),
-        ));
+        let limits = Arc::new(Limits::new(own.limit_upload.clone(), own.limit_download.clone()));
         let store: Arc<dyn Store> = match &self.address {
             Address::Directory(path) => {
                 return Ok(Arc::new(LocalStore::new(PathBuf::from(path))));

@@ -29,7 +29,7 @@ mod options;
 mod url;
 
 pub use options::PlaceOptions;
-pub(super) use options::{FtpTls, SecretFrom, parse_rate};
+pub(super) use options::{FtpTls, SecretFrom};
 
 /// Who can read a text: what stands in arguments every user of the machine can.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -52,6 +52,10 @@ impl Retrying {
         }
     }
 
+    fn is_gone(&self, name: &ObjectName) -> bool {
+        matches!(self.inner.size(name), Err(error) if error.kind == StoreErrorKind::NotFound)
+    }
+
     fn holds(&self, name: &ObjectName, parts: &[&[u8]]) -> bool {
         let len: u64 = parts.iter().map(|part| part.len() as u64).sum();
         self.inner.size(name).is_ok_and(|size| size == len)
@@ -124,9 +128,11 @@ impl Store for Retrying {
 
     fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
         self.again(|tries| match self.inner.publish(staged, target) {
+            // The try before may have been done after its answer was given up: even between two looks of this one.
             Err(error)
-                if error.kind == StoreErrorKind::NotFound
+                if matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Exists)
                     && tries > 0
+                    && self.is_gone(staged)
                     && self.inner.size(target).is_ok() =>
             {
                 Ok(())

@@ -3,25 +3,25 @@
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::rate::Rate;
 use crate::clock::{Clock, SystemClock};
 
 /// Lets bytes through at a rate.
 #[derive(Debug)]
 pub(super) struct Throttle {
-    /// Bytes a second. `None`: all at once.
-    rate: Option<u64>,
+    /// `None`: all at once.
+    rate: Option<Rate>,
     /// When what was let through so far is paid for, as [`Clock::elapsed`] counts.
     paid_until: Mutex<Duration>,
 }
 
 impl Throttle {
-    pub fn new(rate: Option<u64>) -> Self {
+    pub fn new(rate: Option<Rate>) -> Self {
         Self { rate, paid_until: Mutex::new(Duration::ZERO) }
     }
 
-    /// How long to wait before `bytes` more may go, at the time `now`.
-    fn delay(&self, bytes: usize, now: Duration) -> Duration {
-        let Some(rate) = self.rate else { return Duration::ZERO };
+    /// How long to wait before `bytes` more may go at `rate` bytes a second, at the time `now`.
+    fn delay(&self, bytes: usize, rate: u64, now: Duration) -> Duration {
         let cost = Duration::from_secs_f64(bytes as f64 / rate as f64);
         let mut paid = self.paid_until.lock().unwrap_or_else(PoisonError::into_inner);
         let start = (*paid).max(now);
@@ -29,12 +29,14 @@ impl Throttle {
         start - now
     }
 
+    fn delay_now(&self, bytes: usize) -> Duration {
+        let rate = self.rate.as_ref().and_then(Rate::now);
+        rate.map_or(Duration::ZERO, |rate| self.delay(bytes, rate, SystemClock.elapsed()))
+    }
+
     /// Waits until `bytes` more may go.
     pub fn pass(&self, bytes: usize) {
-        if self.rate.is_none() {
-            return;
-        }
-        let delay = self.delay(bytes, SystemClock.elapsed());
+        let delay = self.delay_now(bytes);
         if !delay.is_zero() {
             std::thread::sleep(delay);
         }
@@ -42,8 +44,9 @@ impl Throttle {
 
     /// The same, for what runs asynchronously.
     pub async fn pass_async(&self, bytes: usize) {
-        if self.rate.is_some() {
-            tokio::time::sleep(self.delay(bytes, SystemClock.elapsed())).await;
+        let delay = self.delay_now(bytes);
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
         }
     }
 }
@@ -57,16 +60,10 @@ struct Pair {
     download: Throttle,
 }
 
-/// Limits all stores elsewhere together, in bytes a second; the first call counts.
-pub fn limit_process(upload: Option<u64>, download: Option<u64>) {
+/// Limits all stores elsewhere together; the first call counts.
+pub fn limit_process(upload: Option<Rate>, download: Option<Rate>) {
     PROCESS
         .get_or_init(|| Pair { upload: Throttle::new(upload), download: Throttle::new(download) });
-}
-
-/// A rate as people write it: `500KiB`, `2MiB`, a number of bytes.
-pub fn rate(text: &str) -> Result<u64, String> {
-    super::place::parse_rate(text)
-        .ok_or_else(|| "write bytes a second, like 500KiB or 2MiB".to_owned())
 }
 
 /// Both directions of a store.
@@ -76,7 +73,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub fn new(upload: Option<u64>, download: Option<u64>) -> Self {
+    pub fn new(upload: Option<Rate>, download: Option<Rate>) -> Self {
         Self { own: Pair { upload: Throttle::new(upload), download: Throttle::new(download) } }
     }
 
@@ -119,14 +116,14 @@ mod tests {
 
     #[test]
     fn many_at_once_share_one_rate() {
-        let throttle = Throttle::new(Some(1000));
+        let throttle = Throttle::new(None);
         let at = Duration::from_secs;
-        assert_eq!(throttle.delay(500, at(10)), Duration::ZERO);
-        assert_eq!(throttle.delay(500, at(10)), Duration::from_millis(500));
-        assert_eq!(throttle.delay(1000, at(10)), at(1));
-        assert_eq!(throttle.delay(1, at(10)), at(2));
+        assert_eq!(throttle.delay(500, 1000, at(10)), Duration::ZERO);
+        assert_eq!(throttle.delay(500, 1000, at(10)), Duration::from_millis(500));
+        assert_eq!(throttle.delay(1000, 1000, at(10)), at(1));
+        assert_eq!(throttle.delay(1, 1000, at(10)), at(2));
         // Time that passed unused is no credit.
-        assert_eq!(throttle.delay(1, at(100)), Duration::ZERO);
-        assert_eq!(Throttle::new(None).delay(1 << 30, at(0)), Duration::ZERO);
+        assert_eq!(throttle.delay(1, 1000, at(100)), Duration::ZERO);
+        assert_eq!(throttle.delay_now(1 << 30), Duration::ZERO);
     }
 }

@@ -6,12 +6,14 @@ mod configured;
 mod copies;
 mod databases;
 mod disaster;
+mod doctor;
 mod forgetting;
 mod healing;
 mod hostile;
 mod interrupted;
 mod json;
 mod keys;
+mod metrics;
 mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
@@ -20,6 +22,7 @@ mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
+mod standing;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -8,10 +8,15 @@ use crate::servers::{PASSWORD, RcloneServer};
 
 /// Where the bucket is; the keys lie in a file.
 pub fn location(server: &RcloneServer, path: &str) -> String {
+    location_by(server, server.port, path)
+}
+
+/// Reached by another port than the server's own.
+pub fn location_by(server: &RcloneServer, port: u16, path: &str) -> String {
     let keys = server.directory().join("keys");
     let text = format!("AWS_ACCESS_KEY_ID=backup\nAWS_SECRET_ACCESS_KEY={PASSWORD}\n");
     std::fs::write(&keys, text).unwrap();
-    format!("s3:127.0.0.1:{}/{path}?password-file={}", server.port, keys.display())
+    format!("s3:127.0.0.1:{port}/{path}?password-file={}", keys.display())
 }
 
 #[test]

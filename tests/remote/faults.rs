@@ -3,48 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mrs_backup::id::{ObjectId, PackId, SessionId, SnapshotId};
+use mrs_backup::id::PackId;
 use mrs_backup::store::contract::check_contract;
 use mrs_backup::store::{
-    ByteRange, ObjectKind, ObjectName, Retrying, Store, StoreError, StoreErrorKind, list_all,
-    open_store,
+    ObjectKind, ObjectName, Retrying, Store, StoreErrorKind, list_all, open_store,
 };
 
 use crate::faulty_ftp::{Fault, FaultyFtp, Manner};
-
-const PACK: ObjectName = ObjectName::Pack(PackId::new([0xab; 32]));
-const KEY: ObjectName = ObjectName::Key(ObjectId::new([1; 32]));
-const SNAPSHOT: SnapshotId = SnapshotId::new([2; 32]);
-const STAGED: ObjectName =
-    ObjectName::Staged { session: SessionId::new([3; 16]), snapshot: SNAPSHOT };
-const TARGET: ObjectName = ObjectName::Snapshot(SNAPSHOT);
+use crate::life::{KEY, PACK, TARGET, assert_nothing_is_half, bytes, live};
 
 /// Like the stores the program opens, but without pauses.
 fn store(server: &FaultyFtp, retries: u32) -> Retrying {
     let inner = open_store(&server.location("&retries=0&connections=1")).unwrap();
     Retrying::new(inner, retries, |_: Duration| {})
-}
-
-fn bytes() -> Vec<u8> {
-    (0..50_000_u32).map(|at| (at % 251) as u8).collect()
-}
-
-/// A small life of a store.
-fn live(store: &dyn Store) -> Result<(), StoreError> {
-    let whole = ByteRange::Whole { limit: 1 << 20 };
-    store.create()?;
-    store.put(&PACK, &[&bytes()])?;
-    assert!(store.get(&PACK, whole)? == bytes());
-    let part = ByteRange::Exact { offset: 1000, len: 2000 };
-    assert!(store.get(&PACK, part)? == bytes()[1000..3000]);
-    store.put(&KEY, &[b"key"])?;
-    assert_eq!(list_all(store, ObjectKind::Pack)?.len(), 1);
-    store.put(&STAGED, &[b"snapshot"])?;
-    store.publish(&STAGED, &TARGET)?;
-    assert_eq!(store.get(&TARGET, whole)?, b"snapshot");
-    store.delete(&KEY)?;
-    assert_eq!(store.size(&PACK)?, 50_000);
-    Ok(())
 }
 
 fn commands_of_a_life() -> usize {
@@ -109,13 +80,7 @@ fn refusals_for_good_lose_nothing() {
             if let Err(error) = first {
                 assert!(!error.to_string().contains("secret"), "{error}");
                 let store = store(&server, 0);
-                for name in [PACK, KEY, STAGED, TARGET] {
-                    if let Ok(found) = store.get(&name, ByteRange::Whole { limit: 1 << 20 }) {
-                        let all = [bytes(), b"key".to_vec(), b"snapshot".to_vec()];
-                        assert!(all.contains(&found), "{fault:?}: half of {name} is there");
-                    }
-                    store.delete(&name).unwrap();
-                }
+                assert_nothing_is_half(&store, &format!("{fault:?}"));
                 live(&store).unwrap_or_else(|error| panic!("{fault:?}, then {error}"));
             }
             assert_lived(&server, &format!("{fault:?}"));

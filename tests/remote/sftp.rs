@@ -13,9 +13,9 @@ use crate::servers::{Running, free_port};
 
 const PACK: ObjectName = ObjectName::Pack(PackId::new([3; 32]));
 
-struct SshServer {
+pub struct SshServer {
     directory: tempfile::TempDir,
-    port: u16,
+    pub port: u16,
     _running: Running,
 }
 
@@ -27,7 +27,7 @@ fn keygen(path: &Path) {
 
 impl SshServer {
     /// A server whose only user is in `jail`, owned by root, and may write to `jail/files`.
-    fn start(more: &str) -> Self {
+    pub fn start(more: &str) -> Self {
         let directory = tempfile::Builder::new().prefix("ssh").tempdir_in("/run").unwrap();
         let at = directory.path();
         for (path, mode) in [("", 0o755), ("jail", 0o755), ("jail/files", 0o700)] {
@@ -62,14 +62,18 @@ impl SshServer {
 
     /// Configuration of a client that has the key `key` and believes the host key `host`.
     fn write_client(&self, name: &str, key: &str, host: &str) -> PathBuf {
+        self.write_client_to(self.port, name, key, host)
+    }
+
+    /// A client that reaches the server by another port than its own.
+    pub fn write_client_to(&self, port: u16, name: &str, key: &str, host: &str) -> PathBuf {
         let at = self.directory.path();
         let public = fs::read_to_string(at.join(host)).unwrap();
         let known = at.join(format!("{name}.known"));
-        fs::write(&known, format!("[127.0.0.1]:{} {public}", self.port)).unwrap();
+        fs::write(&known, format!("[127.0.0.1]:{port} {public}")).unwrap();
         let text = format!(
-            "Host backup\n HostName 127.0.0.1\n Port {}\n User nobody\n IdentityFile {}\n IdentitiesOnly yes\n \
+            "Host backup\n HostName 127.0.0.1\n Port {port}\n User nobody\n IdentityFile {}\n IdentitiesOnly yes\n \
              UserKnownHostsFile {}\n GlobalKnownHostsFile /dev/null\n StrictHostKeyChecking yes\n",
-            self.port,
             at.join(key).display(),
             known.display()
         );
@@ -77,7 +81,7 @@ impl SshServer {
         at.join(name)
     }
 
-    fn location(&self, path: &str, config: &str) -> String {
+    pub fn location(&self, path: &str, config: &str) -> String {
         let config = self.directory.path().join(config);
         format!("sftp://backup/{path}?timeout=10s&ssh-config={}", config.display())
     }

@@ -11,6 +11,7 @@ use crate::cli::context::Context;
 use crate::cli::settings::Settings;
 use crate::cli::{CliError, Done, Exit};
 
+use super::noted::Notes;
 use super::steps::{Night, perform};
 
 /// How the steps went so far.
@@ -41,6 +42,11 @@ impl Report {
         self.exit = Some(self.exit.map_or(exit, |before| before.and(exit)));
     }
 
+    /// What was added last.
+    fn last(&self) -> &Value {
+        self.steps.last().unwrap_or(&Value::Null)
+    }
+
     fn leave_out(&mut self, step: Step, reason: &str) {
         self.went.push((step, Went::NotTried));
         self.steps.push(json!({ "step": step.name(), "result": "not-tried", "reason": reason }));
@@ -57,6 +63,7 @@ pub fn night(
     instance: &Instance,
     steps: &[Step],
     tags: &[String],
+    notes: &Notes<'_>,
 ) -> Result<Done, CliError> {
     let mut repository = context.open(settings)?;
     let is_night = steps.contains(&Step::Snapshot);
@@ -64,6 +71,7 @@ pub fn night(
     for step in steps {
         if context.stop.is_stopped() {
             report.leave_out(*step, "stopped on request");
+            notes.step(*step, report.last());
             report.exit = Some(report.exit.unwrap_or(Exit::Ok).and(Exit::Interrupted));
             continue;
         }
@@ -71,6 +79,7 @@ pub fn night(
             let (name, instance) = (step.name(), &instance.name);
             context.out.note(&format!("{name} of {instance} was left out: {reason}"))?;
             report.leave_out(*step, reason);
+            notes.step(*step, report.last());
             continue;
         }
         let begun = SystemClock.elapsed();
@@ -93,8 +102,10 @@ pub fn night(
         let seconds = SystemClock.elapsed().saturating_sub(begun).as_secs_f64();
         fields.insert("step_seconds".to_owned(), seconds.into());
         report.add(*step, exit, fields);
-        context.out.record("step", report.steps.last().unwrap_or(&Value::Null))?;
+        notes.step(*step, report.last());
+        context.out.record("step", report.last())?;
     }
+    notes.look(&repository);
     let Report { mut summary, steps, exit, .. } = report;
     summary.insert("steps".to_owned(), steps.into());
     Ok(Done { exit: exit.unwrap_or(Exit::Ok), summary })

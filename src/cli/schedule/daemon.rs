@@ -17,6 +17,7 @@ use signal_hook::iterator::Signals;
 use crate::cli::context::Context;
 use crate::cli::format::local_time;
 use crate::cli::run::child;
+use crate::cli::serve;
 use crate::cli::{CliError, Done, Exit};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{StopFlag, counted};
@@ -73,6 +74,7 @@ pub fn run(
         true => None,
         false => Some(lock_scheduler(board.state_dir())?),
     };
+    let _server = if is_once { None } else { serve(context) };
     let now = SystemClock.now();
     let mut daemon = Daemon {
         context,
@@ -102,6 +104,22 @@ pub fn run(
     }
     context.out.note("stopped")?;
     Ok(Done::ok(json!({ "jobs": begun })))
+}
+
+/// Serves metrics and page, if the configuration says so. That it cannot keeps no job from running.
+fn serve(context: &Context) -> Option<serve::Server> {
+    let sources = context.sources().ok()?;
+    let config = sources.config?.telling.serve?;
+    let told = serve::Server::start(context, &config)
+        .and_then(|server| serve::tell(context, &server).map(|()| server));
+    match told {
+        Ok(server) => Some(server),
+        Err(error) => {
+            let message = format!("nothing is served: {}", error.message());
+            context.out.complain(&message, error.hint().as_deref());
+            None
+        }
+    }
 }
 
 fn listen() -> Result<Receiver<Asked>, CliError> {

@@ -36,6 +36,14 @@ pub enum ConfigError {
         /// What is wrong, and the way out.
         message: String,
     },
+    /// Settings of the whole program do not fit together.
+    #[error("{}: {message}", path.display())]
+    Whole {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and the way out.
+        message: String,
+    },
     /// There is no such instance.
     #[error("{}: there is no instance `{name}`; {hint}", path.display())]
     UnknownInstance {

@@ -15,6 +15,7 @@ use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
 use super::restore::RestoreFile;
+use super::telling::{MetricsFile, ServeFile};
 use super::value::{
     AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
     RepositoryText, Share, Size, Workers, Zone,
@@ -36,6 +37,11 @@ pub(super) struct ConfigFile {
     /// How the scheduler works.
     #[serde(default)]
     pub scheduler: SchedulerFile,
+    /// Where metrics go.
+    #[serde(default)]
+    pub metrics: MetricsFile,
+    /// The server of metrics and page, which `schedule` runs as well.
+    pub serve: Option<ServeFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,
@@ -91,6 +97,9 @@ macro_rules! instance_keys {
             pub prune: Option<PruneFile>,
             /// How long to wait for somebody else who works on the instance (`15m`).
             pub lock_wait: Option<DurationText>,
+            /// How old the last good snapshot may be before `status` calls it stale (`26h`). Default: the time
+            /// between two nights of the schedule and 2h, or 26h.
+            pub max_age: Option<DurationText>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).
             pub min_free: Option<Size>,
         }

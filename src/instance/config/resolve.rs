@@ -16,6 +16,7 @@ use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
 use super::restore;
+use super::telling;
 use super::value::DeltaSource;
 use super::{
     Config, DEFAULT_STATE_DIR, Instance, KeySource, Origin, PostgresConfig, Repository, Setting,
@@ -32,8 +33,11 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
+    let telling = telling::resolve(file.metrics, file.serve)
+        .map_err(|message| ConfigError::Whole { path: path.to_owned(), message })?;
     Ok(Config {
         path: path.to_owned(),
+        telling,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
@@ -82,6 +86,7 @@ fn instance(
     let prune = inherited!(own, defaults, prune).unwrap_or_default();
     let retention = inherited!(own, defaults, retention).map(|retention| retention.0);
     let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
+    let max_age = inherited!(own, defaults, max_age).map(|age| age.0);
     let min_free = inherited!(own, defaults, min_free).map(|size| size.0);
     let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
     let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
@@ -122,6 +127,7 @@ fn instance(
         prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
+        max_age: from_file(max_age),
         copies,
         clone,
         home: Setting::new(home, Origin::File),

@@ -4,7 +4,10 @@ use std::fmt::Display;
 use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size, show_unused};
-use super::{Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting};
+use super::{
+    CloneConfig, Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting,
+    Telling,
+};
 
 /// One line of `config show`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -53,10 +56,28 @@ impl Config {
         Lines { prefix: String::new(), lines: &mut lines }.path("state_dir", &self.state_dir);
         Lines { prefix: "scheduler.".to_owned(), lines: &mut lines }
             .plain("parallel", &self.parallel);
+        self.telling.show(&mut Lines { prefix: String::new(), lines: &mut lines });
         for instance in self.instances.values() {
             lines.extend(instance.show());
         }
         lines
+    }
+}
+
+impl CloneConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        let at = Origin::File;
+        lines.put("clone.from", format!("{:?}", self.from), at);
+        lines.put("clone.rules", format!("{:?}", self.rules), at);
+        lines.put("clone.key", self.key.to_string(), at);
+        lines.put("clone.protected", self.is_protected.to_string(), at);
+        for required in &self.require {
+            let value = format!("{:?} {:?}", required.file, required.matches);
+            lines.put("clone.require", value, at);
+        }
+        if let Some(reports) = &self.reports {
+            lines.put("clone.reports", format!("{reports:?}"), at);
+        }
     }
 }
 
@@ -101,24 +122,16 @@ impl Instance {
         }
         let seconds = self.lock_wait.value.as_secs();
         lines.put("lock_wait", format!("\"{seconds}s\""), self.lock_wait.origin);
+        if let Some(age) = &self.max_age {
+            lines.put("max_age", format!("\"{}s\"", age.value.as_secs()), age.origin);
+        }
         lines.put(
             "min_free",
             format!("{:?}", show_size(self.min_free.value)),
             self.min_free.origin,
         );
         if let Some(clone) = &self.clone {
-            let at = Origin::File;
-            lines.put("clone.from", format!("{:?}", clone.from), at);
-            lines.put("clone.rules", format!("{:?}", clone.rules), at);
-            lines.put("clone.key", clone.key.to_string(), at);
-            lines.put("clone.protected", clone.is_protected.to_string(), at);
-            for required in &clone.require {
-                let value = format!("{:?} {:?}", required.file, required.matches);
-                lines.put("clone.require", value, at);
-            }
-            if let Some(reports) = &clone.reports {
-                lines.put("clone.reports", format!("{reports:?}"), at);
-            }
+            clone.show(&mut lines);
         }
         for copy in self.copies.values() {
             let prefix = format!("{prefix}copy.{}.", copy.name);
@@ -131,6 +144,25 @@ impl Instance {
             self.restore.show(&mut Lines { prefix, lines: &mut shown });
         }
         shown
+    }
+}
+
+impl Telling {
+    fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(path) = &self.textfile {
+            lines.path("metrics.textfile", path);
+        }
+        if let Some(serve) = &self.serve {
+            let listen = serve.listen.value.iter().map(ToString::to_string).collect();
+            lines.list("serve.listen", &Setting::new(listen, serve.listen.origin));
+            if let Some((user, password)) = &serve.login {
+                lines.put("serve.user", format!("{user:?}"), Origin::File);
+                lines.put("serve.password", password.to_string(), Origin::File);
+            }
+            if let Some(token) = &serve.token {
+                lines.put("serve.token", token.to_string(), Origin::File);
+            }
+        }
     }
 }
 

@@ -28,6 +28,11 @@ const DROP_TRIES: u32 = 6;
 /// How long to wait before it is tried again.
 const DROP_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How often it is tried to be the only restore of a database.
+const TURN_TRIES: u32 = 12;
+/// How long to wait before it is tried again.
+const TURN_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What a restore of a database did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatabaseOutcome {
@@ -244,8 +249,15 @@ fn take_turn(session: &mut Client, cluster: &Cluster, database: &str) -> Result<
          pg_catalog.hashtext({}))",
         literal(database)
     );
-    if session.value("take the turn", &query)? == "t" {
-        return Ok(());
+    for attempt in 0..TURN_TRIES {
+        if session.value("take the turn", &query)? == "t" {
+            return Ok(());
+        }
+        // A session of a restore that was killed ends only with its statement.
+        if attempt + 1 < TURN_TRIES {
+            cluster.check_stop()?;
+            std::thread::sleep(TURN_INTERVAL);
+        }
     }
     Err(DatabaseError::Busy { database: database.to_owned(), server: cluster.place() })
 }

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::fs::{self, DirBuilder, DirEntry, File, Metadata, OpenOptions};
-use std::io::{self, Write as _};
+use std::io;
 use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use super::direct::Blocks;
 use crate::id::from_hex;
 use crate::store::{ObjectKind, ObjectName, StoreErrorKind};
 
@@ -173,10 +174,8 @@ impl Temporary {
     }
 
     /// Writes all parts and waits until they are on the disk.
-    pub(super) fn write(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        for part in parts {
-            self.file.write_all(part)?;
-        }
+    pub(super) fn write(&mut self, parts: &[&[u8]], blocks: &Blocks) -> io::Result<()> {
+        blocks.write(&mut self.file, parts)?;
         self.file.sync_data()
     }
 

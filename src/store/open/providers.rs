@@ -111,6 +111,7 @@ impl Way<'_> {
             .with_virtual_hosted_style_request(own.is_virtual_host)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_checksum_algorithm(Checksum::SHA256)
+            .with_http_connector(http::Lenient)
             .with_retry(http::retries())
             .build();
         Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))

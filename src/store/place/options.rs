@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 use crate::crypto::Secret;
 
 use super::{Address, PlaceError, Provider};
+use crate::store::rate::Rate;
 
 /// Longest secret that is read.
 const LONGEST: u64 = 64 << 10;
@@ -46,9 +47,9 @@ pub struct PlaceOptions {
     /// How often a call is tried again.
     pub retries: Option<u32>,
     /// Most bytes to be sent each second.
-    pub limit_upload: Option<u64>,
+    pub limit_upload: Option<Rate>,
     /// Most bytes to be received each second.
-    pub limit_download: Option<u64>,
+    pub limit_download: Option<Rate>,
     /// Certificate of a private authority.
     pub(in crate::store) ca: Option<PathBuf>,
     /// SHA-256 of the one certificate that is believed.
@@ -134,8 +135,8 @@ impl PlaceOptions {
             }
             "timeout" => self.timeout = Some(seconds(value)?),
             "retries" => self.retries = Some(value.parse().ok().filter(|count| *count <= 100)?),
-            "limit-upload" => self.limit_upload = Some(parse_rate(value)?),
-            "limit-download" => self.limit_download = Some(parse_rate(value)?),
+            "limit-upload" => self.limit_upload = Some(value.parse().ok()?),
+            "limit-download" => self.limit_download = Some(value.parse().ok()?),
             "ca" => self.ca = Some(PathBuf::from(value)),
             "pin" => self.pin = Some(fingerprint(value)?),
             "tls" => {
@@ -150,6 +151,8 @@ impl PlaceOptions {
             "region" => self.region = text(),
             "account" => self.account = text(),
             "endpoint" => self.endpoint = text(),
+            // Packs are read to restore, to check and to prune: hours of waiting for each are no way to keep them.
+            "storage-class" if ["GLACIER", "DEEP_ARCHIVE"].contains(&value) => return None,
             "storage-class" => self.storage_class = text(),
             "ssh-config" => self.ssh_config = Some(PathBuf::from(value)),
             "virtual-host" => {
@@ -170,11 +173,16 @@ fn form_of(name: &str) -> &'static str {
         "connections" => "write a number from 1 to 32",
         "timeout" => "write it like 30s or 2m, up to an hour",
         "retries" => "write a number from 0 to 100",
-        "limit-upload" | "limit-download" => "write bytes a second, like 500KiB or 2MiB",
+        "limit-upload" | "limit-download" => {
+            "write bytes a second, like 500KiB or 2MiB, or a timetable, like `08:00,512KiB 19:00,off`"
+        }
         "pin" => "write sha256: and the 64 digits of `openssl x509 -fingerprint -sha256`",
         "tls" => "write explicit, implicit or off",
         "tls-version" => "write 1.2, or leave it out",
         "virtual-host" => "write yes or no",
+        "storage-class" => {
+            "name one whose objects are read at once, like STANDARD_IA or GLACIER_IR"
+        }
         _ => "write a value",
     }
 }
@@ -186,21 +194,6 @@ fn seconds(text: &str) -> Option<Duration> {
     };
     let seconds = number.parse::<u64>().ok()?.checked_mul(unit)?;
     (1..=3600).contains(&seconds).then(|| Duration::from_secs(seconds))
-}
-
-/// Bytes a second, as `500KiB` or `2MiB`; a plain number is bytes.
-pub(in crate::store) fn parse_rate(text: &str) -> Option<u64> {
-    let text = text.trim().trim_end_matches("/s");
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    let shift = match unit {
-        "" | "B" => 0,
-        "KiB" | "K" | "k" => 10,
-        "MiB" | "M" => 20,
-        "GiB" | "G" => 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(1 << shift).filter(|rate| *rate > 0)
 }
 
 fn fingerprint(text: &str) -> Option<[u8; 32]> {

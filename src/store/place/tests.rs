@@ -118,13 +118,16 @@ fn options_are_checked() {
         "ftps://h/x?connections=8&timeout=2m&limit-upload=500KiB&tls=explicit&tls-version=1.2",
     );
     assert_eq!(place.options.connections.unwrap().get(), 8);
-    assert_eq!(place.options.limit_upload, Some(500 << 10));
+    assert_eq!(place.options.limit_upload, Some("500KiB".parse().unwrap()));
     assert!(place.options.is_tls12 && place.options.tls == Some(FtpTls::Explicit));
+    let place = parse("ftps://h/x?limit-upload=08:00,512KiB%2019:00,off");
+    assert!(place.options.limit_upload.is_some());
     for text in [
         "ftp://h/x?conections=8",
         "ftp://h/x?connections=0",
         "ftp://h/x?connections=99",
         "ftp://h/x?timeout=never",
+        "s3://b/x?storage-class=GLACIER",
         "ftp://h/x?pin=abc",
         "ftp://h/x?tls=maybe",
         "sftp://h/x?password-file=/x",
