@@ -4,11 +4,13 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod anonymize;
 pub mod calendar;
 mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
+pub mod clone;
 pub mod compose;
 pub mod crypto;
 pub mod deploy;

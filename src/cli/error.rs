@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
 use crate::deploy::DeployError;
 use crate::history::HistoryError;
@@ -157,6 +158,9 @@ pub enum CliError {
     /// A deployment that did not take place.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// No anonymized copy.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -290,6 +294,7 @@ impl CliError {
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
             Self::Scratch(error) => database_error::scratch_exit(error),
+            Self::Clone(error) => clone_exit(error),
         }
     }
 
@@ -349,6 +354,18 @@ const fn foreign_exit(error: &ForeignError) -> Exit {
     match error {
         ForeignError::WrongPassword { .. } => Exit::WrongPassword,
         ForeignError::Unreadable { .. } => Exit::Failed,
+    }
+}
+
+fn clone_exit(error: &CloneError) -> Exit {
+    match error {
+        CloneError::Rules(_) => Exit::Usage,
+        CloneError::Refused(_) | CloneError::Leak(_) | CloneError::Trouble(_) => Exit::CloneRefused,
+        CloneError::Repository(error) => repository_exit(error),
+        CloneError::Browse(error) => browse_exit(error),
+        CloneError::Restore(error) => database_error::restore_exit(error),
+        CloneError::Database(error) => database_error::database_exit(error),
+        CloneError::Io { .. } => Exit::Failed,
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::clone::CloneFile;
 use super::copies::CopyFile;
 use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
@@ -129,6 +130,8 @@ InstanceFile {
     pub copy: BTreeMap<InstanceName, CopyFile>,
     /// How it is deployed.
     pub deploy: Option<DeployFile>,
+    /// Anonymized copies of other instances that may be put in the place of this one's data.
+    pub clone: Option<CloneFile>,
 });
 
 instance_keys!(

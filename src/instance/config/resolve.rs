@@ -10,6 +10,7 @@ use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
+use super::clone;
 use super::copies;
 use super::deploy;
 use super::diagnose::ConfigError;
@@ -84,6 +85,7 @@ fn instance(
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
     let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
+    let clone = own.clone.map(|file| clone::resolve(file, &home));
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -134,6 +136,7 @@ fn instance(
         max_age: from_file(inherited!(own, defaults, max_age).map(|age| age.0)),
         copies,
         deploy,
+        clone,
         home: Setting::new(home, Origin::File),
     })
 }
