@@ -4,11 +4,13 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod anonymize;
 pub mod calendar;
 mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
+pub mod clone;
 pub mod compose;
 pub mod crypto;
 pub mod deploy;
@@ -20,8 +22,11 @@ pub mod id;
 pub mod index;
 pub mod instance;
 pub mod metrics;
+pub mod mount;
+pub mod notify;
 pub mod ops;
 pub mod pack;
+pub mod page;
 pub mod postgres;
 pub mod report;
 pub mod repository;

@@ -20,7 +20,7 @@ pub fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
 }
 
 /// The line somebody types.
-fn answer(context: &Context, question: &str) -> Result<String, CliError> {
+pub fn answer(context: &Context, question: &str) -> Result<String, CliError> {
     context.out.flush()?;
     let mut err = io::stderr();
     write!(err, "{question}")

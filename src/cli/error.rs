@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
 use crate::deploy::DeployError;
 use crate::history::HistoryError;
@@ -15,6 +16,7 @@ use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
+use crate::mount::MountFailure;
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
@@ -23,6 +25,7 @@ use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
+use crate::page::PageError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::schedule::LedgerError;
@@ -66,6 +69,12 @@ pub enum CliError {
     /// The history of runs cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Snapshots cannot be mounted.
+    #[error(transparent)]
+    MountFailure(#[from] MountFailure),
+    /// There is no page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// What was noted down of a repository cannot be read.
     #[error(transparent)]
     Known(#[from] KnownError),
@@ -149,6 +158,9 @@ pub enum CliError {
     /// A deployment that did not take place.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// No anonymized copy.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -246,6 +258,8 @@ impl CliError {
             | Self::Ledger(_)
             | Self::History(_)
             | Self::Known(_)
+            | Self::Page(_)
+            | Self::MountFailure(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,
@@ -280,6 +294,7 @@ impl CliError {
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
             Self::Scratch(error) => database_error::scratch_exit(error),
+            Self::Clone(error) => clone_exit(error),
         }
     }
 
@@ -339,6 +354,18 @@ const fn foreign_exit(error: &ForeignError) -> Exit {
     match error {
         ForeignError::WrongPassword { .. } => Exit::WrongPassword,
         ForeignError::Unreadable { .. } => Exit::Failed,
+    }
+}
+
+fn clone_exit(error: &CloneError) -> Exit {
+    match error {
+        CloneError::Rules(_) => Exit::Usage,
+        CloneError::Refused(_) | CloneError::Leak(_) | CloneError::Trouble(_) => Exit::CloneRefused,
+        CloneError::Repository(error) => repository_exit(error),
+        CloneError::Browse(error) => browse_exit(error),
+        CloneError::Restore(error) => database_error::restore_exit(error),
+        CloneError::Database(error) => database_error::database_exit(error),
+        CloneError::Io { .. } => Exit::Failed,
     }
 }
 

@@ -9,6 +9,7 @@ mod args;
 mod ask;
 mod backup;
 mod check;
+mod clone;
 mod completions;
 mod config;
 mod context;
@@ -40,6 +41,8 @@ mod key;
 mod ls;
 mod man;
 mod migrate;
+mod mount;
+mod notify;
 mod output;
 mod password;
 mod pin;
@@ -92,7 +95,8 @@ Examples:
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
 12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
-back; 31 a deployment failed and needs somebody; 130 interrupted.
+back; 31 a deployment failed and needs somebody; 32 an anonymized copy was refused;
+130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -116,6 +120,7 @@ enum Command {
     Schedule(schedule::Args),
     Status(status::Args),
     Serve(serve::Args),
+    Notify(notify::Args),
     Units(units::Args),
     Doctor(doctor::Args),
     Backup(backup::Args),
@@ -124,8 +129,10 @@ enum Command {
     Find(find::Args),
     Diff(diff::Args),
     Dump(dump::Args),
+    Mount(mount::Args),
     Stats(stats::Args),
     Restore(Box<restore::Args>),
+    Clone(Box<clone::Args>),
     Undo(undo::Args),
     TestRestore(test_restore::Args),
     Forget(forget::Args),
@@ -341,9 +348,12 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Run(_)
         | Command::Schedule(_)
         | Command::Serve(_)
+        | Command::Mount(_)
+        | Command::Notify(_)
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Clone(_)
         | Command::Undo(_)
         | Command::TestRestore(_)
         | Command::Forget(_)
@@ -374,6 +384,8 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Init(args) => init::run(context, args),
         Command::Run(args) => run::run(context, args),
         Command::Schedule(args) => schedule::run(context, args),
+        Command::Mount(args) => mount::run(context, &args),
+        Command::Notify(args) => notify::run(context, &args),
         Command::Serve(args) => serve::run(context, &args),
         Command::Status(args) => status::run(context, &args),
         Command::Units(args) => units::run(context, args),
@@ -386,6 +398,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
         Command::Restore(args) => restore::run(context, *args),
+        Command::Clone(args) => clone::run(context, *args),
         Command::Undo(args) => undo::run(context, args),
         Command::TestRestore(args) => test_restore::run(context, args),
         Command::Forget(args) => forget::run(context, args),

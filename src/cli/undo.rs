@@ -4,11 +4,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
+use crate::instance::config::EventKind;
 use crate::instance::config::Instance;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Marked, Marker, kept};
 
+use super::after;
 use super::context::{Context, zone};
 use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
 use super::settings::Settings;
@@ -107,7 +109,16 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     );
     ask::assent(context, &needs, LOOK_FIRST)?;
     let keep = restore_config(&settings).keep_replaced.value;
-    let aside = undo(&cluster, &plan, now, keep)?;
+    let undone = undo(&cluster, &plan, now, keep);
+    if let Some(instance) = &settings.instance {
+        let text = match &undone {
+            Ok(_) => format!("database {name} is what it was before the last restore"),
+            Err(error) => format!("database {name} could not be swapped back: {error}"),
+        };
+        after::happened(context, &instance.name, EventKind::Restore, undone.is_ok(), &text);
+    }
+    let aside = undone?;
+    let directories = directories(&settings, plan.incoming.marker.time, now)?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
         context.out.note(&format!(
@@ -116,7 +127,32 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             duration_text(keep)
         ))?;
     }
-    Ok(Done::ok(json!({ "database": plan.database, "kept": aside })))
+    for directory in &directories {
+        context.out.note(&format!("{} is what it was before", clean(directory)))?;
+    }
+    let fields = json!({ "database": plan.database, "kept": aside, "directories": directories });
+    Ok(Done::ok(fields))
+}
+
+/// Puts back the directories that an anonymized copy at `time` put aside together with the database.
+fn directories(
+    settings: &super::settings::Settings,
+    time: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<String>, CliError> {
+    let Some(instance) = &settings.instance else { return Ok(Vec::new()) };
+    let mut places = instance.absolute_paths();
+    if let Some(clone) = &instance.clone
+        && let Ok(rules) = crate::anonymize::Rules::load(&clone.rules)
+    {
+        let roots = rules.placeholder_roots();
+        places.extend(roots.iter().map(|root| instance.home.value.join(root)));
+    }
+    places.sort();
+    places.dedup();
+    let done = crate::clone::undo_files(&places, time, now)
+        .map_err(|error| CliError::io("put back directories", &error))?;
+    Ok(done.iter().map(|path| path.display().to_string()).collect())
 }
 
 /// Tells what is kept beside the home.

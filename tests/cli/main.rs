@@ -2,6 +2,7 @@
 
 mod basics;
 mod codes;
+mod completing;
 mod configured;
 mod copies;
 mod databases;
@@ -16,7 +17,9 @@ mod json;
 mod keys;
 mod metrics;
 mod migrating;
+mod mounting;
 mod nights;
+mod page;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres;
@@ -25,6 +28,7 @@ mod restoring;
 mod scheduler;
 mod signals;
 mod standing;
+mod telling;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -10,6 +10,7 @@ use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
+use super::clone;
 use super::copies;
 use super::deploy;
 use super::diagnose::ConfigError;
@@ -34,7 +35,8 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         instances.insert(name.0, instance);
     }
     let whole = |message| ConfigError::Whole { path: path.to_owned(), message };
-    let telling = telling::resolve(file.metrics, file.serve).map_err(whole)?;
+    let telling =
+        telling::resolve(file.metrics, file.serve, file.notify, file.page).map_err(whole)?;
     let review =
         deploy::review(file.review).map_err(|message| whole(format!("[review]: {message}")))?;
     Ok(Config {
@@ -83,6 +85,7 @@ fn instance(
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
     let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
+    let clone = own.clone.map(|file| clone::resolve(file, &home));
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -133,6 +136,7 @@ fn instance(
         max_age: from_file(inherited!(own, defaults, max_age).map(|age| age.0)),
         copies,
         deploy,
+        clone,
         home: Setting::new(home, Origin::File),
     })
 }
