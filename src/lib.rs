@@ -4,23 +4,29 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod anonymize;
 pub mod calendar;
 mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
+pub mod clone;
 pub mod compose;
 pub mod crypto;
 pub mod deploy;
 pub mod doctor;
 pub mod event;
 pub mod history;
+pub mod home;
 pub mod id;
 pub mod index;
 pub mod instance;
 pub mod metrics;
+pub mod mount;
+pub mod notify;
 pub mod ops;
 pub mod pack;
+pub mod page;
 pub mod postgres;
 pub mod report;
 pub mod repository;

@@ -7,15 +7,15 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto", "calendar"],
-    &["chunker", "store", "postgres", "compose"],
+    &["chunker", "store", "postgres", "compose", "anonymize"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
-    &["instance"],
-    &["schedule", "report", "history", "deploy"],
-    &["status"],
-    &["metrics", "doctor", "notify"],
+    &["instance", "mount"],
+    &["schedule", "report", "history", "deploy", "home"],
+    &["status", "clone"],
+    &["metrics", "doctor", "notify", "page"],
     &["cli"],
 ];
 

@@ -36,7 +36,7 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs util-linux docker.io docker-compose busybox-static systemd strace
-    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus)
+    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium)
 
 # Makes the repositories that `migrate restic` is tested with.
 if [[ " ${MRS_BACKUP_TEST_FEATURES:-} " == *" restic "* ]]; then
@@ -60,7 +60,7 @@ install_packages() {
     postgres_install
 }
 
-# For the reader of the format that is written in another language than the program.
+# For the reader of the format that is written in another language than the program, and a server of mail.
 install_python() {
     local venv=target/venv wanted=tests/reader/requirements.txt
     if ! cmp --silent "$wanted" "$venv/installed.txt"; then

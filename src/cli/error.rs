@@ -7,13 +7,16 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
 use crate::deploy::DeployError;
 use crate::history::HistoryError;
+use crate::home::HomeError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
+use crate::mount::MountFailure;
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
@@ -22,6 +25,7 @@ use crate::ops::dump_database::DumpDatabaseError;
 use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
+use crate::page::PageError;
 use crate::report::clean;
 use crate::repository::RepositoryError;
 use crate::schedule::LedgerError;
@@ -65,6 +69,12 @@ pub enum CliError {
     /// The history of runs cannot be read.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// Snapshots cannot be mounted.
+    #[error(transparent)]
+    MountFailure(#[from] MountFailure),
+    /// There is no page.
+    #[error(transparent)]
+    Page(#[from] PageError),
     /// What was noted down of a repository cannot be read.
     #[error(transparent)]
     Known(#[from] KnownError),
@@ -100,6 +110,9 @@ pub enum CliError {
     /// Somebody works on the instance.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// No home put back.
+    #[error(transparent)]
+    Home(Box<HomeError>),
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -145,6 +158,9 @@ pub enum CliError {
     /// A deployment that did not take place.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// No anonymized copy.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -169,10 +185,7 @@ impl From<RestoreDatabaseError> for CliError {
 
 impl From<DeployError> for CliError {
     fn from(error: DeployError) -> Self {
-        match error {
-            DeployError::Interrupted => Self::Interrupted,
-            error => Self::Deploy(Box::new(error)),
-        }
+        Self::Deploy(Box::new(error))
     }
 }
 
@@ -245,6 +258,8 @@ impl CliError {
             | Self::Ledger(_)
             | Self::History(_)
             | Self::Known(_)
+            | Self::Page(_)
+            | Self::MountFailure(_)
             | Self::Io { .. }
             | Self::Mount(_)
             | Self::StateDir { .. } => Exit::Failed,
@@ -259,6 +274,7 @@ impl CliError {
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
+            Self::Home(error) => super::home_error::exit(error),
             Self::Select(SelectError::None { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
@@ -278,6 +294,7 @@ impl CliError {
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
             Self::Scratch(error) => database_error::scratch_exit(error),
+            Self::Clone(error) => clone_exit(error),
         }
     }
 
@@ -340,6 +357,18 @@ const fn foreign_exit(error: &ForeignError) -> Exit {
     }
 }
 
+fn clone_exit(error: &CloneError) -> Exit {
+    match error {
+        CloneError::Rules(_) => Exit::Usage,
+        CloneError::Refused(_) | CloneError::Leak(_) | CloneError::Trouble(_) => Exit::CloneRefused,
+        CloneError::Repository(error) => repository_exit(error),
+        CloneError::Browse(error) => browse_exit(error),
+        CloneError::Restore(error) => database_error::restore_exit(error),
+        CloneError::Database(error) => database_error::database_exit(error),
+        CloneError::Io { .. } => Exit::Failed,
+    }
+}
+
 fn lock_exit(error: &LockError) -> Exit {
     match error {
         LockError::Held { .. } => Exit::Locked,
@@ -367,7 +396,7 @@ pub(super) fn run_exit(error: &RunError) -> Exit {
     }
 }
 
-fn restore_exit(error: &RestoreError) -> Exit {
+pub(super) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Repository(error) => repository_exit(error),
         RestoreError::Pattern(_) => Exit::Usage,

@@ -7,14 +7,18 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::clock::SystemClock;
+use crate::instance::config::EventKind;
 use crate::instance::config::RestoreConfig;
 use crate::instance::{InstanceLock, database_server, lock};
-use crate::ops::restore_database::{DatabaseOptions, DatabasePlan, apply, plan};
+use crate::ops::restore_database::{
+    DatabaseOptions, DatabaseOutcome, DatabasePlan, RestoreDatabaseError, apply, plan,
+};
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 use crate::snapshot::Selected;
 use crate::target::postgres::{Cluster, Marker, Reason};
 
+use super::after;
 use super::context::{Context, zone};
 use super::format::local_time;
 use super::settings::Settings;
@@ -46,7 +50,7 @@ pub struct Args {
     pub schema: String,
 
     /// Replace a database of another cluster than the one the snapshot was taken from
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     pub other_cluster: bool,
 
     /// Sessions at once
@@ -80,6 +84,23 @@ pub fn lock_instance(
     let Some(instance) = &settings.instance else { return Ok(None) };
     let wait = std::time::Duration::ZERO;
     Ok(Some(lock(&settings.state_dir, &instance.name, wait, &SystemClock, &context.stop)?))
+}
+
+/// A live database was replaced, or not: that is a mark in the history, and people are told.
+fn tell_people(
+    context: &Context,
+    settings: &Settings,
+    plan: &DatabasePlan,
+    applied: &Result<DatabaseOutcome, RestoreDatabaseError>,
+) {
+    let replaced = settings.instance.as_ref().filter(|_| plan.replaces.is_some());
+    let Some(instance) = replaced else { return };
+    let (target, id) = (clean(&plan.target), plan.id.short());
+    let text = match applied {
+        Ok(_) => format!("database {target} is restored from snapshot {id}"),
+        Err(error) => format!("database {target} could not be restored: {error}"),
+    };
+    after::happened(context, &instance.name, EventKind::Restore, applied.is_ok(), &text);
 }
 
 /// Restores a database of `selected`.
@@ -125,8 +146,10 @@ pub fn run(
             format!("database {target} is to be replaced, and {sessions} sessions in it ended");
         ask::assent(context, &needs, LOOK_FIRST)?;
     }
-    let outcome = apply(repository, snapshot, &plan, &cluster, &context.observer)?;
+    let applied = apply(repository, snapshot, &plan, &cluster, &context.observer);
     let target = clean(&plan.target);
+    tell_people(context, settings, &plan, &applied);
+    let outcome = applied?;
     context.out.note(&format!(
         "database {target} is restored from snapshot {}: {} rows of {} tables, {} objects checked",
         id.short(),
@@ -254,6 +277,7 @@ pub fn told(marker: &Marker, zone: &TimeZone) -> String {
     let short: String = marker.snapshot.chars().take(8).collect();
     let why = match marker.reason {
         Reason::Restore => format!("replaced by snapshot {}", clean(&short)),
+        Reason::Clone => format!("replaced by an anonymized copy of snapshot {}", clean(&short)),
         Reason::Undo => format!("restored from snapshot {}, taken back", clean(&short)),
     };
     let until =

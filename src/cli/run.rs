@@ -13,6 +13,7 @@ use crate::instance::config::{Config, Instance, parse_duration};
 use crate::instance::{Job, Step, lock};
 use crate::schedule::{Ledger, due_at};
 
+use super::after;
 use super::context::Context;
 use super::format::local_time;
 use super::settings::{Sources, names};
@@ -230,7 +231,7 @@ fn run_one(
         return show(context, instance, &Work::new(instance, args, &now_due).steps);
     }
     let wait = args.lock_wait.unwrap_or(instance.lock_wait.value);
-    let _lock = lock(&settings.state_dir, name, wait, &SystemClock, &context.stop)?;
+    let lock = lock(&settings.state_dir, name, wait, &SystemClock, &context.stop)?;
     // Whoever had the lock may have done it.
     let (now_due, next) = due(SystemClock.now())?;
     if args.due && now_due.is_empty() {
@@ -241,9 +242,14 @@ fn run_one(
         ledger.begin(name, *job, SystemClock.now())?;
     }
     let notes = Notes::begin(context, &settings, instance, &work.jobs, &work.steps);
+    let began = after::began(context, sources, name);
     let result = night::night(context, &settings, instance, &work.steps, &args.tags, &notes);
     notes.end(&result);
-    super::after::tell(context, sources);
+    // Others may work on the instance while people are told.
+    drop(lock);
+    // It ends within its own bound; whatever became of it, the run goes on.
+    let _ = began.map(std::thread::JoinHandle::join);
+    after::ended(context, sources, name);
     let exit = result.as_ref().map_or_else(CliError::exit, |done| done.exit);
     for job in &work.jobs {
         ledger.finish(name, *job, SystemClock.now(), exit.code())?;

@@ -14,6 +14,7 @@ use super::{CliError, Done};
 mod board;
 mod daemon;
 mod tell;
+mod tell_people;
 
 use board::Board;
 

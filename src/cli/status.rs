@@ -1,5 +1,7 @@
 //! `status`: how everything stands, from local state.
 
+use std::path::PathBuf;
+
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
@@ -28,12 +30,17 @@ Examples:
   mrs-backup status --instance mrs-production
   mrs-backup status --check                     for Nagios and its kin
   mrs-backup status --check --max-age 26h
+  mrs-backup status --html /var/www/status.html
   mrs-backup status --metrics | promtool check metrics
   mrs-backup status --json | jq 'select(.type == \"status\")'")]
 pub struct Args {
     /// One line and an exit code for Nagios, Icinga and their kin
     #[arg(long)]
     check: bool,
+
+    /// Write a page of HTML that needs nothing else; `-` is standard output
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["check", "metrics"])]
+    html: Option<PathBuf>,
 
     /// What Prometheus would see, in the form of OpenMetrics
     #[arg(long, conflicts_with = "check")]
@@ -57,6 +64,17 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
         let text = super::after::metrics(&context.sources()?, named)?;
         context.out.raw(text.as_bytes())?;
         return Ok(Done::ok(json!({})));
+    }
+    if let Some(path) = &args.html {
+        let text =
+            super::after::page(&context.sources()?, context.global.instance.as_deref(), None)?;
+        if path.as_os_str() == "-" {
+            context.out.raw(text.as_bytes())?;
+        } else {
+            crate::page::write_page(path, &text)?;
+            context.out.note(&format!("{} is written", path.display()))?;
+        }
+        return Ok(Done::ok(json!({ "bytes": text.len() })));
     }
     let limit = args.max_age.and_then(|age| SignedDuration::try_from(age).ok());
     let overview = read::overview(context, limit);

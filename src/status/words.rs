@@ -10,10 +10,7 @@ pub use crate::instance::config::Language;
 impl Language {
     /// Its code in HTML and in the configuration.
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::En => "en",
-            Self::Fr => "fr",
-        }
+        self.word()
     }
 
     /// The one of the two texts that is meant.

@@ -36,7 +36,7 @@ pub(super) fn client_options(
 }
 
 /// Names the one provider of cryptography for TLS; somebody else may have done so.
-pub(super) fn install_tls() {
+pub(crate) fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -43,6 +43,7 @@ mod webdav;
 
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
+pub(crate) use http::install_tls;
 pub use local::LocalStore;
 pub use location::Location;
 pub use memory::MemoryStore;

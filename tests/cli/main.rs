@@ -10,13 +10,16 @@ mod disaster;
 mod doctor;
 mod forgetting;
 mod healing;
+mod homes;
 mod hostile;
 mod interrupted;
 mod json;
 mod keys;
 mod metrics;
 mod migrating;
+mod mounting;
 mod nights;
+mod page;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod postgres;
@@ -25,6 +28,7 @@ mod restoring;
 mod scheduler;
 mod signals;
 mod standing;
+mod telling;
 
 use std::ffi::OsStr;
 use std::fs;

@@ -25,7 +25,7 @@ use crate::instance::{Job, lock};
 use crate::schedule::decide;
 
 use super::board::Board;
-use super::{Scope, load, tell};
+use super::{Scope, load, tell, tell_people};
 
 /// Longest sleep: clocks are set, and machines are suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -58,6 +58,7 @@ struct Daemon<'a> {
     exit: Exit,
     begun: usize,
     last_look: Timestamp,
+    teller: tell_people::Teller,
 }
 
 /// Runs until somebody stops it, or with `is_once` until nothing is due.
@@ -86,6 +87,7 @@ pub fn run(
         exit: Exit::Ok,
         begun: 0,
         last_look: now,
+        teller: tell_people::Teller::default(),
     };
     daemon.board.look(now)?;
     if !is_once {
@@ -165,6 +167,7 @@ impl Daemon<'_> {
             let status = self.status(now);
             if !is_once {
                 tell::alive(&status);
+                self.teller.look(self.context, now);
             }
             let until = |wake: Timestamp| {
                 Duration::try_from(wake.duration_since(SystemClock.now())).unwrap_or(Duration::ZERO)

@@ -12,14 +12,17 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 
 use crate::cli::CliError;
+use crate::cli::after;
 use crate::cli::args::Global;
 use crate::cli::settings::Sources;
 use crate::cli::status::read;
+use crate::instance::config::Language;
 use crate::metrics;
 
 use super::guard::Guard;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const HTML: &str = "text/html; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What answers are made of.
@@ -55,23 +58,39 @@ pub async fn answer(
         return response;
     }
     let path = uri.path().to_owned();
+    let language = match uri.query() {
+        Some("lang=fr") => Some(Language::Fr),
+        Some("lang=en") => Some(Language::En),
+        _ => None,
+    };
     // Reading files waits; others are answered meanwhile.
-    match tokio::task::spawn_blocking(move || content(&served.global, &path)).await {
+    match tokio::task::spawn_blocking(move || content(&served.global, &path, language)).await {
         Ok(Ok(Some(content))) => respond(StatusCode::OK, content.kind, content.text),
-        Ok(Ok(None)) => text(StatusCode::NOT_FOUND, "there is nothing here; look at /metrics\n"),
+        Ok(Ok(None)) => {
+            text(StatusCode::NOT_FOUND, "there is nothing here; look at / and /metrics\n")
+        }
         Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{}\n", error.message())),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "this failed; see the log\n"),
     }
 }
 
 /// What is at `path`.
-fn content(global: &Global, path: &str) -> Result<Option<Content>, CliError> {
+fn content(
+    global: &Global,
+    path: &str,
+    language: Option<Language>,
+) -> Result<Option<Content>, CliError> {
     match path {
         "/metrics" => {
             let sources = Sources::gather(global)?;
             let overview = read::of_sources(&sources, None, None, read::BACK)?;
             let text = metrics::render(&overview, env!("CARGO_PKG_VERSION"));
             Ok(Some(Content { kind: OPEN_METRICS, text }))
+        }
+        "/" => {
+            let sources = Sources::gather(global)?;
+            let text = after::page(&sources, None, language)?;
+            Ok(Some(Content { kind: HTML, text }))
         }
         "/healthz" => Ok(Some(Content { kind: TEXT, text: "ok\n".to_owned() })),
         _ => Ok(None),
@@ -85,13 +104,13 @@ fn text(status: StatusCode, text: &str) -> Response {
 fn respond(status: StatusCode, kind: &'static str, text: String) -> Response {
     let mut response = Response::new(Body::from(text));
     *response.status_mut() = status;
-    let fixed: [(HeaderName, &'static str); 6] = [
+    let policy = format!("{}; frame-ancestors 'none'", crate::page::policy());
+    if let Ok(policy) = HeaderValue::from_str(&policy) {
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    let fixed: [(HeaderName, &'static str); 5] = [
         (CONTENT_TYPE, kind),
         (CACHE_CONTROL, "no-store"),
-        (
-            CONTENT_SECURITY_POLICY,
-            "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-        ),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),

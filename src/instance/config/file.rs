@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::clone::CloneFile;
 use super::copies::CopyFile;
 use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
@@ -14,8 +15,9 @@ use super::key::{KeySource, PasswordSource};
 use super::night::{
     CheckFile, PruneFile, RetentionFile, RetentionKeys, ScheduleFile, SchedulerFile,
 };
+use super::notify::NotifyFile;
 use super::restore::RestoreFile;
-use super::telling::{MetricsFile, ServeFile};
+use super::telling::{MetricsFile, PageFile, ServeFile};
 use super::value::{
     AbsolutePath, Conninfo, DeltaSource, DurationText, InstanceName, Level, Line, PlainPath,
     RepositoryText, Share, Size, Workers, Zone,
@@ -42,6 +44,13 @@ pub(super) struct ConfigFile {
     pub metrics: MetricsFile,
     /// The server of metrics and page, which `schedule` runs as well.
     pub serve: Option<ServeFile>,
+    /// The status page.
+    #[serde(default)]
+    pub page: PageFile,
+    /// Who is told of what, by name.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, NotifyFile>")]
+    pub notify: BTreeMap<InstanceName, NotifyFile>,
     /// What instances have unless they say otherwise.
     #[serde(default)]
     pub defaults: DefaultsFile,
@@ -102,6 +111,8 @@ macro_rules! instance_keys {
             /// How old the last good snapshot may be before `status` calls it stale (`26h`). Default: the time
             /// between two nights of the schedule and 2h, or 26h.
             pub max_age: Option<DurationText>,
+            /// Replacing or removing its data takes its name, typed or said. Default: false.
+            pub protected: Option<bool>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).
             pub min_free: Option<Size>,
         }
@@ -119,6 +130,8 @@ InstanceFile {
     pub copy: BTreeMap<InstanceName, CopyFile>,
     /// How it is deployed.
     pub deploy: Option<DeployFile>,
+    /// Anonymized copies of other instances that may be put in the place of this one's data.
+    pub clone: Option<CloneFile>,
 });
 
 instance_keys!(

@@ -1,5 +1,6 @@
 //! Keys about being told: metrics, the page, and the server of both.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -8,8 +9,9 @@ use schemars::JsonSchema;
 use serde::de::{Deserialize, Deserializer, Error};
 
 use super::key::PasswordSource;
+use super::notify::{self, NotifyConfig, NotifyFile};
 use super::resolve::or_default;
-use super::value::{AbsolutePath, Line};
+use super::value::{AbsolutePath, InstanceName, Line};
 use super::{KeySource, Origin, Setting};
 
 /// Where the server listens if nothing else is said: this machine, and the containers on it.
@@ -26,12 +28,32 @@ pub enum Language {
     Fr,
 }
 
+impl Language {
+    /// As it is written.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::En => "en",
+            Self::Fr => "fr",
+        }
+    }
+}
+
 /// Where metrics go.
 #[derive(Debug, Default, serde::Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MetricsFile {
     /// File for the textfile collector of node_exporter, written after every run. Its name ends in `.prom`.
     textfile: Option<AbsolutePath>,
+}
+
+/// The status page.
+#[derive(Debug, Default, serde::Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PageFile {
+    /// File it is written to after every run.
+    file: Option<AbsolutePath>,
+    /// `en` or `fr`. Default: en.
+    language: Option<Language>,
 }
 
 /// The server of metrics and page.
@@ -146,22 +168,33 @@ pub struct Telling {
     pub textfile: Option<Setting<PathBuf>>,
     /// The server; `None`: `schedule` serves nothing.
     pub serve: Option<ServeConfig>,
+    /// Who is told of what, by name.
+    pub notify: BTreeMap<String, NotifyConfig>,
+    /// File the page is written to after every run.
+    pub page: Option<Setting<PathBuf>>,
+    /// Language of the page.
+    pub language: Setting<Language>,
 }
 
 impl Telling {
     /// Directories in which files are written after a run.
     pub fn directories(&self) -> Vec<PathBuf> {
-        let files = self.textfile.iter().map(|path| &path.value);
+        let files = self.textfile.iter().chain(&self.page).map(|path| &path.value);
         files.filter_map(|path| path.parent().map(PathBuf::from)).collect()
     }
 
     /// Names of the credentials of systemd that a job needs to tell of itself.
     pub fn credentials(&self) -> Vec<String> {
-        Vec::new()
+        self.notify.values().flat_map(NotifyConfig::credentials).collect()
     }
 }
 
-pub(super) fn resolve(metrics: MetricsFile, serve: Option<ServeFile>) -> Result<Telling, String> {
+pub(super) fn resolve(
+    metrics: MetricsFile,
+    serve: Option<ServeFile>,
+    channels: BTreeMap<InstanceName, NotifyFile>,
+    page: PageFile,
+) -> Result<Telling, String> {
     let textfile = metrics.textfile.map(|path| path.0);
     if let Some(path) =
         textfile.as_ref().filter(|path| path.extension().is_none_or(|it| it != "prom"))
@@ -174,6 +207,9 @@ pub(super) fn resolve(metrics: MetricsFile, serve: Option<ServeFile>) -> Result<
     Ok(Telling {
         textfile: textfile.map(|path| Setting::new(path, Origin::File)),
         serve: serve.map(of_server).transpose()?,
+        notify: notify::resolve(channels)?,
+        page: page.file.map(|path| Setting::new(path.0, Origin::File)),
+        language: or_default(page.language, Language::default),
     })
 }
 
@@ -239,8 +275,11 @@ mod tests {
     #[test]
     fn a_text_file_that_nobody_would_read_is_refused() {
         let file = |text: &str| toml::from_str::<MetricsFile>(text).unwrap();
-        let error = resolve(file("textfile = \"/var/x.txt\""), None).unwrap_err();
+        let error =
+            resolve(file("textfile = \"/var/x.txt\""), None, BTreeMap::new(), PageFile::default())
+                .unwrap_err();
         assert!(error.contains(".prom"), "{error}");
-        resolve(file("textfile = \"/var/x.prom\""), None).unwrap();
+        resolve(file("textfile = \"/var/x.prom\""), None, BTreeMap::new(), PageFile::default())
+            .unwrap();
     }
 }
