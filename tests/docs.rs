@@ -11,6 +11,7 @@ const FOR_USERS: &[&str] = &[
     "README.md",
     "docs/operations.md",
     "docs/fr/exploitation.md",
+    "docs/migration.md",
     "docs/monitoring.md",
     "docs/recovery.md",
     "docs/fr/secours.md",
@@ -105,8 +106,9 @@ fn wrong(words: &[String], known: &mut BTreeMap<String, Option<String>>) -> Opti
     const TAKES_VALUE: [&str; 4] = ["-c", "-i", "--repo", "--password-file"];
     let mut path: Vec<&str> = Vec::new();
     let mut is_value = false;
-    let has_children =
-        |path: &[&str]| matches!(path, [] | ["index" | "key" | "config" | "repair" | "units"]);
+    let has_children = |path: &[&str]| {
+        matches!(path, [] | ["index" | "key" | "config" | "migrate" | "repair" | "store" | "units"])
+    };
     for word in words.iter().take_while(|word| *word != "--") {
         let is_option = word.starts_with('-') && word.len() > 1;
         // `COMMAND` stands for any; `...` for what is left out.

@@ -38,6 +38,11 @@ trap report EXIT
 packages=(python3-venv acl attr e2fsprogs util-linux docker.io docker-compose busybox-static systemd strace
     vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium)
 
+# Makes the repositories that `migrate restic` is tested with.
+if [[ " ${MRS_BACKUP_TEST_FEATURES:-} " == *" restic "* ]]; then
+    packages+=(restic)
+fi
+
 install_packages() {
     local package missing=()
     for package in "${packages[@]}"; do

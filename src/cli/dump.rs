@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::event::Event;
+use crate::ops::archive::{ArchiveReport, archive};
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
 use crate::ops::dump_database::{DatabaseDump, DumpDatabaseError, DumpFormat};
-use crate::ops::tar::{ArchiveStats, archive};
 use crate::repository::{Fetcher, Repository};
-use crate::snapshot::Selected;
 
 use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::Context;
@@ -22,11 +22,11 @@ use super::ls::CACHE;
 use super::settings::Settings;
 use super::{CliError, Done, Exit, heal};
 
-/// Write one file or database of a snapshot, or an archive of it, to standard output or to a file
+/// Write one file, one database or an archive of a snapshot to standard output or to a file
 ///
-/// A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
-/// them is needed to load it; roles are in the file postgres/globals.sql. With --archive the whole snapshot, or what is below PATH, is
-/// written for tar: owners, times, links and attributes with it.
+/// With --archive tar a directory, or all of the snapshot, becomes a tar archive that any tar unpacks; owners, times,
+/// attributes, hard links and holes are in it, and the paths are those `ls` shows. A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
+/// them is needed to load it; roles are in the file postgres/globals.sql.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
 {SNAPSHOT_HELP}
@@ -35,20 +35,16 @@ Examples:
   mrs-backup dump latest docker-compose.yml
   mrs-backup dump latest --database mrs | pg_restore -d scratch
   mrs-backup dump latest --database mrs --format plain | psql -v ON_ERROR_STOP=1 -d scratch
-  mrs-backup dump latest --archive tar | zstd > snapshot.tar.zst
-  mrs-backup dump latest mrsattachments --archive tar | tar -C /srv/restored -xp
+  mrs-backup dump latest --archive tar | tar -x --xattrs --xattrs-include='*' -C /srv/out
+  mrs-backup dump latest mrsattachments --archive tar -o attachments.tar
   mrs-backup dump 2026-11-22 log/admin/django.log -o /tmp/django.log"))]
 pub struct Args {
     /// Snapshot
     snapshot: String,
 
-    /// Path of the file in it
+    /// Path of the file in it, or with --archive of a directory [default with --archive: everything]
     #[arg(required_unless_present_any = ["database", "archive"], conflicts_with = "database")]
     path: Option<OsString>,
-
-    /// Everything, or what is at and below PATH, as an archive
-    #[arg(long, value_name = "FORM", conflicts_with = "database")]
-    archive: Option<ArchiveForm>,
 
     /// Database, instead of a path
     #[arg(short = 'd', long, value_name = "NAME")]
@@ -62,6 +58,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", requires = "database")]
     bin_dir: Option<PathBuf>,
 
+    /// A directory with all that is in it, as an archive: `tar`
+    #[arg(short = 'a', long, value_name = "FORMAT", conflicts_with = "database")]
+    archive: Option<Archive>,
+
     /// Where to; a file that is there is not overwritten. `-`: standard output
     #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -70,17 +70,17 @@ pub struct Args {
     filter: Filter,
 }
 
-/// As `--archive` has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum ArchiveForm {
-    Tar,
-}
-
 /// As `--format` has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     Plain,
     Custom,
+}
+
+/// As `--archive` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Archive {
+    Tar,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
@@ -129,16 +129,25 @@ fn dump_one(
     }
     let path = args.path.unwrap_or_default();
     let path = path.as_bytes();
-    if args.archive.is_some() {
-        return dump_archive(context, &fetcher, &(id, snapshot), path, &args.output);
+    if let Some(Archive::Tar) = args.archive {
+        let mut report = ArchiveReport::default();
+        let watchers = (&*context.stop, context.observer.as_ref());
+        context.observer.event(&Event::StepStarted { step: "archive", total_bytes: None });
+        write(context, &args.output, |out| {
+            report = archive(&fetcher, &snapshot, path, out, watchers).map_err(failed)?;
+            Ok(report.bytes)
+        })?;
+        context.observer.event(&Event::StepFinished { step: "archive" });
+        let exit = if report.torn == 0 { Exit::Ok } else { Exit::Incomplete };
+        return Ok(Done::with(exit, json!({ "snapshot": id, "archive": report })));
     }
     let bytes = write(context, &args.output, |out| {
-        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(piped)
+        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(failed)
     })?;
     let fields = json!({ "snapshot": id, "bytes": bytes });
     if resolve(&fetcher, &snapshot, path)?.is_torn {
         // Half a dump must not be taken for a whole one.
-        context.observer.event(&crate::event::Event::ItemFailed {
+        context.observer.event(&Event::ItemFailed {
             item: display_path(path),
             message: "it was not stored whole: the snapshot is incomplete".to_owned(),
         });
@@ -147,30 +156,8 @@ fn dump_one(
     Ok(Done::ok(fields))
 }
 
-fn dump_archive(
-    context: &Context,
-    fetcher: &Fetcher<'_>,
-    (id, snapshot): &Selected,
-    path: &[u8],
-    output: &Path,
-) -> Result<Done, CliError> {
-    let mut stats = ArchiveStats::default();
-    write(context, output, |out| {
-        stats = archive(fetcher, snapshot, path, out, &context.stop).map_err(piped)?;
-        Ok(stats.bytes)
-    })?;
-    let exit = if stats.torn == 0 && snapshot.is_complete { Exit::Ok } else { Exit::Incomplete };
-    if exit == Exit::Incomplete {
-        context.observer.event(&crate::event::Event::ItemFailed {
-            item: display_path(path),
-            message: "the archive lacks what the snapshot lacks: it is incomplete".to_owned(),
-        });
-    }
-    Ok(Done::with(exit, json!({ "snapshot": id, "archive": stats })))
-}
-
-/// Whoever reads has seen enough; everything else is an error.
-fn piped(error: DumpError) -> CliError {
+/// Whoever reads may have read enough.
+fn failed(error: DumpError) -> CliError {
     match error {
         DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
             CliError::ClosedPipe
@@ -194,7 +181,7 @@ fn to_stdout(
 ) -> Result<u64, CliError> {
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
-        context.observer.event(&crate::event::Event::Notice {
+        context.observer.event(&Event::Notice {
             item: "dump".to_owned(),
             message: "writing to a terminal; -o FILE writes to a file".to_owned(),
         });

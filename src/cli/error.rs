@@ -12,6 +12,7 @@ use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
+use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
 use crate::mount::MountFailure;
 use crate::ops::backup::BackupError;
@@ -19,6 +20,7 @@ use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
+use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
 use crate::page::PageError;
@@ -28,6 +30,7 @@ use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
+use crate::source::foreign::ForeignError;
 use crate::status::KnownError;
 use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
@@ -108,6 +111,15 @@ pub enum CliError {
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// No configuration out of old scripts.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Another program's repository.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// Snapshots of another program's repository.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// No snapshot of an instance.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -235,6 +247,7 @@ impl CliError {
             | Self::Config(_)
             | Self::Key(_)
             | Self::Location(_)
+            | Self::Migrate(_)
             | Self::Exclude(_) => Exit::Usage,
             Self::Objected { .. }
             | Self::Ledger(_)
@@ -247,7 +260,10 @@ impl CliError {
             | Self::StateDir { .. } => Exit::Failed,
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
-            Self::Repository(error) => repository_exit(error),
+            Self::Foreign(error) | Self::Import(ImportError::Foreign(error)) => foreign_exit(error),
+            Self::Repository(error) | Self::Import(ImportError::Repository(error)) => {
+                repository_exit(error)
+            }
             Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
@@ -324,6 +340,13 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::ChunksLost { .. }
         | E::Unprunable { .. }
         | E::Internal(_) => Exit::Failed,
+    }
+}
+
+const fn foreign_exit(error: &ForeignError) -> Exit {
+    match error {
+        ForeignError::WrongPassword { .. } => Exit::WrongPassword,
+        ForeignError::Unreadable { .. } => Exit::Failed,
     }
 }
 

@@ -35,6 +35,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod migrate;
 mod mount;
 mod notify;
 mod output;
@@ -141,6 +142,7 @@ enum Command {
     Store(store::Args),
     Key(key::Args),
     Config(config::Args),
+    Migrate(migrate::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -313,6 +315,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
+        | Command::Migrate(_)
         | Command::Key(_) => false,
     }
 }
@@ -358,6 +361,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
+        Command::Migrate(args) => migrate::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
     }

@@ -68,17 +68,6 @@ pub fn dump(
     if let (true, Some(group)) = (node.is_further_link, node.hard_link) {
         node = first_link(fetcher, snapshot, group, stop)?;
     }
-    content_of(fetcher, &node, path, out, stop)
-}
-
-/// Writes the content of a file, holes as zeros. `path` is what it is called.
-pub(super) fn content_of(
-    fetcher: &Fetcher<'_>,
-    node: &Node,
-    path: &[u8],
-    out: &mut dyn Write,
-    stop: &StopFlag,
-) -> Result<u64, DumpError> {
     let mut sink = Sink { out, path, stop, written: 0 };
     let content = node.content.clone().unwrap_or_default();
     let damaged = |reason: &str| RepositoryError::DamagedTree {

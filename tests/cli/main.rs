@@ -1,6 +1,5 @@
 //! The program as people and timers run it: exit codes, JSON lines, what it refuses and what it says.
 
-mod archives;
 mod basics;
 mod codes;
 mod configured;
@@ -15,6 +14,7 @@ mod interrupted;
 mod json;
 mod keys;
 mod metrics;
+mod migrating;
 mod mounting;
 mod nights;
 mod page;
