@@ -1,10 +1,10 @@
 .DEFAULT_GOAL := help
-.PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune clean
+.PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune static deb deny sbom package-tests clean
 
 BINARY := target/release/mrs-backup
 
 help: ## What can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:[^=]*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Build, then show two nights of an instance with a real PostgreSQL, restored and compared
 	cargo build --release --locked
@@ -17,6 +17,30 @@ test-long: ## The tests, with many more random cases, and with what reads reposi
 	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES="long-tests restic" tests/run.sh
 	cargo build --release --locked
 	tests/object-stores.sh
+	tests/packaging/run.sh
+
+static: ## The program as it is handed out: static, reads restic, the same bytes from the same commit
+	tests/packaging/release.sh
+
+deb: target/tools/bin/cargo-deb ## A package for Debian, in target/deb
+	tests/packaging/stage.sh "$$(tests/packaging/release.sh)" target/package
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deb --no-build --no-strip --locked --output target/deb/mrs-backup.deb
+
+deny: target/tools/bin/cargo-deny ## Licences, sources and crates that may be part of the program
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked check --config tests/packaging/deny.toml licenses bans sources
+
+sbom: ## What the program is made of (CycloneDX), in target/sbom.cdx.json
+	mkdir -p target
+	python3 tests/packaging/sbom.py >target/sbom.cdx.json
+
+package-tests: ## Build and try the package in a fresh Debian; build twice and compare (an hour)
+	tests/packaging/run.sh
+
+target/tools/bin/cargo-deb:
+	cargo install cargo-deb --version 3.8.0 --locked --profile dev --root target/tools
+
+target/tools/bin/cargo-deny:
+	cargo install cargo-deny --version 0.20.2 --locked --profile dev --root target/tools
 
 bench: ## Measure the engine (criterion)
 	cargo bench --locked

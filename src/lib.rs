@@ -4,17 +4,20 @@
 #[cfg(test)]
 extern crate self as mrs_backup;
 
+pub mod anonymize;
 pub mod calendar;
 mod cbor;
 pub mod chunker;
 pub mod cli;
 pub mod clock;
+pub mod clone;
 pub mod compose;
 pub mod crypto;
 pub mod deploy;
 pub mod doctor;
 pub mod event;
 pub mod history;
+pub mod home;
 pub mod id;
 pub mod index;
 pub mod instance;

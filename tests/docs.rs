@@ -107,7 +107,11 @@ fn wrong(words: &[String], known: &mut BTreeMap<String, Option<String>>) -> Opti
     let mut path: Vec<&str> = Vec::new();
     let mut is_value = false;
     let has_children = |path: &[&str]| {
-        matches!(path, [] | ["index" | "key" | "config" | "migrate" | "repair" | "store" | "units"])
+        matches!(
+            path,
+            [] | ["index" | "key" | "config" | "migrate" | "repair" | "store" | "units" | "clone"]
+                | ["clone", "rules"]
+        )
     };
     for word in words.iter().take_while(|word| *word != "--") {
         let is_option = word.starts_with('-') && word.len() > 1;

@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 const LAYERS: &[&[&str]] = &[
     &["id", "clock", "cbor"],
     &["event", "crypto", "calendar"],
-    &["chunker", "store", "postgres", "compose"],
+    &["chunker", "store", "postgres", "compose", "anonymize"],
     &["pack"],
     &["index", "snapshot"],
     &["repository", "source", "target"],
     &["ops"],
     &["instance", "mount"],
-    &["schedule", "report", "history", "deploy"],
-    &["status"],
+    &["schedule", "report", "history", "deploy", "home"],
+    &["status", "clone"],
     &["metrics", "doctor", "notify", "page"],
     &["cli"],
 ];

@@ -69,6 +69,15 @@ pub struct Global {
     /// Assent to what would be asked
     #[arg(long, global = true)]
     pub yes: bool,
+
+    /// With hosts named last: copy this program there first, into DIR
+    #[arg(long, global = true, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    #[arg(default_missing_value = "/usr/local/bin")]
+    pub install: Option<String>,
+
+    /// With hosts named last: configuration of ssh
+    #[arg(long, global = true, value_name = "FILE")]
+    pub ssh_config: Option<PathBuf>,
 }
 
 /// Which snapshots are meant.

@@ -15,9 +15,15 @@ const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Asks a question; only `y` and `yes` are a yes.
 pub fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
+    let answer = answer(context, &format!("{question} [y/N] "))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+}
+
+/// The line somebody types.
+pub fn answer(context: &Context, question: &str) -> Result<String, CliError> {
     context.out.flush()?;
     let mut err = io::stderr();
-    write!(err, "{question} [y/N] ")
+    write!(err, "{question}")
         .and_then(|()| err.flush())
         .map_err(|error| CliError::io("ask", &error))?;
     let failed = |error: io::Error| CliError::io("read the answer", &error);
@@ -29,7 +35,7 @@ pub fn confirm(context: &Context, question: &str) -> Result<bool, CliError> {
     }
     let mut answer = String::new();
     stdin.read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
+    Ok(answer)
 }
 
 /// Asks for what `needs` describes unless `--yes` was given; without a terminal that is a wrong use,
@@ -42,6 +48,32 @@ pub fn assent(context: &Context, needs: &str, hint: &str) -> Result<(), CliError
         return Err(CliError::usage_hint(format!("{needs}; nothing was changed"), hint));
     }
     if confirm(context, &format!("{needs}. Go on?"))? {
+        return Ok(());
+    }
+    Err(CliError::usage("nothing was changed"))
+}
+
+/// Asks for the name of a protected instance, unless `told` is it. `--yes` is not enough.
+pub fn by_name(
+    context: &Context,
+    needs: &str,
+    name: &str,
+    told: Option<&str>,
+) -> Result<(), CliError> {
+    match told {
+        Some(told) if told == name => return Ok(()),
+        Some(_) => {
+            return Err(CliError::usage("--confirm names another instance; nothing was changed"));
+        }
+        None => {}
+    }
+    if !context.out.can_ask() {
+        return Err(CliError::usage_hint(
+            format!("{needs}, and `{name}` is protected; nothing was changed"),
+            format!("look at it with --dry-run, then add --confirm {name}"),
+        ));
+    }
+    if answer(context, &format!("{needs}. To go on type {name}: "))?.trim() == name {
         return Ok(());
     }
     Err(CliError::usage("nothing was changed"))

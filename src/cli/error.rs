@@ -7,9 +7,11 @@ use std::fmt::Display;
 use std::io;
 use std::path::PathBuf;
 
+use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
 use crate::deploy::DeployError;
 use crate::history::HistoryError;
+use crate::home::HomeError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
 use crate::instance::migrate::MigrateError;
@@ -108,6 +110,9 @@ pub enum CliError {
     /// Somebody works on the instance.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// No home put back.
+    #[error(transparent)]
+    Home(Box<HomeError>),
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
@@ -153,6 +158,9 @@ pub enum CliError {
     /// A deployment that did not take place.
     #[error(transparent)]
     Deploy(Box<DeployError>),
+    /// No anonymized copy.
+    #[error(transparent)]
+    Clone(#[from] CloneError),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -177,10 +185,7 @@ impl From<RestoreDatabaseError> for CliError {
 
 impl From<DeployError> for CliError {
     fn from(error: DeployError) -> Self {
-        match error {
-            DeployError::Interrupted => Self::Interrupted,
-            error => Self::Deploy(Box::new(error)),
-        }
+        Self::Deploy(Box::new(error))
     }
 }
 
@@ -269,6 +274,7 @@ impl CliError {
             Self::Backup(error) => backup_exit(error),
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
+            Self::Home(error) => super::home_error::exit(error),
             Self::Select(SelectError::None { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
@@ -288,6 +294,7 @@ impl CliError {
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
             Self::Scratch(error) => database_error::scratch_exit(error),
+            Self::Clone(error) => clone_exit(error),
         }
     }
 
@@ -350,6 +357,18 @@ const fn foreign_exit(error: &ForeignError) -> Exit {
     }
 }
 
+fn clone_exit(error: &CloneError) -> Exit {
+    match error {
+        CloneError::Rules(_) => Exit::Usage,
+        CloneError::Refused(_) | CloneError::Leak(_) | CloneError::Trouble(_) => Exit::CloneRefused,
+        CloneError::Repository(error) => repository_exit(error),
+        CloneError::Browse(error) => browse_exit(error),
+        CloneError::Restore(error) => database_error::restore_exit(error),
+        CloneError::Database(error) => database_error::database_exit(error),
+        CloneError::Io { .. } => Exit::Failed,
+    }
+}
+
 fn lock_exit(error: &LockError) -> Exit {
     match error {
         LockError::Held { .. } => Exit::Locked,
@@ -377,7 +396,7 @@ pub(super) fn run_exit(error: &RunError) -> Exit {
     }
 }
 
-fn restore_exit(error: &RestoreError) -> Exit {
+pub(super) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Repository(error) => repository_exit(error),
         RestoreError::Pattern(_) => Exit::Usage,

@@ -25,13 +25,15 @@ pub enum Exit {
     RolledBack,
     /// A deployment failed and was left as it is.
     HandsNeeded,
+    /// An anonymized copy was refused or stopped: rules, target or data do not allow it.
+    CloneRefused,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -43,6 +45,7 @@ impl Exit {
         Self::ProofFailed,
         Self::RolledBack,
         Self::HandsNeeded,
+        Self::CloneRefused,
         Self::Interrupted,
     ];
 
@@ -60,6 +63,7 @@ impl Exit {
             Self::ProofFailed => 21,
             Self::RolledBack => 30,
             Self::HandsNeeded => 31,
+            Self::CloneRefused => 32,
             Self::Interrupted => 130,
         }
     }
@@ -78,7 +82,8 @@ impl Exit {
             | Self::CopyFailed
             | Self::ProofFailed
             | Self::RolledBack
-            | Self::HandsNeeded => "failed",
+            | Self::HandsNeeded
+            | Self::CloneRefused => "failed",
         }
     }
 
@@ -96,13 +101,14 @@ impl Exit {
             Self::CopyFailed => 2,
             Self::Locked => 3,
             Self::ProofFailed => 4,
-            Self::WrongPassword => 5,
-            Self::NoRepository => 6,
-            Self::Usage => 7,
-            Self::Failed => 8,
-            Self::RolledBack => 9,
-            Self::HandsNeeded => 10,
-            Self::Interrupted => 11,
+            Self::CloneRefused => 5,
+            Self::WrongPassword => 6,
+            Self::NoRepository => 7,
+            Self::Usage => 8,
+            Self::Failed => 9,
+            Self::RolledBack => 10,
+            Self::HandsNeeded => 11,
+            Self::Interrupted => 12,
         }
     }
 
@@ -122,7 +128,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 30, 31, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 30, 31, 32, 130]);
     }
 
     #[test]

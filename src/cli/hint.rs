@@ -1,5 +1,6 @@
 //! What to do next, by error.
 
+use crate::clone::CloneError;
 use crate::instance::config::ConfigError;
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, RunError};
@@ -51,6 +52,7 @@ pub fn of(error: &CliError) -> Option<String> {
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
         CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
+        CliError::Home(error) => return super::home_error::hint(error),
         CliError::RestoreDatabase(error) => return database_error::restore_hint(error),
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
@@ -72,12 +74,13 @@ pub fn of(error: &CliError) -> Option<String> {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
+        CliError::Migrate(error) => migrate(error),
         CliError::MountFailure(_) => {
             "run it as root, or install fuse3; what is mounted already is unmounted by: umount DIR"
         }
         CliError::Page(_) => "name another with --html FILE, or `page.file` in the configuration",
-        CliError::Migrate(error) => migrate(error),
         CliError::Deploy(error) => return deploy_error::hint(error),
+        CliError::Clone(error) => return clone(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
@@ -115,6 +118,25 @@ const fn migrate(error: &MigrateError) -> &'static str {
             "choose a name with --instance NAME, or write a configuration by hand: mrs-backup config validate --help"
         }
     }
+}
+
+fn clone(error: &CloneError) -> Option<String> {
+    let text = match error {
+        CloneError::Rules(_) => "mrs-backup clone rules init INSTANCE drafts rules",
+        CloneError::Refused(_) => {
+            "settle what is listed, then look again: mrs-backup clone FROM TO --plan"
+        }
+        CloneError::Leak(_) => {
+            "give the column a rule that removes it; if it is there by chance: keep = \"REASON\", scan = false"
+        }
+        CloneError::Trouble(_) => "give the column another rule, or mend the row at its source",
+        CloneError::Repository(error) => return repository(error),
+        CloneError::Browse(error) => return browse(error),
+        CloneError::Restore(error) => return database_error::restore_hint(error),
+        CloneError::Database(error) => return database_error::database_hint(error),
+        CloneError::Io { .. } => return None,
+    };
+    Some(text.to_owned())
 }
 
 fn copy(error: &CopyError) -> Option<String> {

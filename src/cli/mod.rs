@@ -9,6 +9,7 @@ mod args;
 mod ask;
 mod backup;
 mod check;
+mod clone;
 mod completions;
 mod config;
 mod context;
@@ -22,6 +23,7 @@ mod doctor;
 mod down;
 mod dump;
 mod error;
+mod exec;
 mod exit;
 mod expire;
 mod extend;
@@ -30,6 +32,9 @@ mod forget;
 mod format;
 mod heal;
 mod hint;
+mod home;
+mod home_error;
+mod hosts;
 mod index;
 mod init;
 mod key;
@@ -62,6 +67,7 @@ mod test_restore;
 mod undo;
 mod units;
 
+use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::os::unix::process::CommandExt as _;
 
@@ -83,11 +89,14 @@ Examples:
   mrs-backup status                         how everything stands
   mrs-backup snapshots                      what there is
   mrs-backup restore latest /srv/restored   bring it back
+  mrs-backup deploy mrs-production --plan   what a new version would change
+  mrs-backup status root@one root@two       the same on other machines, by ssh
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
 12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
-back; 31 a deployment failed and needs somebody; 130 interrupted.
+back; 31 a deployment failed and needs somebody; 32 an anonymized copy was refused;
+130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -123,6 +132,7 @@ enum Command {
     Mount(mount::Args),
     Stats(stats::Args),
     Restore(Box<restore::Args>),
+    Clone(Box<clone::Args>),
     Undo(undo::Args),
     TestRestore(test_restore::Args),
     Forget(forget::Args),
@@ -135,6 +145,7 @@ enum Command {
     Rollback(rollback::Args),
     Deployments(deployments::Args),
     Down(down::Args),
+    Exec(exec::Args),
     Expire(expire::Args),
     Extend(extend::Args),
     Repair(repair::Args),
@@ -179,7 +190,18 @@ fn command() -> clap::Command {
 pub fn main() -> u8 {
     // Whatever is made (indexes, locks, key files, restored files before their modes) is ours alone.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
+    if let Some(call) = hosts::of(&arguments, takes_value) {
+        return elsewhere(&call).code();
+    }
     match Cli::try_parse() {
+        Ok(cli) if cli.global.install.is_some() || cli.global.ssh_config.is_some() => {
+            let error = CliError::usage_hint(
+                "--install and --ssh-config are for other machines, and no host is named",
+                "name them last: mrs-backup status --install root@host",
+            );
+            finish(&output::Output::new(output::Style::default(), ""), Err(error), false).code()
+        }
         Ok(cli) => {
             crate::store::limit_process(
                 cli.global.limit_upload.clone(),
@@ -192,6 +214,38 @@ pub fn main() -> u8 {
         }
         Err(error) => misused(&error).code(),
     }
+}
+
+/// The command on other machines, once it is known to be one.
+fn elsewhere(call: &hosts::Call) -> Exit {
+    let words = std::iter::once(OsString::from("mrs-backup")).chain(call.words.iter().cloned());
+    if let Err(error) = Cli::try_parse_from(words) {
+        return misused(&error);
+    }
+    match no_password_is_told() {
+        Ok(()) => call.run(),
+        Err(error) => finish(&output::Output::new(output::Style::default(), ""), Err(error), false),
+    }
+}
+
+/// Whether the last of `words` is an option that the next word is the value of.
+fn takes_value(words: &[OsString]) -> bool {
+    let root = command();
+    let mut deepest = &root;
+    for word in words.iter().filter_map(|word| word.to_str()) {
+        deepest = deepest.find_subcommand(word).unwrap_or(deepest);
+    }
+    let Some(last) = words.last().and_then(|word| word.to_str()) else { return false };
+    let is_it = |argument: &clap::Arg| match last.strip_prefix("--") {
+        Some(long) => argument.get_long() == Some(long),
+        None => {
+            let short = last.strip_prefix('-').and_then(|letters| letters.chars().last());
+            short.is_some() && argument.get_short() == short
+        }
+    };
+    let mut all = deepest.get_arguments().chain(root.get_arguments());
+    // A value that has to follow an equals sign is no word of its own.
+    all.any(|one| is_it(one) && one.get_action().takes_values() && !one.is_require_equals_set())
 }
 
 /// Help, version, or a wrong option.
@@ -299,6 +353,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Units(_)
         | Command::Backup(_)
         | Command::Restore(_)
+        | Command::Clone(_)
         | Command::Undo(_)
         | Command::TestRestore(_)
         | Command::Forget(_)
@@ -310,6 +365,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Deploy(_)
         | Command::Rollback(_)
         | Command::Down(_)
+        | Command::Exec(_)
         | Command::Expire(_)
         | Command::Extend(_)
         | Command::Repair(_)
@@ -342,6 +398,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Dump(args) => dump::run(context, args),
         Command::Stats(args) => stats::run(context, args),
         Command::Restore(args) => restore::run(context, *args),
+        Command::Clone(args) => clone::run(context, *args),
         Command::Undo(args) => undo::run(context, args),
         Command::TestRestore(args) => test_restore::run(context, args),
         Command::Forget(args) => forget::run(context, args),
@@ -354,6 +411,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Deployments(args) => deployments::run(context, args),
         Command::Down(args) => down::run(context, args),
+        Command::Exec(args) => exec::run(context, args),
         Command::Expire(args) => expire::run(context, args),
         Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),

@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 
 use crate::event::counted;
+use crate::instance::config::Instance;
 use crate::ops::restore::{Overwrite, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan};
 use crate::report::{clean, human_bytes};
 
@@ -18,7 +19,7 @@ use super::args::{Filter, SNAPSHOT_HELP};
 use super::context::{Context, zone};
 use super::format::local_time;
 use super::settings::Settings;
-use super::{CliError, Done, Exit, ask, heal, restore_database};
+use super::{CliError, Done, Exit, ask, heal, home, restore_database};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
@@ -27,7 +28,10 @@ const SHOWN: usize = 20;
 
 /// Restore a snapshot, or a part of it, into a directory, or a database into its server
 ///
-/// What will be done is shown first. A missing or empty target needs no assent; where files are
+/// What will be done is shown first. The home of an instance is put back as a whole: files and databases are loaded
+/// beside what is there and looked at, the application is stopped, both change places, it starts again, and what
+/// was there before is kept for `undo`. With --path, --include, --exclude, --delete or --overwrite a home is a
+/// directory like others. A missing or empty target needs no assent; where files are
 /// already, and for --delete, it is asked for, or given with --yes.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
@@ -37,6 +41,7 @@ Examples:
   mrs-backup restore latest /srv/restored
   mrs-backup restore latest:mrs-production /srv/r --path mrsattachments --verify
   mrs-backup restore 2026-11-20 /srv/app --overwrite always --dry-run
+  mrs-backup restore latest /home/mrs-production            everything back in its place; `undo` goes back
   mrs-backup restore latest --database mrs                  in place of the live one; `undo` goes back
   mrs-backup restore latest --database mrs --as mrs_copy    beside it
   mrs-backup restore latest --database mrs --table public.person"))]
@@ -88,6 +93,9 @@ pub struct Args {
     filter: Filter,
 
     #[command(flatten)]
+    home: home::Args,
+
+    #[command(flatten)]
     databases: restore_database::Args,
 }
 
@@ -103,9 +111,18 @@ enum Choice {
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
-    let settings = context.settings()?;
+    let sources = context.sources()?;
+    let target = args.target.as_deref().filter(|_| !args.is_partial());
+    let target = target.and_then(|target| home::instance_at(&sources, target));
+    let name = context.global.instance.as_deref().or(target.as_deref());
+    let settings = sources.settle(name)?;
+    context.out.set_instance(settings.instance.as_ref().map(|instance| instance.name.as_str()));
     let repository = context.open_to_read(&settings)?;
-    let mut done = restore(context, &settings, &repository, args)?;
+    let target = match (&target, &sources.config) {
+        (Some(name), Some(config)) => Some(config.instance(name)?),
+        _ => None,
+    };
+    let mut done = restore(context, &settings, &repository, target, args)?;
     let healed = heal::wounds(context, &repository, settings.instance.as_ref());
     if !healed.is_null() {
         done.summary.insert("healed".to_owned(), healed);
@@ -113,13 +130,31 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     Ok(done)
 }
 
+impl Args {
+    /// Whether only a part is meant, or it is said how to write it: then it goes into the directory as it is.
+    fn is_partial(&self) -> bool {
+        !self.path.is_empty()
+            || !self.include.is_empty()
+            || !self.exclude.is_empty()
+            || self.delete
+            || self.sparse
+            || self.numeric_owner
+            || !matches!(self.overwrite, Choice::IfChanged)
+    }
+}
+
 fn restore(
     context: &Context,
     settings: &Settings,
     repository: &Repository,
+    instance: Option<&Instance>,
     args: Args,
 ) -> Result<Done, CliError> {
     let selected = context.select(repository, settings, &args.filter, &args.snapshot)?;
+    if let Some(instance) = instance {
+        let how = (args.databases.other_cluster, args.dry_run);
+        return home::restore(context, settings, repository, selected, instance, &args.home, how);
+    }
     let Some(target) = args.target else {
         let (databases, is_dry_run) = (&args.databases, args.dry_run);
         return restore_database::run(
@@ -140,6 +175,7 @@ fn restore(
         numeric_owner: args.numeric_owner,
         delete: args.delete,
         verify: args.verify,
+        metadata_of_kept: false,
     };
     let plan = plan(repository, id, snapshot, &target, options, &context.stop)?;
     show(context, &plan, &local_time(plan.snapshot.start, &zone(settings)))?;

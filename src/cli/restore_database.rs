@@ -50,7 +50,7 @@ pub struct Args {
     pub schema: String,
 
     /// Replace a database of another cluster than the one the snapshot was taken from
-    #[arg(long, requires = "database")]
+    #[arg(long)]
     pub other_cluster: bool,
 
     /// Sessions at once
@@ -277,6 +277,7 @@ pub fn told(marker: &Marker, zone: &TimeZone) -> String {
     let short: String = marker.snapshot.chars().take(8).collect();
     let why = match marker.reason {
         Reason::Restore => format!("replaced by snapshot {}", clean(&short)),
+        Reason::Clone => format!("replaced by an anonymized copy of snapshot {}", clean(&short)),
         Reason::Undo => format!("restored from snapshot {}, taken back", clean(&short)),
     };
     let until =

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
 use crate::instance::config::EventKind;
+use crate::instance::config::Instance;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Marked, Marker, kept};
@@ -12,20 +13,23 @@ use crate::target::postgres::{Marked, Marker, kept};
 use super::after;
 use super::context::{Context, zone};
 use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
-use super::{CliError, Done, ask};
+use super::settings::Settings;
+use super::{CliError, Done, ask, home};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
 
-/// Swap back to the database that was there before the last restore
+/// Swap back to what was there before the last restore
 ///
-/// What is live now is kept in its turn: `undo` again brings it back. The server itself remembers what is
-/// kept; nothing on this machine is needed.
+/// After a restore into the home of an instance files and databases go back together; with --database, or where only
+/// a database was restored, that alone. What is live now is kept in its turn: `undo` again brings it back. A restore
+/// that was killed at half its way is taken back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mrs-backup undo --list                  what is kept
-  mrs-backup undo --database mrs          swap back
+  mrs-backup undo -i mrs-production       files and databases of a home
+  mrs-backup undo --database mrs          one database
   mrs-backup undo --drop --database mrs   give the room free: nothing can be taken back then")]
 pub struct Args {
     /// The database, as it is called in use
@@ -47,12 +51,34 @@ pub struct Args {
     /// Only show what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
+
+    /// The name of a protected instance, where nobody can type it
+    #[arg(long, value_name = "NAME")]
+    confirm: Option<String>,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let settings = context.sources()?.settle(context.global.instance.as_deref())?;
-    let cluster = cluster(context, &settings, "undo")?;
     let zone = zone(&settings);
+    // With a database named nothing else is meant.
+    let instance = settings.instance.as_ref().filter(|_| args.database.is_none());
+    let homes = match instance {
+        Some(instance) if args.list => list_homes(context, instance)?,
+        Some(instance) if args.drop => drop_homes(context, &settings, instance, &args)?,
+        Some(instance) => {
+            let how = home::UndoArgs { confirm: args.confirm.as_deref(), is_dry_run: args.dry_run };
+            if let Some(done) = home::undo(context, &settings, instance, &how)? {
+                return Ok(done);
+            }
+            0
+        }
+        None => 0,
+    };
+    let has_databases = instance.is_none_or(|instance| instance.postgres.is_some());
+    if !has_databases && (args.list || args.drop) {
+        return Ok(Done::ok(json!({ "homes": homes })));
+    }
+    let cluster = cluster(context, &settings, "undo")?;
     if args.list {
         let mut all = kept(&mut cluster.maintenance("")?)?;
         all.retain(|found| args.database.as_ref().is_none_or(|name| found.marker.of == *name));
@@ -63,7 +89,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         if all.is_empty() {
             context.out.note("no database is kept from before a restore")?;
         }
-        return Ok(Done::ok(json!({ "kept": all.len() })));
+        return Ok(Done::ok(json!({ "kept": all.len(), "homes": homes })));
     }
     let _lock = if args.dry_run { None } else { lock_instance(context, &settings)? };
     let now = SystemClock.now();
@@ -92,6 +118,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         after::happened(context, &instance.name, EventKind::Restore, undone.is_ok(), &text);
     }
     let aside = undone?;
+    let directories = directories(&settings, plan.incoming.marker.time, now)?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
         context.out.note(&format!(
@@ -100,7 +127,69 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             duration_text(keep)
         ))?;
     }
-    Ok(Done::ok(json!({ "database": plan.database, "kept": aside })))
+    for directory in &directories {
+        context.out.note(&format!("{} is what it was before", clean(directory)))?;
+    }
+    let fields = json!({ "database": plan.database, "kept": aside, "directories": directories });
+    Ok(Done::ok(fields))
+}
+
+/// Puts back the directories that an anonymized copy at `time` put aside together with the database.
+fn directories(
+    settings: &super::settings::Settings,
+    time: Timestamp,
+    now: Timestamp,
+) -> Result<Vec<String>, CliError> {
+    let Some(instance) = &settings.instance else { return Ok(Vec::new()) };
+    let mut places = instance.absolute_paths();
+    if let Some(clone) = &instance.clone
+        && let Ok(rules) = crate::anonymize::Rules::load(&clone.rules)
+    {
+        let roots = rules.placeholder_roots();
+        places.extend(roots.iter().map(|root| instance.home.value.join(root)));
+    }
+    places.sort();
+    places.dedup();
+    let done = crate::clone::undo_files(&places, time, now)
+        .map_err(|error| CliError::io("put back directories", &error))?;
+    Ok(done.iter().map(|path| path.display().to_string()).collect())
+}
+
+/// Tells what is kept beside the home.
+fn list_homes(context: &Context, instance: &Instance) -> Result<usize, CliError> {
+    let kept = home::work(context, instance, None).journal()?.all()?;
+    for operation in &kept {
+        context.out.record("home", &json!(operation))?;
+        context.out.line(&home::line(instance, operation))?;
+    }
+    Ok(kept.len())
+}
+
+/// Removes what is kept beside the home.
+fn drop_homes(
+    context: &Context,
+    settings: &Settings,
+    instance: &Instance,
+    args: &Args,
+) -> Result<usize, CliError> {
+    let work = home::work(context, instance, None);
+    let journal = work.journal()?;
+    let now = SystemClock.now();
+    let mut kept = journal.kept()?;
+    kept.retain(|one| !args.expired || one.until.is_some_and(|until| until <= now));
+    for operation in &kept {
+        context.out.note(&format!("drop {}", home::line(instance, operation)))?;
+    }
+    if kept.is_empty() || args.dry_run {
+        return Ok(0);
+    }
+    let _lock = lock_instance(context, settings)?;
+    let needs = "what is kept of the home is to be dropped, and cannot be had back";
+    ask::assent(context, needs, LOOK_FIRST)?;
+    for operation in &kept {
+        journal.remove(operation)?;
+    }
+    Ok(kept.len())
 }
 
 fn drop_some(

@@ -3,6 +3,7 @@
 //! What somebody asked for on the command line comes before `MRS_BACKUP_*` variables, these before
 //! the variables restic knows, these before the file. Every value remembers where it comes from.
 
+mod clone;
 mod copies;
 mod deploy;
 mod diagnose;
@@ -32,6 +33,7 @@ use crate::repository::{DeltaOptions, IngestOptions};
 use crate::snapshot::retention::RetentionPolicy;
 use crate::source::postgres::PostgresSettings;
 
+pub use clone::{CloneConfig, RequiredLine};
 pub use copies::{CopyConfig, PRIMARY, parse_delay};
 pub use deploy::{DeployConfig, HttpCheckConfig, Migrations, OnFailure, ReviewConfig};
 pub use diagnose::ConfigError;
@@ -263,12 +265,16 @@ pub struct Instance {
     pub lock_wait: Setting<Duration>,
     /// How old its last good snapshot may be. `None`: as its schedule has it.
     pub max_age: Option<Setting<Duration>>,
+    /// Its data is replaced or removed only by somebody who gives its name.
+    pub protected: Setting<bool>,
     /// No snapshot is made while fewer bytes are free at its repository.
     pub min_free: Setting<u64>,
     /// Other places where everything is kept, by name.
     pub copies: BTreeMap<String, CopyConfig>,
     /// How it is deployed. `None`: nothing says so.
     pub deploy: Option<DeployConfig>,
+    /// Whose anonymized copies may be put into it.
+    pub clone: Option<CloneConfig>,
 }
 
 impl Instance {

@@ -286,3 +286,6 @@ fn files(
 
 /// What a stream of the other repository is here.
 type Known = HashMap<[u8; 32], StreamRef>;
+
+#[cfg(test)]
+mod tests;

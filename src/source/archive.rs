@@ -6,6 +6,7 @@
 //! offset stays "not set"), but each block names its entry, so: every entry with data must appear
 //! once, every block must be closed, and nothing may follow.
 
+mod exchange;
 mod merge;
 mod parser;
 mod rows;
@@ -17,6 +18,7 @@ use std::io::{self, Read};
 use super::error::StreamError;
 use parser::Parser;
 
+pub use exchange::{ExchangedArchive, FilterOf, RowsFilter};
 pub use merge::{MergeError, TableEntry, merge};
 pub(crate) use rows::count_lines;
 pub use rows::{ArchivedRows, RowsDigest};

@@ -326,3 +326,22 @@ pub(crate) fn capture(
     }
     Ok(output)
 }
+
+/// Longest answer of [`ask`].
+const ANSWER_LIMIT: u64 = 16 << 20;
+
+/// What a program says within `limit`, or why it says nothing, in one line.
+pub(crate) fn ask(
+    command: Command,
+    limit: Duration,
+    stop: &Arc<StopFlag>,
+) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let process = Process::start(command, name, "is it installed?", Arc::clone(stop));
+    let bytes = capture(process.map(|process| process.within(limit)), ANSWER_LIMIT);
+    let bytes = bytes.map_err(|error| match error {
+        CaptureError::Start(error) => error.to_string(),
+        CaptureError::Stream(error) => error.to_string(),
+    })?;
+    String::from_utf8(bytes).map_err(|_| "its answer is not UTF-8".to_owned())
+}

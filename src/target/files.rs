@@ -296,6 +296,15 @@ impl<'o> FilesTarget<'o> {
         self.set_metadata(path, &Handle::Open(readable.as_fd()), node)
     }
 
+    /// Gives a file that was kept as it is the owner, mode, attributes and times of its node.
+    pub fn finish_kept(&self, path: &[u8], node: &Node) -> Result<(), TargetError> {
+        let Location { dir, name, .. } = self.locate(path)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = openat(&dir, &name, flags, Mode::empty())
+            .map_err(|error| self.io(path, "open the file", error))?;
+        self.set_metadata(path, &Handle::Open(file.as_fd()), node)
+    }
+
     /// Remembers the first name of a hard link group.
     fn remember_link(&self, node: &Node, path: &[u8], identity: (u64, u64)) {
         if let Some(group) = node.hard_link {

@@ -2,6 +2,7 @@
 
 mod basics;
 mod codes;
+mod completing;
 mod configured;
 mod copies;
 mod databases;
@@ -9,6 +10,7 @@ mod disaster;
 mod doctor;
 mod forgetting;
 mod healing;
+mod homes;
 mod hostile;
 mod interrupted;
 mod json;

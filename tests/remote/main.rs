@@ -10,6 +10,7 @@ mod copy;
 mod faults;
 mod faulty_ftp;
 mod ftp;
+mod hosts;
 mod life;
 mod line;
 mod lines;

@@ -10,7 +10,7 @@ use crate::report::{clean, human_bytes};
 use crate::target::postgres::Cluster;
 
 use crate::cli::restore_database::told;
-use crate::cli::{CliError, Done};
+use crate::cli::{CliError, Done, home};
 
 use super::steps::Night;
 
@@ -51,4 +51,18 @@ pub fn drop_expired(night: &Night<'_>, done: &mut Done) -> Result<(), CliError> 
         done.summary.insert("dropped_databases".to_owned(), json!(dropped));
     }
     Ok(())
+}
+
+/// The same for what is kept beside the home.
+pub fn drop_homes(night: &Night<'_>, done: &mut Done) {
+    match home::drop_expired(night.context, night.instance) {
+        Ok(gone) if gone.is_empty() => {}
+        Ok(gone) => {
+            done.summary.insert("dropped_homes".to_owned(), json!(gone));
+        }
+        Err(error) => {
+            let item = "what is kept of the home from before a restore".to_owned();
+            night.context.observer.event(&Event::Warning { item, message: error.message() });
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::forget::{Known, drop_by_policy, objected};
 use crate::cli::prune::tell as tell_pruned;
 use crate::cli::settings::Settings;
-use crate::cli::{CliError, Done, Exit, backup, check, copy};
+use crate::cli::{CliError, Done, Exit, backup, check, copy, home};
 
 use super::{child, replaced};
 
@@ -41,6 +41,7 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
         Step::Forget => {
             let mut done = forget(night)?;
             replaced::drop_expired(night, &mut done)?;
+            replaced::drop_homes(night, &mut done);
             Ok(done)
         }
         Step::Prune => prune(night),
@@ -54,7 +55,8 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
 
 fn snapshot(night: &Night<'_>) -> Result<Done, CliError> {
     let Night { context, instance, repository, .. } = night;
-    let options = PlanOptions { tags: night.tags.to_vec() };
+    home::refuse_half(context, instance)?;
+    let options = PlanOptions { tags: night.tags.to_vec(), ..PlanOptions::default() };
     let outcome = run_instance(repository, instance, &options, &context.stop, &context.observer)?;
     let mut fields = backup::report(context, &outcome.backup)?;
     let is_whole = outcome.backup.snapshot.is_complete;

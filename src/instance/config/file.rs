@@ -7,6 +7,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::clone::CloneFile;
 use super::copies::CopyFile;
 use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
@@ -110,6 +111,8 @@ macro_rules! instance_keys {
             /// How old the last good snapshot may be before `status` calls it stale (`26h`). Default: the time
             /// between two nights of the schedule and 2h, or 26h.
             pub max_age: Option<DurationText>,
+            /// Replacing or removing its data takes its name, typed or said. Default: false.
+            pub protected: Option<bool>,
             /// Make no snapshot while less than this is free at the repository (`1GiB`).
             pub min_free: Option<Size>,
         }
@@ -127,6 +130,8 @@ InstanceFile {
     pub copy: BTreeMap<InstanceName, CopyFile>,
     /// How it is deployed.
     pub deploy: Option<DeployFile>,
+    /// Anonymized copies of other instances that may be put in the place of this one's data.
+    pub clone: Option<CloneFile>,
 });
 
 instance_keys!(

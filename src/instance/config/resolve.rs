@@ -10,6 +10,7 @@ use crate::ops::prune::MaxUnused;
 use crate::postgres::{ContainerSettings, ContainerWay};
 use crate::snapshot::retention::RetentionPolicy;
 
+use super::clone;
 use super::copies;
 use super::deploy;
 use super::diagnose::ConfigError;
@@ -84,13 +85,13 @@ fn instance(
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
     let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
+    let clone = own.clone.map(|file| clone::resolve(file, &home));
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
     let prune = inherited!(own, defaults, prune).unwrap_or_default();
     let retention = inherited!(own, defaults, retention).map(|retention| retention.0);
     let lock_wait = inherited!(own, defaults, lock_wait).map(|wait| wait.0);
-    let max_age = inherited!(own, defaults, max_age).map(|age| age.0);
     let min_free = inherited!(own, defaults, min_free).map(|size| size.0);
     let repository = inherited!(own, defaults, repository).map(|text| at_home(&home, text.0));
     let require_mount = inherited!(own, defaults, require_mount).map(|path| home.join(path.0));
@@ -131,9 +132,11 @@ fn instance(
         prune_max_repack: from_file(prune.max_repack_size.map(|size| size.0)),
         lock_wait: or_default(lock_wait, || Duration::ZERO),
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
-        max_age: from_file(max_age),
+        protected: or_default(inherited!(own, defaults, protected), || false),
+        max_age: from_file(inherited!(own, defaults, max_age).map(|age| age.0)),
         copies,
         deploy,
+        clone,
         home: Setting::new(home, Origin::File),
     })
 }

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size, show_unused};
 use super::{
-    Config, CopyConfig, DeployConfig, Instance, Migrations, OnFailure, Origin, PostgresConfig,
-    RestoreConfig, Setting, Telling,
+    CloneConfig, Config, CopyConfig, DeployConfig, Instance, Migrations, OnFailure, Origin,
+    PostgresConfig, RestoreConfig, Setting, Telling,
 };
 
 /// One line of `config show`.
@@ -78,6 +78,23 @@ impl Config {
     }
 }
 
+impl CloneConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        let at = Origin::File;
+        lines.put("clone.from", format!("{:?}", self.from), at);
+        lines.put("clone.rules", format!("{:?}", self.rules), at);
+        lines.put("clone.key", self.key.to_string(), at);
+        lines.put("clone.protected", self.is_protected.to_string(), at);
+        for required in &self.require {
+            let value = format!("{:?} {:?}", required.file, required.matches);
+            lines.put("clone.require", value, at);
+        }
+        if let Some(reports) = &self.reports {
+            lines.put("clone.reports", format!("{reports:?}"), at);
+        }
+    }
+}
+
 impl Instance {
     /// Its values.
     pub fn show(&self) -> Vec<Shown> {
@@ -122,11 +139,15 @@ impl Instance {
         if let Some(age) = &self.max_age {
             lines.put("max_age", format!("\"{}s\"", age.value.as_secs()), age.origin);
         }
+        lines.put("protected", self.protected.value.to_string(), self.protected.origin);
         lines.put(
             "min_free",
             format!("{:?}", show_size(self.min_free.value)),
             self.min_free.origin,
         );
+        if let Some(clone) = &self.clone {
+            clone.show(&mut lines);
+        }
         for copy in self.copies.values() {
             let prefix = format!("{prefix}copy.{}.", copy.name);
             copy.show(&mut Lines { prefix, lines: &mut shown });

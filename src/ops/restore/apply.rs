@@ -363,7 +363,14 @@ impl<'w> Writer<'w, '_> {
         };
         match made {
             Ok(Created::Write(writer)) => return self.hand_out(path, node, writer, directory),
-            Ok(Created::KeepExisting) => self.shared.outcome().kept += 1,
+            Ok(Created::KeepExisting) => {
+                self.shared.outcome().kept += 1;
+                if self.plan.options.metadata_of_kept
+                    && let Err(error) = self.shared.target.finish_kept(&path, &node)
+                {
+                    self.shared.failed(&path, &error.to_string());
+                }
+            }
             Err(error) => self.shared.failed(&path, &error.to_string()),
         }
         self.shared.leave(directory);

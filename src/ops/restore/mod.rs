@@ -36,6 +36,8 @@ pub struct RestoreOptions {
     pub delete: bool,
     /// Read everything back and compare.
     pub verify: bool,
+    /// Files that are kept get owner, mode and the like of the snapshot all the same.
+    pub metadata_of_kept: bool,
 }
 
 /// What a restore will do.

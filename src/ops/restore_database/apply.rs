@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::event::{Event, Observer};
 use crate::postgres::{Client, literal};
 use crate::repository::{Fetcher, Repository};
@@ -16,7 +18,7 @@ use crate::target::postgres::{
     drop_half_made, drop_roles, mark_half_made, new_name, old_name,
 };
 
-use super::{Contents, DatabasePlan, RestoreDatabaseError};
+use super::{Contents, DatabasePlan, Incoming, RestoreDatabaseError};
 
 /// Bytes of opened segments kept while rows are read.
 const CONTENT_CACHE: usize = 48 << 20;
@@ -25,6 +27,11 @@ const CONTENT_CACHE: usize = 48 << 20;
 const DROP_TRIES: u32 = 6;
 /// How long to wait before it is tried again.
 const DROP_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How often it is tried to be the only restore of a database.
+const TURN_TRIES: u32 = 12;
+/// How long to wait before it is tried again.
+const TURN_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a restore of a database did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +49,7 @@ pub struct Filling<'a> {
     /// Where.
     pub cluster: &'a Cluster,
     /// What comes into it.
-    pub contents: &'a Contents<'a, 'a>,
+    pub contents: &'a dyn Incoming,
     /// What is in its archive.
     pub toc: &'a Toc,
     /// Its name.
@@ -89,13 +96,18 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
     let load = Load {
         cluster,
         database: name,
-        encoding: &contents.manifest.encoding,
+        encoding: contents.encoding(),
         workers: filling.workers,
         observer: *observer,
         open: &|table| contents.open(table),
+        compare: &|table, found| contents.compare(table, found),
     };
     let rows = load.run(&tables)?;
-    archive.rows(&mut Told { inner: contents.archive(), observer: *observer })?;
+    let rows_of_archive = contents.archive().map_err(|reason| DatabaseError::Read {
+        what: format!("archive of database {name}"),
+        reason,
+    })?;
+    archive.rows(&mut Told { inner: rows_of_archive, observer: *observer })?;
     step("indexes", None);
     archive.after_rows()?;
     step("statistics", None);
@@ -112,48 +124,181 @@ pub fn apply(
     cluster: &Cluster,
     observer: &Arc<dyn Observer>,
 ) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+    load(repository, snapshot, plan, cluster, observer)?.swap(repository, plan, cluster, observer)
+}
+
+/// A database that is restored beside the live one and was looked at.
+pub struct Loaded {
+    /// Has the turn as long as it lives.
+    session: Client,
+    name: String,
+    rows: u64,
+    objects: u64,
+}
+
+/// Everything before the swap. An error leaves nothing behind.
+pub fn load(
+    repository: &Repository,
+    snapshot: &Snapshot,
+    plan: &DatabasePlan,
+    cluster: &Cluster,
+    observer: &Arc<dyn Observer>,
+) -> Result<Loaded, RestoreDatabaseError> {
     let fetcher = Fetcher::new(repository, CONTENT_CACHE);
     let contents = Contents::find(&fetcher, snapshot, &plan.manifest)?;
-    let name = new_name(&plan.target);
-    let mut session = cluster.maintenance(&plan.target)?;
-    take_turn(&mut session, cluster, &plan.target)?;
-    for left in &plan.leftovers {
-        observer.event(&Event::Notice {
-            item: format!("database {left}"),
-            message: "dropped: an earlier restore did not come to its end".to_owned(),
-        });
-        drop_database(&mut session, left)?;
+    let now = || repository.environment().clock.now();
+    Replacing { plan, cluster, now: &now, reason: Reason::Restore, observer }.load(&contents)
+}
+
+impl Loaded {
+    /// Puts it into the place of the live one. An error leaves nothing behind.
+    pub fn swap(
+        self,
+        repository: &Repository,
+        plan: &DatabasePlan,
+        cluster: &Cluster,
+        observer: &Arc<dyn Observer>,
+    ) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+        let now = || repository.environment().clock.now();
+        self.swap_as(&Replacing { plan, cluster, now: &now, reason: Reason::Restore, observer })
     }
-    let restored = prepare(repository, plan, cluster, &mut session, &name, observer.as_ref())
-        .and_then(|()| {
-            let filling = Filling {
-                cluster,
-                contents: &contents,
-                toc: &plan.toc,
-                name: &name,
-                workers: plan.options.workers,
-                without_tablespaces: !plan.missing_tablespaces.is_empty(),
-                observer: observer.as_ref(),
-            };
-            let rows = fill(&filling)?;
-            observer.event(&Event::StepStarted { step: "gates", total_bytes: None });
-            let mut inside = cluster.session(&name)?;
-            let objects = check_objects(&mut inside, &plan.toc)?;
-            check_rows(&mut inside, &contents.archived())?;
-            drop(inside);
-            check_assertions(cluster, &name, &plan.target, &plan.options.assertions)?;
-            cluster.check_stop()?;
-            observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
-            let swap = swap_of(repository, &mut session, plan, &name)?;
+
+    fn swap_as(mut self, work: &Replacing<'_>) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+        let Replacing { plan, cluster, observer, .. } = work;
+        observer.event(&Event::StepStarted { step: "swap", total_bytes: None });
+        let swapped = work.swap(&mut self.session, &self.name).and_then(|swap| {
             swap.run(cluster)?;
-            Ok(DatabaseOutcome { rows, objects, kept: swap.aside })
+            Ok(swap.aside)
         });
-    let outcome = restored.map_err(|error| clean_up(cluster, plan, &name, error))?;
-    for old in &plan.expired {
-        drop_database(&mut session, &old.name)?;
+        let kept = swapped.map_err(|error| clean_up(cluster, plan, &self.name, error))?;
+        for old in &plan.expired {
+            drop_database(&mut self.session, &old.name)?;
+        }
+        observer.event(&Event::StepFinished { step: "swap" });
+        Ok(DatabaseOutcome { rows: self.rows, objects: self.objects, kept })
     }
-    observer.event(&Event::StepFinished { step: "swap" });
-    Ok(outcome)
+
+    /// Drops it again: it is not wanted any more.
+    pub fn discard(self, plan: &DatabasePlan, cluster: &Cluster) -> Result<(), DatabaseError> {
+        let cluster = cluster.unstoppable();
+        let mut session = cluster.maintenance(&plan.target)?;
+        drop_half_made(&cluster, &mut session, &self.name)?;
+        drop_roles(&mut session, &plan.missing_roles);
+        Ok(())
+    }
+}
+
+/// A new database on its way into the place of another.
+pub struct Replacing<'a> {
+    /// What was planned.
+    pub plan: &'a DatabasePlan,
+    /// Where.
+    pub cluster: &'a Cluster,
+    /// The time.
+    pub now: &'a dyn Fn() -> Timestamp,
+    /// What the replaced one is put aside for.
+    pub reason: Reason,
+    /// Who listens.
+    pub observer: &'a Arc<dyn Observer>,
+}
+
+impl Replacing<'_> {
+    /// Fills a new database with `contents`, looks at it, does what `before_swap` does, and puts it in its
+    /// place. An error before that leaves nothing behind.
+    pub fn run(
+        &self,
+        contents: &dyn Incoming,
+        before_swap: impl FnOnce() -> Result<(), DatabaseError>,
+    ) -> Result<DatabaseOutcome, RestoreDatabaseError> {
+        let loaded = self.load(contents)?;
+        before_swap()
+            .and_then(|()| self.cluster.check_stop())
+            .map_err(|error| clean_up(self.cluster, self.plan, &loaded.name, error))?;
+        loaded.swap_as(self)
+    }
+
+    /// Fills a new database with `contents` and looks at it. An error leaves nothing behind.
+    fn load(&self, contents: &dyn Incoming) -> Result<Loaded, RestoreDatabaseError> {
+        let Self { plan, cluster, observer, .. } = self;
+        let name = new_name(&plan.target);
+        let mut session = cluster.maintenance(&plan.target)?;
+        take_turn(&mut session, cluster, &plan.target)?;
+        for left in &plan.leftovers {
+            observer.event(&Event::Notice {
+                item: format!("database {left}"),
+                message: "dropped: an earlier restore did not come to its end".to_owned(),
+            });
+            drop_database(&mut session, left)?;
+        }
+        let filled = self.prepare(&mut session, &name).and_then(|()| {
+            let filled = self.fill(contents, &name)?;
+            cluster.check_stop()?;
+            Ok(filled)
+        });
+        match filled {
+            Ok((rows, objects)) => Ok(Loaded { session, name, rows, objects }),
+            Err(error) => Err(clean_up(cluster, plan, &name, error)),
+        }
+    }
+
+    /// Fills the new database and looks at it; gives rows and objects.
+    fn fill(&self, contents: &dyn Incoming, name: &str) -> Result<(u64, u64), DatabaseError> {
+        let Self { plan, cluster, observer, .. } = self;
+        let filling = Filling {
+            cluster,
+            contents,
+            toc: &plan.toc,
+            name,
+            workers: plan.options.workers,
+            without_tablespaces: !plan.missing_tablespaces.is_empty(),
+            observer: observer.as_ref(),
+        };
+        let rows = fill(&filling)?;
+        observer.event(&Event::StepStarted { step: "gates", total_bytes: None });
+        let mut inside = cluster.session(name)?;
+        let objects = check_objects(&mut inside, &plan.toc)?;
+        let archived = contents.archived();
+        check_rows(&mut inside, &archived.iter().collect::<Vec<_>>())?;
+        drop(inside);
+        check_assertions(cluster, name, &plan.target, &plan.options.assertions)?;
+        Ok((rows, objects))
+    }
+
+    fn prepare(&self, session: &mut Client, name: &str) -> Result<(), DatabaseError> {
+        let Self { plan, cluster, observer, .. } = self;
+        observer.event(&Event::StepStarted { step: "database", total_bytes: None });
+        cluster.check_stop()?;
+        create_roles(session, &plan.missing_roles)?;
+        create_database(session, &plan.toc, name, !plan.missing_tablespaces.is_empty())?;
+        let marker = Marker {
+            of: plan.target.clone(),
+            snapshot: plan.id.to_string(),
+            time: (self.now)(),
+            until: None,
+            reason: self.reason,
+        };
+        mark_half_made(session, name, &marker)
+    }
+
+    fn swap(&self, session: &mut Client, name: &str) -> Result<Swap, DatabaseError> {
+        let (plan, now) = (self.plan, (self.now)());
+        let aside = match plan.replaces {
+            Some(_) => Some(old_name(session, &plan.target, now)?),
+            None => None,
+        };
+        Ok(Swap {
+            live: plan.target.clone(),
+            incoming: name.to_owned(),
+            aside,
+            marker: Marker {
+                of: plan.target.clone(),
+                snapshot: plan.id.to_string(),
+                time: now,
+                until: now.checked_add(plan.options.keep).ok(),
+                reason: self.reason,
+            },
+        })
+    }
 }
 
 /// One restore of a database at a time, wherever it is started: the server holds the lock as long as
@@ -164,57 +309,17 @@ fn take_turn(session: &mut Client, cluster: &Cluster, database: &str) -> Result<
          pg_catalog.hashtext({}))",
         literal(database)
     );
-    if session.value("take the turn", &query)? == "t" {
-        return Ok(());
+    for attempt in 0..TURN_TRIES {
+        if session.value("take the turn", &query)? == "t" {
+            return Ok(());
+        }
+        // A session of a restore that was killed ends only with its statement.
+        if attempt + 1 < TURN_TRIES {
+            cluster.check_stop()?;
+            std::thread::sleep(TURN_INTERVAL);
+        }
     }
     Err(DatabaseError::Busy { database: database.to_owned(), server: cluster.place() })
-}
-
-fn prepare(
-    repository: &Repository,
-    plan: &DatabasePlan,
-    cluster: &Cluster,
-    session: &mut Client,
-    name: &str,
-    observer: &dyn Observer,
-) -> Result<(), DatabaseError> {
-    observer.event(&Event::StepStarted { step: "database", total_bytes: None });
-    cluster.check_stop()?;
-    create_roles(session, &plan.missing_roles)?;
-    create_database(session, &plan.toc, name, !plan.missing_tablespaces.is_empty())?;
-    let marker = Marker {
-        of: plan.target.clone(),
-        snapshot: plan.id.to_string(),
-        time: repository.environment().clock.now(),
-        until: None,
-        reason: Reason::Restore,
-    };
-    mark_half_made(session, name, &marker)
-}
-
-fn swap_of(
-    repository: &Repository,
-    session: &mut Client,
-    plan: &DatabasePlan,
-    name: &str,
-) -> Result<Swap, DatabaseError> {
-    let now = repository.environment().clock.now();
-    let aside = match plan.replaces {
-        Some(_) => Some(old_name(session, &plan.target, now)?),
-        None => None,
-    };
-    Ok(Swap {
-        live: plan.target.clone(),
-        incoming: name.to_owned(),
-        aside,
-        marker: Marker {
-            of: plan.target.clone(),
-            snapshot: plan.id.to_string(),
-            time: now,
-            until: now.checked_add(plan.options.keep).ok(),
-            reason: Reason::Restore,
-        },
-    })
 }
 
 /// Drops what is half made; says what became of it.

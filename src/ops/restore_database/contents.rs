@@ -7,7 +7,7 @@ use crate::ops::browse::{display_path, resolve};
 use crate::repository::{Fetcher, StreamBytes, read_directory};
 use crate::snapshot::{DatabaseManifest, Node, NodeKind, Snapshot, StreamRef, TableManifest};
 use crate::source::archive::{TableRows, Toc, TocError};
-use crate::target::postgres::DatabaseError;
+use crate::target::postgres::{DatabaseError, Found};
 
 use super::RestoreDatabaseError;
 
@@ -18,6 +18,60 @@ pub struct Contents<'f, 'r> {
     pub manifest: &'f DatabaseManifest,
     archive: StreamRef,
     tables: HashMap<Vec<u8>, StreamRef>,
+}
+
+/// What comes into a new database.
+pub trait Incoming: Sync {
+    /// The encoding of its rows.
+    fn encoding(&self) -> &str;
+
+    /// Tables that are streams of their own.
+    fn streamed(&self) -> Vec<&TableManifest>;
+
+    /// Tables whose rows are in the archive, as they will be there.
+    fn archived(&self) -> Vec<TableManifest>;
+
+    /// The rows of a table.
+    fn open<'s>(&'s self, table: &TableManifest) -> Result<Box<dyn Read + 's>, String>;
+
+    /// Whether what arrived of a streamed table is what should have; otherwise the difference.
+    fn compare(&self, table: &TableManifest, found: &Found) -> Result<(), String>;
+
+    /// Bytes of the archive.
+    fn archive_bytes(&self) -> u64;
+
+    /// The archive.
+    fn archive<'s>(&'s self) -> Result<Box<dyn Read + Send + 's>, String>;
+}
+
+impl Incoming for Contents<'_, '_> {
+    fn encoding(&self) -> &str {
+        &self.manifest.encoding
+    }
+
+    fn streamed(&self) -> Vec<&TableManifest> {
+        Contents::streamed(self)
+    }
+
+    fn archived(&self) -> Vec<TableManifest> {
+        Contents::archived(self).into_iter().cloned().collect()
+    }
+
+    fn open<'s>(&'s self, table: &TableManifest) -> Result<Box<dyn Read + 's>, String> {
+        Contents::open(self, table)
+    }
+
+    fn compare(&self, table: &TableManifest, found: &Found) -> Result<(), String> {
+        found.compare(table)
+    }
+
+    fn archive_bytes(&self) -> u64 {
+        Contents::archive_bytes(self)
+    }
+
+    fn archive<'s>(&'s self) -> Result<Box<dyn Read + Send + 's>, String> {
+        Ok(Box::new(Contents::archive(self)))
+    }
 }
 
 /// The directory a path is in, and its name there.

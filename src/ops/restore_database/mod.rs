@@ -15,8 +15,8 @@ use crate::snapshot::DatabaseManifest;
 use crate::source::archive::Toc;
 use crate::target::postgres::{DatabaseError, Marked};
 
-pub use apply::{DatabaseOutcome, Filling, apply, fill};
-pub use contents::Contents;
+pub use apply::{DatabaseOutcome, Filling, Loaded, Replacing, apply, fill, load};
+pub use contents::{Contents, Incoming};
 pub use plan::{choose, plan};
 pub use table::{TablePlan, apply_table, plan_table};
 pub use undo::{UndoPlan, drop_kept, expired, plan_undo, undo};

@@ -49,7 +49,7 @@ impl From<TocError> for MergeError {
 }
 
 impl Layout {
-    fn put_int(&self, out: &mut Vec<u8>, value: i64) {
+    pub(super) fn put_int(self, out: &mut Vec<u8>, value: i64) {
         out.push(u8::from(value < 0));
         out.extend_from_slice(&value.unsigned_abs().to_le_bytes()[..self.int_size.min(8)]);
     }

@@ -20,6 +20,9 @@ const PIECE: usize = 256 << 10;
 /// Gives the rows of a table, as COPY wrote them.
 pub type OpenTable<'a> = dyn Fn(&TableManifest) -> Result<Box<dyn Read + 'a>, String> + Sync + 'a;
 
+/// Says whether what arrived of a table is what should have; otherwise the difference.
+pub type CompareTable<'a> = dyn Fn(&TableManifest, &Found) -> Result<(), String> + Sync + 'a;
+
 /// A table as people write it.
 pub fn table_name(table: &TableManifest) -> String {
     format!("{}.{}", table.schema, table.name)
@@ -48,6 +51,8 @@ pub struct Load<'a> {
     pub observer: &'a dyn Observer,
     /// Where the rows come from.
     pub open: &'a OpenTable<'a>,
+    /// What must have arrived.
+    pub compare: &'a CompareTable<'a>,
 }
 
 impl Load<'_> {
@@ -98,7 +103,8 @@ impl Load<'_> {
             self.observer.event(&Event::Progress { bytes, items: 0 });
         }
         let count = input.finish()?;
-        rows.verify(count)?;
+        let found = rows.found(count);
+        (self.compare)(table, &found).map_err(|reason| differs(table, reason))?;
         session.run(&doing, "COMMIT")?;
         self.observer.event(&Event::Progress { bytes: 0, items: 1 });
         Ok(count)
@@ -140,12 +146,17 @@ impl<'t, 'r> Rows<'t, 'r> {
     /// Whether what passed is what the manifest says, and the server took all of it.
     pub fn verify(self, rows: u64) -> Result<(), DatabaseError> {
         let table = self.table;
-        let found = Found { rows, bytes: self.bytes, hash: *self.hasher.finalize().as_bytes() };
-        found.compare(table).map_err(|reason| DatabaseError::Differs {
-            what: format!("table {}", table_name(table)),
-            reason,
-        })
+        self.found(rows).compare(table).map_err(|reason| differs(table, reason))
     }
+
+    /// What passed, of which the server took so many rows.
+    pub fn found(self, rows: u64) -> Found {
+        Found { rows, bytes: self.bytes, hash: *self.hasher.finalize().as_bytes() }
+    }
+}
+
+fn differs(table: &TableManifest, reason: String) -> DatabaseError {
+    DatabaseError::Differs { what: format!("table {}", table_name(table)), reason }
 }
 
 /// What a table was found to be.

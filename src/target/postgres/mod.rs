@@ -26,7 +26,7 @@ pub use create::{
 };
 pub use error::DatabaseError;
 pub use gates::{check_assertions, check_objects, check_rows};
-pub use load::{Found, Load, OpenTable, Rows, column_list, prepare_copy, table_name};
+pub use load::{CompareTable, Found, Load, OpenTable, Rows, column_list, prepare_copy, table_name};
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
 pub use swap::{

@@ -32,6 +32,8 @@ const THROW_OUT: Duration = Duration::from_millis(100);
 pub enum Reason {
     /// A restored one took its place.
     Restore,
+    /// An anonymized copy of another instance's took its place.
+    Clone,
     /// The one of before took its place again.
     Undo,
 }

@@ -1,0 +1,129 @@
+//! The text that `COPY` writes: rows are lines, fields are separated by tabs, and what would be
+//! mistaken for either is escaped.
+//!
+//! Works on bytes of any encoding that PostgreSQL has on a server: in all of them a byte below 128
+//! is itself and never a part of a longer character.
+
+use std::borrow::Cow;
+
+/// How `COPY` writes NULL.
+pub const NULL: &[u8] = b"\\N";
+
+/// The raw fields of a row, `line` without its end.
+pub fn fields(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| *byte == b'\t')
+}
+
+/// What a raw field means; `None`: NULL.
+pub fn decode(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if raw == NULL {
+        return None;
+    }
+    let Some(first) = raw.iter().position(|byte| *byte == b'\\') else {
+        return Some(Cow::Borrowed(raw));
+    };
+    let mut value = Vec::with_capacity(raw.len());
+    value.extend_from_slice(raw.get(..first).unwrap_or_default());
+    let mut rest = raw.get(first..).unwrap_or_default().iter().copied().peekable();
+    while let Some(byte) = rest.next() {
+        if byte != b'\\' {
+            value.push(byte);
+            continue;
+        }
+        let Some(escaped) = rest.next() else {
+            value.push(b'\\');
+            break;
+        };
+        value.push(match escaped {
+            b'b' => 8,
+            b'f' => 12,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'v' => 11,
+            b'0'..=b'7' => {
+                let mut code = u32::from(escaped - b'0');
+                for _ in 0..2 {
+                    let Some(digit) = rest.next_if(|next| (b'0'..=b'7').contains(next)) else {
+                        break;
+                    };
+                    code = code * 8 + u32::from(digit - b'0');
+                }
+                (code & 0xff) as u8
+            }
+            b'x' => {
+                let mut code = None;
+                for _ in 0..2 {
+                    let Some(digit) = rest.next_if(u8::is_ascii_hexdigit) else { break };
+                    let digit = char::from(digit).to_digit(16).unwrap_or(0);
+                    code = Some(code.unwrap_or(0) * 16 + digit);
+                }
+                code.map_or(b'x', |code| (code & 0xff) as u8)
+            }
+            other => other,
+        });
+    }
+    Some(Cow::Owned(value))
+}
+
+/// Writes a value as a raw field.
+pub fn encode(value: &[u8], out: &mut Vec<u8>) {
+    for byte in value {
+        let letter = match byte {
+            8 => b'b',
+            9 => b't',
+            10 => b'n',
+            11 => b'v',
+            12 => b'f',
+            13 => b'r',
+            b'\\' => b'\\',
+            other => {
+                out.push(*other);
+                continue;
+            }
+        };
+        out.extend_from_slice(&[b'\\', letter]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn escapes_mean_what_postgresql_says() {
+        let decoded = |raw: &str| decode(raw.as_bytes()).map(Cow::into_owned);
+        assert_eq!(decoded("\\N"), None);
+        assert_eq!(decoded("").unwrap(), b"");
+        assert_eq!(decoded("a\\tb\\nc\\\\d\\re").unwrap(), b"a\tb\nc\\d\re");
+        assert_eq!(decoded("\\b\\f\\v").unwrap(), [8, 12, 11]);
+        assert_eq!(decoded("\\101\\x41\\x4g\\xg\\8").unwrap(), b"AA\x04gxg8");
+        assert_eq!(decoded("end\\").unwrap(), b"end\\");
+        // A value that looks like NULL is written so that it is none.
+        assert_eq!(decoded("\\\\N").unwrap(), b"\\N");
+    }
+
+    #[test]
+    fn a_row_is_split_at_tabs() {
+        let row: Vec<&[u8]> = fields(b"1\t\\N\t\ta\\tb").collect();
+        assert_eq!(row, [&b"1"[..], b"\\N", b"", b"a\\tb"]);
+        assert_eq!(fields(b"").count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written_is_read_back(value in proptest::collection::vec(any::<u8>(), 0..60)) {
+            let mut raw = Vec::new();
+            encode(&value, &mut raw);
+            prop_assert!(!raw.contains(&b'\t') && !raw.contains(&b'\n') && raw != NULL);
+            prop_assert_eq!(decode(&raw).map(Cow::into_owned), Some(value));
+        }
+
+        #[test]
+        fn no_field_makes_it_panic(raw in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = decode(&raw);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The anonymized copy: a stored snapshot of one instance, rewritten on its way into another.
+//!
+//! First everything that can be known is found out ([`gather`], [`survey()`]): the rules fit the snapshot's schema, every row can be
+//! rewritten, no key of JSON is unknown. Then rows are rewritten between the repository and the target's server. Nothing
+//! of them touches a disk before, and what leaves this process is rewritten already.
+
+mod apply;
+mod contents;
+mod draft;
+mod error;
+mod files;
+mod guard;
+mod report;
+mod schema;
+mod survey;
+
+pub use apply::{Applied, CloneWork, apply};
+pub use contents::Anonymized;
+pub use draft::draft;
+pub use error::{CloneError, Refusal};
+pub use files::{FilesPlan, StagedFiles, SwappedDirectory, undo_files};
+pub use guard::{Guard, check_target};
+pub use report::{CloneReport, ColumnReport, GroupReport, TableReport, html, tables};
+pub use schema::{clean_toc, schema_of};
+pub use survey::{Surveyed, survey};

@@ -1,0 +1,100 @@
+//! Whether, and how, anonymized copies of other instances may be put into an instance.
+
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::KeySource;
+use super::value::{InstanceName, Line, PlainPath};
+
+/// Anonymized copies of other instances that may be put in the place of this one's data.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CloneFile {
+    /// Which instances may be copied into this one.
+    from: Vec<InstanceName>,
+    /// File of rules.
+    rules: PlainPath,
+    /// How the key of the pseudonyms is found. It belongs to this target and stays where the originals are.
+    key: KeySource,
+    /// Its name has to be typed before anything is replaced. Default: false.
+    protected: Option<bool>,
+    /// Lines that files of this instance must have, so that no mail reaches anybody, say.
+    #[serde(default)]
+    require: Vec<RequiredFile>,
+    /// Where reports are left. Default: `clones` below the state directory.
+    reports: Option<PlainPath>,
+}
+
+/// A line that a file must have.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct RequiredFile {
+    /// The file, relative to `home`.
+    file: PlainPath,
+    /// A regular expression that one of its lines has to fit.
+    matches: Line,
+}
+
+/// The same, resolved.
+#[derive(Debug, Clone)]
+pub struct CloneConfig {
+    /// Which instances may be copied into this one.
+    pub from: Vec<String>,
+    /// File of rules.
+    pub rules: PathBuf,
+    /// How the key of the pseudonyms is found.
+    pub key: KeySource,
+    /// Its name has to be typed.
+    pub is_protected: bool,
+    /// Lines that files must have.
+    pub require: Vec<RequiredLine>,
+    /// Where reports are left.
+    pub reports: Option<PathBuf>,
+}
+
+/// A line that a file must have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequiredLine {
+    /// The file, relative to the home or absolute.
+    pub file: PathBuf,
+    /// A regular expression.
+    pub matches: String,
+}
+
+pub(super) fn resolve(file: CloneFile, home: &Path) -> CloneConfig {
+    CloneConfig {
+        from: file.from.into_iter().map(|name| name.0).collect(),
+        rules: home.join(file.rules.0),
+        key: file.key.resolved(home),
+        is_protected: file.protected.unwrap_or(false),
+        require: file
+            .require
+            .into_iter()
+            .map(|required| RequiredLine { file: required.file.0, matches: required.matches.0 })
+            .collect(),
+        reports: file.reports.map(|path| home.join(path.0)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_the_homes() {
+        let file: CloneFile = toml::from_str(
+            "from = [\"prod\"]\nrules = \"rules.toml\"\nkey = { file = \"/etc/k\" }\n\
+             require = [{ file = \".env\", matches = \"^EMAIL_HOST=mailpit\" }]",
+        )
+        .unwrap();
+        let found = resolve(file, Path::new("/home/staging"));
+        assert_eq!(found.rules, Path::new("/home/staging/rules.toml"));
+        assert_eq!((found.from.as_slice(), found.is_protected), (&["prod".to_owned()][..], false));
+        assert_eq!(found.require[0].file, Path::new(".env"));
+        for wrong in ["from = []", "from = [\"X\"]\nrules = \"r\"\nkey = { file = \"k\" }"] {
+            assert!(toml::from_str::<CloneFile>(wrong).is_err(), "{wrong}");
+        }
+    }
+}

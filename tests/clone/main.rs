@@ -1,0 +1,11 @@
+//! Anonymized copies: real servers, a snapshot of one, the copy in the other, and a search by other means for
+//! anything of the originals in what came.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod faults;
+mod killed;
+mod refused;
+mod stage;
+mod whole;
