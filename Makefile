@@ -13,8 +13,8 @@ run: ## Build, then show two nights of an instance with a real PostgreSQL, resto
 test: ## Everything that must pass before a change is accepted
 	tests/run.sh
 
-test-long: ## The tests, with many more random cases
-	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES=long-tests tests/run.sh
+test-long: ## The tests, with many more random cases, and with what reads repositories of restic
+	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES="long-tests restic" tests/run.sh
 	cargo build --release --locked
 	tests/object-stores.sh
 

@@ -11,6 +11,7 @@ const FOR_USERS: &[&str] = &[
     "README.md",
     "docs/operations.md",
     "docs/fr/exploitation.md",
+    "docs/migration.md",
     "docs/monitoring.md",
     "docs/recovery.md",
     "docs/fr/secours.md",
@@ -108,7 +109,8 @@ fn wrong(words: &[String], known: &mut BTreeMap<String, Option<String>>) -> Opti
     let has_children = |path: &[&str]| {
         matches!(
             path,
-            [] | ["index" | "key" | "config" | "repair" | "units" | "clone"] | ["clone", "rules"]
+            [] | ["index" | "key" | "config" | "migrate" | "repair" | "store" | "units" | "clone"]
+                | ["clone", "rules"]
         )
     };
     for word in words.iter().take_while(|word| *word != "--") {

@@ -35,8 +35,13 @@ trap report EXIT
 
 # --- what the tests need -----------------------------------------------------------------------------
 
-packages=(python3-venv acl attr e2fsprogs util-linux docker.io busybox-static systemd strace
+packages=(python3-venv acl attr e2fsprogs util-linux docker.io docker-compose busybox-static systemd strace
     vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus)
+
+# Makes the repositories that `migrate restic` is tested with.
+if [[ " ${MRS_BACKUP_TEST_FEATURES:-} " == *" restic "* ]]; then
+    packages+=(restic)
+fi
 
 install_packages() {
     local package missing=()
@@ -111,6 +116,29 @@ install_postgres18() {
     export MRS_BACKUP_TEST_PG_BIN
 }
 
+# A second, newer version of compose than Debian 12's: the package of Debian 13, which cannot be installed here.
+install_compose2() {
+    local place=target/compose2
+    local -a work
+    local lists=$PWD/$place/lists
+    if [[ ! -x $place/config/cli-plugins/docker-compose ]]; then
+        echo "unpacking docker-compose of Debian 13 into $place"
+        rm -rf "$place"
+        mkdir -p "$lists/partial" "$place/download" "$place/config/cli-plugins"
+        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian trixie main" \
+            >"$place/sources.list"
+        work=(-qq -o Dir::Etc::SourceList="$PWD/$place/sources.list" -o Dir::Etc::SourceParts=- -o Dir::State::Lists="$lists"
+            -o Dir::Cache::PkgCache= -o Dir::Cache::SrcPkgCache=)
+        apt-get update "${work[@]}"
+        (cd "$place/download" && apt-get download "${work[@]}" docker-compose/trixie)
+        dpkg -x "$place"/download/docker-compose_*.deb "$place/tree"
+        mv "$place/tree/usr/libexec/docker/cli-plugins/docker-compose" "$place/config/cli-plugins/"
+        rm -r "$place/download" "$lists" "$place/tree"
+    fi
+    MRS_BACKUP_TEST_COMPOSE2=$PWD/$place/config
+    export MRS_BACKUP_TEST_COMPOSE2
+}
+
 # shellcheck source=SCRIPTDIR/../benches/demo/postgres.sh
 source benches/demo/postgres.sh
 
@@ -119,6 +147,7 @@ install_packages
 install_python
 install_servers
 install_postgres18
+install_compose2
 
 stage "Format"
 cargo fmt --check

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use crate::event::Event;
+use crate::ops::archive::{ArchiveReport, archive};
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::dump::{DumpError, dump};
 use crate::ops::dump_database::{DatabaseDump, DumpDatabaseError, DumpFormat};
@@ -20,9 +22,10 @@ use super::ls::CACHE;
 use super::settings::Settings;
 use super::{CliError, Done, Exit, heal};
 
-/// Write one file or database of a snapshot to standard output or to a file
+/// Write one file, one database or an archive of a snapshot to standard output or to a file
 ///
-/// A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
+/// With --archive tar a directory, or all of the snapshot, becomes a tar archive that any tar unpacks; owners, times,
+/// attributes, hard links and holes are in it, and the paths are those `ls` shows. A database is written for PostgreSQL's own programs: `custom` for pg_restore, `plain` for psql. Nothing but
 /// them is needed to load it; roles are in the file postgres/globals.sql.
 #[derive(Debug, clap::Args)]
 #[command(after_help = format!("\
@@ -32,13 +35,15 @@ Examples:
   mrs-backup dump latest docker-compose.yml
   mrs-backup dump latest --database mrs | pg_restore -d scratch
   mrs-backup dump latest --database mrs --format plain | psql -v ON_ERROR_STOP=1 -d scratch
+  mrs-backup dump latest --archive tar | tar -x --xattrs --xattrs-include='*' -C /srv/out
+  mrs-backup dump latest mrsattachments --archive tar -o attachments.tar
   mrs-backup dump 2026-11-22 log/admin/django.log -o /tmp/django.log"))]
 pub struct Args {
     /// Snapshot
     snapshot: String,
 
-    /// Path of the file in it
-    #[arg(required_unless_present = "database", conflicts_with = "database")]
+    /// Path of the file in it, or with --archive of a directory [default with --archive: everything]
+    #[arg(required_unless_present_any = ["database", "archive"], conflicts_with = "database")]
     path: Option<OsString>,
 
     /// Database, instead of a path
@@ -53,6 +58,10 @@ pub struct Args {
     #[arg(long, value_name = "DIR", requires = "database")]
     bin_dir: Option<PathBuf>,
 
+    /// A directory with all that is in it, as an archive: `tar`
+    #[arg(short = 'a', long, value_name = "FORMAT", conflicts_with = "database")]
+    archive: Option<Archive>,
+
     /// Where to; a file that is there is not overwritten. `-`: standard output
     #[arg(short = 'o', long, value_name = "FILE", default_value = "-")]
     output: PathBuf,
@@ -66,6 +75,12 @@ pub struct Args {
 enum Format {
     Plain,
     Custom,
+}
+
+/// As `--archive` has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Archive {
+    Tar,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
@@ -114,24 +129,41 @@ fn dump_one(
     }
     let path = args.path.unwrap_or_default();
     let path = path.as_bytes();
+    if let Some(Archive::Tar) = args.archive {
+        let mut report = ArchiveReport::default();
+        let watchers = (&*context.stop, context.observer.as_ref());
+        context.observer.event(&Event::StepStarted { step: "archive", total_bytes: None });
+        write(context, &args.output, |out| {
+            report = archive(&fetcher, &snapshot, path, out, watchers).map_err(failed)?;
+            Ok(report.bytes)
+        })?;
+        context.observer.event(&Event::StepFinished { step: "archive" });
+        let exit = if report.torn == 0 { Exit::Ok } else { Exit::Incomplete };
+        return Ok(Done::with(exit, json!({ "snapshot": id, "archive": report })));
+    }
     let bytes = write(context, &args.output, |out| {
-        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(|error| match error {
-            DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
-                CliError::ClosedPipe
-            }
-            error => error.into(),
-        })
+        dump(&fetcher, &snapshot, path, out, &context.stop).map_err(failed)
     })?;
     let fields = json!({ "snapshot": id, "bytes": bytes });
     if resolve(&fetcher, &snapshot, path)?.is_torn {
         // Half a dump must not be taken for a whole one.
-        context.observer.event(&crate::event::Event::ItemFailed {
+        context.observer.event(&Event::ItemFailed {
             item: display_path(path),
             message: "it was not stored whole: the snapshot is incomplete".to_owned(),
         });
         return Ok(Done::with(Exit::Incomplete, fields));
     }
     Ok(Done::ok(fields))
+}
+
+/// Whoever reads may have read enough.
+fn failed(error: DumpError) -> CliError {
+    match error {
+        DumpError::Output { error, .. } if error.kind() == ErrorKind::BrokenPipe => {
+            CliError::ClosedPipe
+        }
+        error => error.into(),
+    }
 }
 
 /// Gives what `fill` writes to standard output or to a new file.
@@ -149,7 +181,7 @@ fn to_stdout(
 ) -> Result<u64, CliError> {
     let stdout = std::io::stdout();
     if stdout.is_terminal() {
-        context.observer.event(&crate::event::Event::Notice {
+        context.observer.event(&Event::Notice {
             item: "dump".to_owned(),
             message: "writing to a terminal; -o FILE writes to a file".to_owned(),
         });

@@ -9,15 +9,18 @@ use std::path::PathBuf;
 
 use crate::clone::CloneError;
 use crate::crypto::slot::SlotError;
+use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::index::IndexError;
 use crate::instance::config::{ConfigError, KeyError};
+use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
+use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::ops::restore_database::RestoreDatabaseError;
 use crate::report::clean;
@@ -26,13 +29,14 @@ use crate::schedule::LedgerError;
 use crate::snapshot::SelectError;
 use crate::source::SourceError;
 use crate::source::files::ExcludeError;
+use crate::source::foreign::ForeignError;
 use crate::status::KnownError;
 use crate::store::{PlaceError, StoreError};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
-use super::database_error;
 use super::exit::Exit;
+use super::{database_error, deploy_error};
 
 /// Why a command did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,15 @@ pub enum CliError {
     /// No snapshot.
     #[error(transparent)]
     Backup(#[from] BackupError),
+    /// No configuration out of old scripts.
+    #[error(transparent)]
+    Migrate(#[from] MigrateError),
+    /// Another program's repository.
+    #[error(transparent)]
+    Foreign(#[from] ForeignError),
+    /// Snapshots of another program's repository.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// No snapshot of an instance.
     #[error(transparent)]
     Run(#[from] RunError),
@@ -133,6 +146,9 @@ pub enum CliError {
     /// No anonymized copy.
     #[error(transparent)]
     Clone(#[from] CloneError),
+    /// A deployment that did not take place.
+    #[error(transparent)]
+    Deploy(Box<DeployError>),
     /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -152,6 +168,15 @@ pub enum CliError {
 impl From<RestoreDatabaseError> for CliError {
     fn from(error: RestoreDatabaseError) -> Self {
         Self::RestoreDatabase(Box::new(error))
+    }
+}
+
+impl From<DeployError> for CliError {
+    fn from(error: DeployError) -> Self {
+        match error {
+            DeployError::Interrupted => Self::Interrupted,
+            error => Self::Deploy(Box::new(error)),
+        }
     }
 }
 
@@ -218,6 +243,7 @@ impl CliError {
             | Self::Config(_)
             | Self::Key(_)
             | Self::Location(_)
+            | Self::Migrate(_)
             | Self::Exclude(_) => Exit::Usage,
             Self::Objected { .. }
             | Self::Ledger(_)
@@ -228,7 +254,10 @@ impl CliError {
             | Self::StateDir { .. } => Exit::Failed,
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
-            Self::Repository(error) => repository_exit(error),
+            Self::Foreign(error) | Self::Import(ImportError::Foreign(error)) => foreign_exit(error),
+            Self::Repository(error) | Self::Import(ImportError::Repository(error)) => {
+                repository_exit(error)
+            }
             Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
@@ -248,6 +277,7 @@ impl CliError {
             Self::DumpDatabase(_) => Exit::Failed,
             Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
             Self::Copy(_) => Exit::CopyFailed,
+            Self::Deploy(error) => deploy_error::exit(error),
             Self::Source(error) => source_exit(error),
             Self::RestoreDatabase(error) => database_error::restore_exit(error),
             Self::Database(error) => database_error::database_exit(error),
@@ -320,6 +350,13 @@ fn clone_exit(error: &CloneError) -> Exit {
     }
 }
 
+const fn foreign_exit(error: &ForeignError) -> Exit {
+    match error {
+        ForeignError::WrongPassword { .. } => Exit::WrongPassword,
+        ForeignError::Unreadable { .. } => Exit::Failed,
+    }
+}
+
 fn lock_exit(error: &LockError) -> Exit {
     match error {
         LockError::Held { .. } => Exit::Locked,
@@ -336,7 +373,7 @@ fn backup_exit(error: &BackupError) -> Exit {
     }
 }
 
-fn run_exit(error: &RunError) -> Exit {
+pub(super) fn run_exit(error: &RunError) -> Exit {
     match error {
         RunError::Lock(error) => lock_exit(error),
         RunError::Backup(error) => backup_exit(error),

@@ -23,13 +23,17 @@ pub enum Exit {
     ProofFailed,
     /// An anonymized copy was refused or stopped: rules, target or data do not allow it.
     CloneRefused,
+    /// A deployment failed, and the earlier one is back.
+    RolledBack,
+    /// A deployment failed and was left as it is.
+    HandsNeeded,
     /// Somebody asked to stop.
     Interrupted,
 }
 
 impl Exit {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Ok,
         Self::Failed,
         Self::Usage,
@@ -40,6 +44,8 @@ impl Exit {
         Self::CopyFailed,
         Self::ProofFailed,
         Self::CloneRefused,
+        Self::RolledBack,
+        Self::HandsNeeded,
         Self::Interrupted,
     ];
 
@@ -56,6 +62,8 @@ impl Exit {
             Self::CopyFailed => 20,
             Self::ProofFailed => 21,
             Self::CloneRefused => 32,
+            Self::RolledBack => 30,
+            Self::HandsNeeded => 31,
             Self::Interrupted => 130,
         }
     }
@@ -73,7 +81,9 @@ impl Exit {
             | Self::WrongPassword
             | Self::CopyFailed
             | Self::ProofFailed
-            | Self::CloneRefused => "failed",
+            | Self::CloneRefused
+            | Self::RolledBack
+            | Self::HandsNeeded => "failed",
         }
     }
 
@@ -96,7 +106,9 @@ impl Exit {
             Self::NoRepository => 7,
             Self::Usage => 8,
             Self::Failed => 9,
-            Self::Interrupted => 10,
+            Self::RolledBack => 10,
+            Self::HandsNeeded => 11,
+            Self::Interrupted => 12,
         }
     }
 
@@ -116,7 +128,7 @@ mod tests {
         let mut codes: Vec<u8> = Exit::ALL.iter().map(|exit| exit.code()).collect();
         codes.sort_unstable();
         codes.dedup();
-        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 32, 130]);
+        assert_eq!(codes, [0, 1, 2, 3, 10, 11, 12, 20, 21, 30, 31, 32, 130]);
     }
 
     #[test]

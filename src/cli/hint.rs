@@ -2,25 +2,31 @@
 
 use crate::clone::CloneError;
 use crate::instance::config::ConfigError;
+use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, RunError};
 use crate::ops::backup::BackupError;
 use crate::ops::browse::BrowseError;
 use crate::ops::copy::CopyError;
 use crate::ops::dump::DumpError;
 use crate::ops::dump_database::DumpDatabaseError;
+use crate::ops::import::ImportError;
 use crate::ops::restore::RestoreError;
 use crate::repository::RepositoryError;
 use crate::snapshot::SelectError;
+use crate::source::foreign::ForeignError;
 use crate::store::{ObjectName, StoreErrorKind};
 
-use super::{CliError, database_error};
+use super::{CliError, database_error, deploy_error};
 
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
     let text = match error {
         CliError::Usage { hint, .. } => return hint.clone(),
         CliError::Objected { hint, .. } => return Some(hint.clone()),
-        CliError::Repository(error) => return repository(error),
+        CliError::Repository(error) | CliError::Import(ImportError::Repository(error)) => {
+            return repository(error);
+        }
+        CliError::Foreign(error) | CliError::Import(ImportError::Foreign(error)) => foreign(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
         CliError::Run(RunError::NoRoom { .. }) => {
@@ -68,6 +74,8 @@ pub fn of(error: &CliError) -> Option<String> {
         }
         CliError::Copy(error) => return copy(error),
         CliError::Clone(error) => return clone(error),
+        CliError::Migrate(error) => migrate(error),
+        CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Io { .. }
         | CliError::ClosedPipe
         | CliError::Interrupted
@@ -101,6 +109,31 @@ fn clone(error: &CloneError) -> Option<String> {
     Some(text.to_owned())
 }
 
+const fn foreign(error: &ForeignError) -> &'static str {
+    match error {
+        ForeignError::WrongPassword { .. } => {
+            "name the file with its password: --from-password-file FILE"
+        }
+        ForeignError::Unreadable { .. } => {
+            "look whether the directory is right, and what restic says of it: restic -r DIRECTORY check"
+        }
+    }
+}
+
+const fn migrate(error: &MigrateError) -> &'static str {
+    match error {
+        MigrateError::NoHome { .. } => "name the directory with backup.sh in it",
+        MigrateError::NoScripts { .. } => {
+            "write a configuration by hand: mrs-backup config validate --help shows one"
+        }
+        MigrateError::Unreadable { .. } => "look at that file; nothing was changed",
+        MigrateError::NoDatabase { .. } => "name them: --database NAME, once for each",
+        MigrateError::Unfit { .. } => {
+            "choose a name with --instance NAME, or write a configuration by hand: mrs-backup config validate --help"
+        }
+    }
+}
+
 fn copy(error: &CopyError) -> Option<String> {
     let text = match error {
         CopyError::Repository(RepositoryError::OtherRepository { .. }) => {
@@ -127,7 +160,7 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
             "look whether the location is right and its disk mounted; nothing was written. `mrs-backup init` makes a new repository in a missing or empty directory"
         }
         E::Restic { .. } => {
-            "nothing was written there; name another directory with --repo. Its import, `mrs-backup migrate restic`, is not part of this version"
+            "nothing was written there; name another directory with --repo, and bring its snapshots there: mrs-backup migrate restic --help"
         }
         E::WrongPassword { .. } => "check which --password-file or --key-file belongs to it",
         E::OtherCredential { credential: "password", .. } => "open it with --key-file FILE",

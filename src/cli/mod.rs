@@ -15,11 +15,17 @@ mod config;
 mod context;
 mod copy;
 mod database_error;
+mod deploy;
+mod deploy_error;
+mod deployments;
 mod diff;
 mod doctor;
+mod down;
 mod dump;
 mod error;
 mod exit;
+mod expire;
+mod extend;
 mod find;
 mod forget;
 mod format;
@@ -30,6 +36,7 @@ mod init;
 mod key;
 mod ls;
 mod man;
+mod migrate;
 mod output;
 mod password;
 mod pin;
@@ -39,6 +46,7 @@ mod repair;
 mod restore;
 mod restore_database;
 mod restore_table;
+mod rollback;
 mod run;
 mod schedule;
 mod serve;
@@ -77,7 +85,9 @@ Examples:
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 32 an anonymized copy was refused; 130 interrupted.
+12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
+back; 31 a deployment failed and needs somebody; 32 an anonymized copy was refused;
+130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -120,11 +130,18 @@ enum Command {
     Check(check::Args),
     Prune(prune::Args),
     Copy(copy::Args),
+    Deploy(deploy::Args),
+    Rollback(rollback::Args),
+    Deployments(deployments::Args),
+    Down(down::Args),
+    Expire(expire::Args),
+    Extend(extend::Args),
     Repair(repair::Args),
     Index(index::Args),
     Store(store::Args),
     Key(key::Args),
     Config(config::Args),
+    Migrate(migrate::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
@@ -269,6 +286,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Status(_)
         | Command::Doctor(_)
         | Command::Config(_)
+        | Command::Deployments(_)
         | Command::Completions(_)
         | Command::Man(_) => true,
         Command::Init(_)
@@ -287,9 +305,15 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Check(_)
         | Command::Prune(_)
         | Command::Copy(_)
+        | Command::Deploy(_)
+        | Command::Rollback(_)
+        | Command::Down(_)
+        | Command::Expire(_)
+        | Command::Extend(_)
         | Command::Repair(_)
         | Command::Index(_)
         | Command::Store(_)
+        | Command::Migrate(_)
         | Command::Key(_) => false,
     }
 }
@@ -323,11 +347,18 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Check(args) => check::run(context, args),
         Command::Prune(args) => prune::run(context, args),
         Command::Copy(args) => copy::run(context, args),
+        Command::Deploy(args) => deploy::run(context, args),
+        Command::Rollback(args) => rollback::run(context, args),
+        Command::Deployments(args) => deployments::run(context, args),
+        Command::Down(args) => down::run(context, args),
+        Command::Expire(args) => expire::run(context, args),
+        Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),
         Command::Index(args) => index::run(context, args),
         Command::Store(args) => store::run(context, args),
         Command::Key(args) => key::run(context, args),
         Command::Config(args) => config::run(context, args),
+        Command::Migrate(args) => migrate::run(context, args),
         Command::Completions(args) => completions::run(context, &args),
         Command::Man(args) => man::run(context, &args),
     }

@@ -5,6 +5,7 @@
 
 mod clone;
 mod copies;
+mod deploy;
 mod diagnose;
 mod environment;
 mod file;
@@ -33,6 +34,7 @@ use crate::source::postgres::PostgresSettings;
 
 pub use clone::{CloneConfig, RequiredLine};
 pub use copies::{CopyConfig, PRIMARY, parse_delay};
+pub use deploy::{DeployConfig, HttpCheckConfig, Migrations, OnFailure, ReviewConfig};
 pub use diagnose::ConfigError;
 pub use environment::{Access, Flags, split_words};
 pub use key::{KeyError, KeyReader, KeySource, ReadKey};
@@ -265,6 +267,8 @@ pub struct Instance {
     pub copies: BTreeMap<String, CopyConfig>,
     /// Whose anonymized copies may be put into it.
     pub clone: Option<CloneConfig>,
+    /// How it is deployed. `None`: nothing says so.
+    pub deploy: Option<DeployConfig>,
 }
 
 impl Instance {
@@ -298,6 +302,8 @@ pub struct Config {
     pub telling: Telling,
     /// The instances by name.
     pub instances: BTreeMap<String, Instance>,
+    /// Review stacks.
+    pub review: ReviewConfig,
     /// What should be told to the person running this, one line each.
     pub warnings: Vec<String>,
 }

@@ -3,6 +3,7 @@
 pub mod config;
 mod job;
 mod lock;
+pub mod migrate;
 mod mount;
 mod run;
 mod server;

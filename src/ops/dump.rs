@@ -158,7 +158,7 @@ fn copy_sparse(
 }
 
 /// The first name of a hard link group: it has the content.
-fn first_link(
+pub(super) fn first_link(
     fetcher: &Fetcher<'_>,
     snapshot: &Snapshot,
     group: u64,

@@ -4,6 +4,7 @@
 //! [`Observer`](crate::event::Observer) what happens, and stops at the next safe place when the
 //! [`StopFlag`](crate::event::StopFlag) is set.
 
+pub mod archive;
 pub mod backup;
 pub mod browse;
 pub mod check;
@@ -14,6 +15,7 @@ pub mod dump;
 pub mod dump_database;
 mod find;
 pub mod forget;
+pub mod import;
 mod pack_head;
 pub mod prune;
 pub mod rebuild;

@@ -6,8 +6,11 @@ pub mod archive;
 pub mod command;
 mod error;
 pub mod files;
+pub mod foreign;
 pub mod postgres;
 pub(crate) mod process;
+#[cfg(feature = "restic")]
+pub mod restic;
 
 pub use error::{SourceError, StreamError};
 

@@ -14,6 +14,7 @@ mod interrupted;
 mod json;
 mod keys;
 mod metrics;
+mod migrating;
 mod nights;
 #[path = "../support/postgres.rs"]
 #[allow(dead_code, reason = "other tests use the rest")]

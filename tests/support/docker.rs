@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -30,14 +31,26 @@ pub struct Docker {
 }
 
 impl Docker {
-    /// Starts an engine and imports the image. Fails where that is not possible.
+    /// Starts an engine and imports the image of PostgreSQL. Fails where that is not possible.
     pub fn start() -> Self {
+        let started = Self::engine();
+        started.import();
+        started
+    }
+
+    /// Starts an engine that has nothing yet.
+    pub fn engine() -> Self {
         let directory = tempfile::Builder::new().prefix("mrs-docker-").tempdir_in("/tmp").unwrap();
         let at = |name: &str| directory.path().join(name);
         let log = fs::File::create(at("log")).unwrap();
         let mut command = Command::new("dockerd");
         // No rules of the host's firewall, no bridge that another engine might share.
         command.args(["--iptables=false", "--ip-forward=false", "--bridge=none"]);
+        // Several engines may run at once, and networks are the machine's.
+        static ENGINES: AtomicU32 = AtomicU32::new(0);
+        let number = ENGINES.fetch_add(64, Ordering::Relaxed) % 256;
+        let pool = format!("base=10.214.{}.{number}/26,size=29", std::process::id() % 250);
+        command.arg("--default-address-pool").arg(pool);
         command.arg("--data-root").arg(at("data")).arg("--exec-root").arg(at("exec"));
         command.arg("--pidfile").arg(at("pid")).arg("-H").arg(socket(directory.path()));
         let daemon =
@@ -52,7 +65,6 @@ impl Docker {
             assert!(Instant::now() < deadline, "the docker engine does not get ready\n{}", log());
             std::thread::sleep(Duration::from_millis(100));
         }
-        started.import();
         started
     }
 
@@ -122,6 +134,38 @@ impl Docker {
     /// Runs SQL in a container.
     pub fn psql(&self, id: &str, database: &str, sql: &str) -> String {
         run(&mut self.psql_command(id, database, sql)).trim_end().to_owned()
+    }
+
+    /// Makes an image `name` of busybox and `files` (path, content; those below `bin` can be run).
+    pub fn busybox_image(&self, name: &str, files: &[(&str, &str)], changes: &[&str]) {
+        let tree =
+            tempfile::Builder::new().prefix("tree-").tempdir_in(self.directory.path()).unwrap();
+        let busybox = Path::new("/bin/busybox");
+        assert!(busybox.exists(), "this test needs apt-get install busybox-static");
+        for directory in ["bin", "etc", "tmp", "dev", "proc", "sys", "data"] {
+            fs::create_dir_all(tree.path().join(directory)).unwrap();
+        }
+        fs::copy(busybox, tree.path().join("bin/busybox")).unwrap();
+        for applet in ["sh", "cat", "sleep", "echo", "grep", "httpd", "true", "mkdir", "date", "ls"]
+        {
+            symlink("busybox", tree.path().join("bin").join(applet)).unwrap();
+        }
+        for (path, content) in files {
+            let path = tree.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).unwrap();
+            fs::write(&path, content).unwrap();
+            let mode = if path.starts_with(tree.path().join("bin")) { 0o755 } else { 0o644 };
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let archive = tree.path().with_extension("tar");
+        run(Command::new("tar").arg("-C").arg(tree.path()).arg("-cf").arg(&archive).arg("."));
+        let mut import = self.command();
+        import.arg("import");
+        for change in changes.iter().chain(&["ENV PATH=/bin"]) {
+            import.args(["--change", change]);
+        }
+        run(import.arg(&archive).arg(name));
+        fs::remove_file(&archive).unwrap();
     }
 
     /// An image of the host's PostgreSQL, a shell and what they need, which is made in seconds.

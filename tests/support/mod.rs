@@ -3,6 +3,7 @@
 
 pub mod docker;
 pub mod nasty;
+pub mod odd;
 pub mod postgres;
 
 use std::collections::BTreeMap;

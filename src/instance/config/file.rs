@@ -9,6 +9,7 @@ use serde::Deserialize;
 
 use super::clone::CloneFile;
 use super::copies::CopyFile;
+use super::deploy::{DeployFile, ReviewFile};
 use super::diagnose::{ConfigError, positioned};
 use super::key::{KeySource, PasswordSource};
 use super::night::{
@@ -49,6 +50,8 @@ pub(super) struct ConfigFile {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InstanceFile>")]
     pub instance: BTreeMap<InstanceName, InstanceFile>,
+    /// Review stacks: deployments of branches that go by themselves.
+    pub review: Option<ReviewFile>,
 }
 
 // Twice the same keys, once with `home`: serde's `flatten` would lose the lines of errors.
@@ -117,6 +120,8 @@ InstanceFile {
     pub copy: BTreeMap<InstanceName, CopyFile>,
     /// Anonymized copies of other instances that may be put in the place of this one's data.
     pub clone: Option<CloneFile>,
+    /// How it is deployed.
+    pub deploy: Option<DeployFile>,
 });
 
 instance_keys!(

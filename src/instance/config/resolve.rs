@@ -12,6 +12,7 @@ use crate::snapshot::retention::RetentionPolicy;
 
 use super::clone;
 use super::copies;
+use super::deploy;
 use super::diagnose::ConfigError;
 use super::file::{ConfigFile, ContainerFile, DefaultsFile, InstanceFile, PostgresFile, Via};
 use super::night::{Schedule, ScheduleFile};
@@ -33,11 +34,14 @@ pub(super) fn config(file: ConfigFile, path: &Path) -> Result<Config, ConfigErro
         let instance = instance(&name.0, written, &file.defaults, path)?;
         instances.insert(name.0, instance);
     }
-    let telling = telling::resolve(file.metrics, file.serve)
-        .map_err(|message| ConfigError::Whole { path: path.to_owned(), message })?;
+    let whole = |message| ConfigError::Whole { path: path.to_owned(), message };
+    let telling = telling::resolve(file.metrics, file.serve).map_err(whole)?;
+    let review =
+        deploy::review(file.review).map_err(|message| whole(format!("[review]: {message}")))?;
     Ok(Config {
         path: path.to_owned(),
         telling,
+        review,
         state_dir: or_default(file.state_dir.map(|path| path.0), || DEFAULT_STATE_DIR.into()),
         parallel: or_default(file.scheduler.parallel.map(|n| usize::from(n.get())), || 2),
         instances,
@@ -79,7 +83,7 @@ fn instance(
         restore::resolve(own.restore.unwrap_or_default(), defaults.restore.as_ref(), &home);
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
-    let clone = own.clone.map(|file| clone::resolve(file, &home));
+    let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -93,10 +97,9 @@ fn instance(
     let key = inherited!(own, defaults, key).map(|key| key.resolved(&home));
     let paths = inherited!(own, defaults, paths)
         .map(|paths| paths.into_iter().map(|path| path.0).collect());
-    let exclude = inherited!(own, defaults, exclude)
-        .map(|lines| lines.into_iter().map(|line| line.0).collect());
-    let tags =
-        inherited!(own, defaults, tags).map(|lines| lines.into_iter().map(|line| line.0).collect());
+    let plain = |lines: Vec<super::value::Line>| lines.into_iter().map(|line| line.0).collect();
+    let exclude = inherited!(own, defaults, exclude).map(plain);
+    let tags = inherited!(own, defaults, tags).map(plain);
     let compression = inherited!(own, defaults, compression).map(|level| level.0);
     let timezone = inherited!(own, defaults, timezone).map(|zone| zone.0);
     Ok(Instance {
@@ -129,7 +132,8 @@ fn instance(
         min_free: or_default(min_free, || DEFAULT_MIN_FREE),
         max_age: from_file(max_age),
         copies,
-        clone,
+        clone: own.clone.map(|file| clone::resolve(file, &home)),
+        deploy,
         home: Setting::new(home, Origin::File),
     })
 }

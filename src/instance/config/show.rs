@@ -5,8 +5,8 @@ use std::path::PathBuf;
 
 use super::night::{show_retention, show_schedule, show_size, show_unused};
 use super::{
-    CloneConfig, Config, CopyConfig, Instance, Origin, PostgresConfig, RestoreConfig, Setting,
-    Telling,
+    CloneConfig, Config, CopyConfig, DeployConfig, Instance, Migrations, OnFailure, Origin,
+    PostgresConfig, RestoreConfig, Setting, Telling,
 };
 
 /// One line of `config show`.
@@ -59,6 +59,20 @@ impl Config {
         self.telling.show(&mut Lines { prefix: String::new(), lines: &mut lines });
         for instance in self.instances.values() {
             lines.extend(instance.show());
+        }
+        let review = &self.review;
+        if review.is_configured {
+            let mut shown = Lines { prefix: "review.".to_owned(), lines: &mut lines };
+            if let Some(home) = &review.home {
+                shown.path("home", home);
+            }
+            for (key, time) in
+                [("lifetime", &review.lifetime), ("max_lifetime", &review.max_lifetime)]
+            {
+                shown.put(key, format!("\"{}s\"", time.value.as_secs()), time.origin);
+            }
+            let prefix = "review.deploy.".to_owned();
+            review.deploy.show(&mut Lines { prefix, lines: &mut lines });
         }
         lines
     }
@@ -137,6 +151,10 @@ impl Instance {
             let prefix = format!("{prefix}copy.{}.", copy.name);
             copy.show(&mut Lines { prefix, lines: &mut shown });
         }
+        if let Some(deploy) = &self.deploy {
+            let prefix = format!("{prefix}deploy.");
+            deploy.show(&mut Lines { prefix, lines: &mut shown });
+        }
         if let Some(postgres) = &self.postgres {
             let prefix = format!("{prefix}postgres.");
             postgres.show(&mut Lines { prefix, lines: &mut shown });
@@ -181,6 +199,51 @@ impl CopyConfig {
         let percent = f64::from(self.sample.value.share) / 100.0;
         lines.put("sample", format!("\"{percent}%\""), self.sample.origin);
         lines.put("sample_limit", self.sample.value.most.to_string(), self.sample.origin);
+    }
+}
+
+impl DeployConfig {
+    fn show(&self, lines: &mut Lines<'_>) {
+        if let Some(project) = &self.project {
+            lines.text("project", project);
+        }
+        if let Some(directory) = &self.directory {
+            lines.path("directory", directory);
+        }
+        if let Some(compose) = &self.compose {
+            lines.list("compose", compose);
+        }
+        if let Some(env) = &self.env {
+            lines.list("env", env);
+        }
+        lines.list("require_env", &self.require_env);
+        // Their values may be secret.
+        for key in self.overrides.value.keys() {
+            lines.put(&format!("overrides.{key}"), "\"***\"".to_owned(), self.overrides.origin);
+        }
+        lines.plain("pull", &self.pull);
+        lines.plain("build", &self.build);
+        if let Some(pattern) = &self.wait_grep {
+            lines.text("wait_grep", pattern);
+        }
+        lines.list("postdeploy", &self.postdeploy);
+        lines.put("timeout", format!("\"{}s\"", self.timeout.value.as_secs()), self.timeout.origin);
+        if let Some(check) = &self.check {
+            let value =
+                format!("{{ url = {:?}, status = {} }}", check.value.url, check.value.status);
+            lines.put("check", value, check.origin);
+        }
+        match &self.migrations.value {
+            Migrations::None => lines.put("migrates", "false".to_owned(), self.migrations.origin),
+            Migrations::Table => lines.put("migrates", "true".to_owned(), self.migrations.origin),
+            Migrations::Command { service, command } => {
+                let value = format!("{{ service = {service:?}, command = {command:?} }}");
+                lines.put("migrations", value, self.migrations.origin);
+            }
+        }
+        let word = if self.on_failure.value == OnFailure::Stop { "stop" } else { "rollback" };
+        lines.text("on_failure", &Setting::new(word, self.on_failure.origin));
+        lines.plain("keep", &self.keep);
     }
 }
 

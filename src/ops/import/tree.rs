@@ -1,0 +1,230 @@
+//! One tree of another program's repository on its way into ours.
+
+use std::collections::HashMap;
+use std::io::Read;
+
+use crate::event::{Event, Observer};
+use crate::ops::backup::ContentStore;
+use crate::ops::browse::{display_path, resolve};
+use crate::ops::tree::join;
+use crate::repository::{DirectoryBuilder, Fetcher, Ingest, RepositoryError};
+use crate::snapshot::{Node, Snapshot, StreamRef};
+use crate::source::foreign::{ForeignContent, ForeignNode, ForeignRepository, TreeName};
+
+use super::{ImportError, Known};
+
+/// Streams of which it is remembered what they became; beyond that they are read again.
+const KNOWN_STREAMS: usize = 1 << 20;
+/// Reasons of one snapshot that are kept.
+const REASONS: usize = 100;
+
+/// Numbers of one snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Counts {
+    pub files: u64,
+    pub directories: u64,
+    pub bytes: u64,
+}
+
+/// What was found on the way.
+pub(super) struct Imported {
+    pub read_bytes: u64,
+    /// Why it is not whole.
+    pub torn: Vec<String>,
+    pub counts: Counts,
+}
+
+/// One snapshot on its way.
+pub(super) struct Importing<'a> {
+    pub foreign: &'a dyn ForeignRepository,
+    observer: &'a dyn Observer,
+    known: &'a mut Known,
+    /// The snapshot imported before, in which files have earlier versions.
+    earlier: Option<&'a Snapshot>,
+    /// Groups of files with several names, by device and inode there.
+    groups: HashMap<(u64, u64), u64>,
+    read_bytes: u64,
+    torn: Vec<String>,
+    counts: Counts,
+}
+
+/// A directory being stored, with the node it is the content of.
+struct Open {
+    entries: std::vec::IntoIter<ForeignNode>,
+    builder: DirectoryBuilder,
+    name: TreeName,
+    node: Option<Node>,
+    path: Vec<u8>,
+    /// Whether it may be taken for another one of the same name: no group of links begins in it, nothing in it is torn.
+    is_plain: bool,
+}
+
+impl<'a> Importing<'a> {
+    pub fn new(
+        foreign: &'a dyn ForeignRepository,
+        observer: &'a dyn Observer,
+        known: &'a mut Known,
+        earlier: Option<&'a Snapshot>,
+    ) -> Self {
+        Self {
+            foreign,
+            observer,
+            known,
+            earlier,
+            groups: HashMap::new(),
+            read_bytes: 0,
+            torn: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    pub fn finish(&mut self) -> Imported {
+        Imported {
+            read_bytes: self.read_bytes,
+            torn: std::mem::take(&mut self.torn),
+            counts: self.counts,
+        }
+    }
+
+    fn open(&self, name: TreeName, node: Option<Node>, path: Vec<u8>) -> Result<Open, ImportError> {
+        let observer = self.observer;
+        let mut left_out = |name: &[u8], why: &str| {
+            let item = display_path(&join(&path, name));
+            observer.event(&Event::Notice { item, message: why.to_owned() });
+        };
+        let entries = self.foreign.directory(&name, &mut left_out)?.into_iter();
+        let builder = DirectoryBuilder::new();
+        Ok(Open { entries, builder, name, node, path, is_plain: true })
+    }
+
+    /// Stores the tree with this listing.
+    pub fn tree(
+        &mut self,
+        root: &TreeName,
+        ingest: &mut Ingest<'_>,
+    ) -> Result<StreamRef, ImportError> {
+        let mut contents = ContentStore::new(ingest);
+        let mut stack = vec![self.open(*root, None, Vec::new())?];
+        loop {
+            ingest.check_stop()?;
+            let Some(top) = stack.last_mut() else {
+                return Err(
+                    RepositoryError::Internal("a tree was imported without its root").into()
+                );
+            };
+            let Some(ForeignNode { mut node, content, link }) = top.entries.next() else {
+                let Some(done) = stack.pop() else { continue };
+                let content = done.builder.finish(ingest)?;
+                self.counts.directories += u64::from(done.node.is_some());
+                if done.is_plain {
+                    self.remember(done.name, &content);
+                }
+                let Some(parent) = stack.last_mut() else { return Ok(content) };
+                parent.is_plain &= done.is_plain;
+                if let Some(node) = done.node {
+                    parent.builder.push(ingest, &Node { content: Some(content), ..node })?;
+                }
+                continue;
+            };
+            let path = join(&top.path, &node.name);
+            if let Some(place) = link {
+                top.is_plain = false;
+                let next = self.groups.len() as u64 + 1;
+                let is_further = self.groups.contains_key(&place);
+                node.hard_link = Some(*self.groups.entry(place).or_insert(next));
+                node.is_further_link = is_further;
+                if is_further {
+                    self.counts.files += 1;
+                    top.builder.push(ingest, &node)?;
+                    continue;
+                }
+            }
+            match &content {
+                ForeignContent::Nothing => {}
+                ForeignContent::Directory(name) => match self.known.get(name) {
+                    Some(known) => node.content = Some(known.clone()),
+                    None => {
+                        let name = *name;
+                        stack.push(self.open(name, Some(node), path)?);
+                        continue;
+                    }
+                },
+                ForeignContent::File { size, .. } => {
+                    self.counts.files += 1;
+                    self.counts.bytes += size;
+                    self.file(&mut node, &content, &path, ingest, &mut contents)?;
+                    top.is_plain &= !node.is_torn;
+                }
+            }
+            top.builder.push(ingest, &node)?;
+        }
+    }
+
+    /// Stores the content of a file.
+    fn file<'i>(
+        &mut self,
+        node: &mut Node,
+        content: &ForeignContent,
+        path: &[u8],
+        ingest: &mut Ingest<'i>,
+        contents: &mut ContentStore<'i>,
+    ) -> Result<(), ImportError> {
+        let ForeignContent::File { pieces, size } = content else { return Ok(()) };
+        let name = name_of(pieces);
+        if let Some(known) = self.known.get(&name) {
+            node.content = Some(known.clone());
+            return Ok(());
+        }
+        let (observer, previous) = (self.observer, self.earlier);
+        let mut read = 0;
+        let mut progress = |bytes: u64| {
+            read += bytes;
+            observer.event(&Event::Progress { bytes, items: 0 });
+        };
+        let mut stored = None;
+        self.foreign.read(content, &mut |reader: &mut dyn Read| {
+            let earlier =
+                &mut |fetcher: &Fetcher<'_>| resolve(fetcher, previous?, path).ok()?.content;
+            stored = Some(contents.store(ingest, reader, &mut progress, earlier));
+        });
+        self.read_bytes += read;
+        let stored = stored.ok_or(RepositoryError::Internal("a file was not read"))??;
+        let reason = match stored.read_error {
+            Some(error) => Some(error.to_string()),
+            // What was sealed with this length there is what counts.
+            None if stored.content.len != *size => {
+                Some(format!("it has {} bytes, but should have {size}", stored.content.len))
+            }
+            None => None,
+        };
+        if let Some(message) = reason {
+            node.is_torn = true;
+            let item = display_path(path);
+            if self.torn.len() < REASONS {
+                self.torn.push(format!("{item}: {message}"));
+            }
+            self.observer.event(&Event::ItemFailed { item, message });
+        } else {
+            self.remember(name, &stored.content);
+        }
+        node.content = Some(stored.content);
+        Ok(())
+    }
+
+    fn remember(&mut self, name: [u8; 32], content: &StreamRef) {
+        if self.known.len() >= KNOWN_STREAMS {
+            self.known.clear();
+        }
+        self.known.insert(name, content.clone());
+    }
+}
+
+/// A name for the content that consists of these pieces: no listing has it.
+pub(super) fn name_of(pieces: &[[u8; 32]]) -> [u8; 32] {
+    let mut hasher =
+        blake3::Hasher::new_derive_key("mrs-backup 2026-11-30 pieces of an imported file");
+    for piece in pieces {
+        hasher.update(piece);
+    }
+    *hasher.finalize().as_bytes()
+}

@@ -1,0 +1,151 @@
+//! The life of an instance, from its first deployment on.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use super::stack::{Generation, SECRET, Stack};
+
+#[test]
+fn an_instance_is_deployed_fails_and_goes_back_with_compose_2() {
+    life(Generation::Second);
+}
+
+#[test]
+fn an_instance_is_deployed_fails_and_goes_back_with_compose_1() {
+    life(Generation::First);
+}
+
+fn life(generation: Generation) {
+    let stack = Stack::start(generation);
+    first(&stack);
+    next(&stack);
+    failed_without_migration(&stack);
+    // The rest is not compose's.
+    if generation == Generation::Second {
+        failed_with_migration(&stack);
+        refused(&stack);
+    }
+    down(&stack);
+}
+
+fn first(stack: &Stack) {
+    let (code, last, said) = stack.run(&["deploy", "mrs", "--plan"]);
+    assert_eq!((code, &last["dry_run"]), (0, &true.into()), "{said}");
+    assert!(
+        said.contains("\"unset\":[\"NOT_SET\"]") && said.contains("django.UNSET_ONE"),
+        "{said}"
+    );
+    assert!(said.contains("\"networks\":[\"web\"]"), "{said}");
+    assert!(!stack.home().exists() && stack.containers("mrs").is_empty(), "a plan changes nothing");
+
+    let last = stack.expect(0, &["deploy", "mrs"]);
+    assert_eq!((&last["number"], &last["ending"]), (&1.into(), &"good".into()), "{last}");
+    assert_eq!(last["commit"], "c0ffee6");
+    assert_eq!(stack.page().as_deref(), Some("app:v1"));
+    let mode = |name: &str| fs::metadata(stack.home().join(name)).unwrap().mode() & 0o7777;
+    assert_eq!((mode("docker-compose.yml"), mode(""), mode("log/admin")), (0o600, 0o700, 0o750));
+    let text = stack.deployed();
+    assert!(text.contains("SECRET_KEY: ") && text.contains(&SECRET.replace('$', "$$")), "{text}");
+    assert!(!text.contains("not to be seen") && !text.contains("build"), "{text}");
+    let inside = stack.docker.run(&[
+        "exec",
+        &stack.containers("mrs")[0],
+        "sh",
+        "-c",
+        "echo $SECRET_KEY$UNSET_ONE",
+    ]);
+    assert!(inside.is_empty() || inside == SECRET, "{inside}");
+}
+
+fn next(stack: &Stack) {
+    stack.expect(0, &["init", "--kdf-memory", "8"]);
+    let before = stack.containers("mrs").len();
+    let last = stack.expect(0, &["deploy", "mrs", "compose_django_image=app:v2"]);
+    assert_eq!(last["number"], 2, "{last}");
+    let snapshot = last["snapshot"].as_str().unwrap().to_owned();
+    assert_eq!(stack.page().as_deref(), Some("app:v2"));
+    assert_eq!(stack.containers("mrs").len(), before);
+    // What was replaced is in the snapshot.
+    let saved =
+        stack.command(&["dump", &snapshot[..8], "docker-compose.yml"]).output().unwrap().stdout;
+    assert!(String::from_utf8_lossy(&saved).contains("mrs-django:deploy-1"));
+
+    let last = stack.expect(0, &["rollback", "mrs"]);
+    assert_eq!((&last["kind"], &last["to"]), (&"rollback".into(), &1.into()), "{last}");
+    assert_eq!(stack.page().as_deref(), Some("app:v1"));
+    stack.expect(0, &["deploy", "mrs", "compose_django_image=app:v2"]);
+}
+
+fn failed_without_migration(stack: &Stack) {
+    for image in ["app:sick", "app:crash"] {
+        let image = format!("compose_django_image={image}");
+        let (code, last, said) = stack.run(&["deploy", "mrs", &image]);
+        assert_eq!((code, &last["ending"]), (30, &"rolled-back".into()), "{said}");
+        assert_eq!(stack.page().as_deref(), Some("app:v2"), "{said}");
+        // The log of the failed one is shown, without the secret that it says.
+        assert!(last["logs"]["django"].as_str().unwrap().contains("starting with ***"), "{last}");
+    }
+    stack.configure("on_failure = \"stop\"\n");
+    let last = stack.expect(31, &["deploy", "mrs", "compose_django_image=app:sick"]);
+    assert!(last["why_not_rolled_back"].as_str().unwrap().contains("on_failure"), "{last}");
+    assert_eq!(stack.page(), None, "it was left as it is");
+    stack.configure("");
+    stack.expect(0, &["rollback", "mrs"]);
+    assert_eq!(stack.page().as_deref(), Some("app:v2"));
+}
+
+fn failed_with_migration(stack: &Stack) {
+    let migrations = || fs::read_to_string(stack.home().join("data/migrations")).unwrap();
+    assert_eq!(migrations(), "0001_first\n");
+    stack.expect(0, &["deploy", "mrs", "compose_django_image=app:migrates"]);
+    let last = stack.expect(31, &["deploy", "mrs", "compose_django_image=app:migrates-sick"]);
+    assert_eq!(last["migrations"], serde_json::json!(["0003_third"]), "{last}");
+    assert!(
+        last["loss"]["snapshot"].is_string() && last["why_not_rolled_back"] == "a migration ran",
+        "{last}"
+    );
+    // A second try of the same does not forget what ran.
+    let last = stack.expect(31, &["deploy", "mrs", "compose_django_image=app:migrates-sick"]);
+    assert_eq!(last["migrations"], serde_json::json!(["0003_third"]), "{last}");
+    let (_, _, said) = stack.run_command(&mut stack.command(&["deployments", "mrs"]));
+    assert!(said.contains("FAILED") && said.contains("rolled back"), "{said}");
+    let good = stack.expect(0, &["rollback", "mrs"]);
+    assert_eq!(stack.page().as_deref(), Some("app:migrates"), "{good}");
+}
+
+/// Nothing is replaced.
+fn refused(stack: &Stack) {
+    let before = (stack.deployed(), stack.containers("mrs"));
+    let (code, _, said) = stack.run(&["deploy", "mrs", "compose_django_image=missing:none"]);
+    assert_eq!(code, 1, "{said}");
+    stack.write("checkout/wrong.yml", "services:\n  django:\n    imagee: x\n");
+    let (code, _, said) = stack.run(&["deploy", "mrs", "compose=docker-compose.yml,wrong.yml"]);
+    assert!(code == 1 && said.contains("imagee"), "{said}");
+    let (code, _, said) =
+        stack.run_command(stack.command(&["deploy", "mrs"]).env_remove("SECRET_KEY"));
+    assert!(code == 2 && said.contains("SECRET_KEY"), "{said}");
+    let (code, _, said) =
+        stack.run_command(stack.command(&["deploy", "mrs"]).env("DOCKER_HOST", "unix:///none"));
+    assert!(code == 1 && said.contains("systemctl start docker"), "{said}");
+    stack.write("checkout/mkdir.yml", "services: {django: {image: 'app:v1', labels: ['io.yourlabs.compose.mkdir=../../x:0:0:0777']}}\n");
+    let (code, _, said) =
+        stack.run(&["deploy", "mrs", "compose=mkdir.yml", "compose_django_ports="]);
+    assert!(code == 2 && said.contains("mkdir") && said.contains("below the home"), "{said}");
+    fs::rename(stack.path("repo"), stack.path("away")).unwrap();
+    stack.expect(10, &["deploy", "mrs", "compose_django_image=app:v1"]);
+    fs::rename(stack.path("away"), stack.path("repo")).unwrap();
+    assert_eq!((stack.deployed(), stack.containers("mrs")), before);
+}
+
+fn down(stack: &Stack) {
+    stack.expect(2, &["down", "mrs"]);
+    stack.expect(0, &["down", "mrs", "--yes"]);
+    assert!(stack.containers("mrs").is_empty() && stack.home().join("data/migrations").exists());
+    assert!(
+        stack.docker.run(&["network", "ls", "--format", "{{.Name}}"]).contains("web"),
+        "others' networks stay"
+    );
+    stack.expect(0, &["deploy", "mrs", "compose_django_image=app:migrates"]);
+    assert_eq!(stack.page().as_deref(), Some("app:migrates"));
+    stack.expect(0, &["down", "mrs", "--yes"]);
+}
