@@ -124,7 +124,7 @@ fn templates_can_be_loaded_and_are_locked_down() {
         fs::write(scratch.path().join(name), text).expect("a file");
         count += 1;
     }
-    assert_eq!(count, 12);
+    assert_eq!(count, 14);
     verify(scratch.path());
 }
 
@@ -165,6 +165,30 @@ fn what_is_installed_can_be_loaded_and_is_locked_down() {
     }
     place.ok(&["units", "install", "--scheduler", "--directory", "units"]);
     verify(&place.path("units"));
+}
+
+#[test]
+fn review_stacks_have_a_timer_where_the_configuration_knows_them() {
+    let place = Place::new();
+    let path = place.path("config.toml");
+    let config = fs::read_to_string(&path).expect("it");
+    let reviews = place.path("reviews").display().to_string();
+    fs::write(&path, format!("{config}[review]\nhome = \"{reviews}\"\n")).expect("a file");
+    let program = place.systemctl();
+    let with = ["--directory", "units", "--systemctl", &program];
+    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
+    let text = fs::read_to_string(place.path("units/mrs-backup-expire.service")).expect("it");
+    assert!(
+        text.contains(&format!("\nReadWritePaths=-{reviews}\n")) && text.contains(" expire\n"),
+        "{text}"
+    );
+    verify(&place.path("units"));
+    let called = || fs::read_to_string(place.path("called")).expect("it was called");
+    assert!(called().contains("mrs-backup-expire.timer"), "{}", called());
+    fs::write(&path, config).expect("a file");
+    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
+    assert!(called().contains("disable --now mrs-backup-expire.timer"), "{}", called());
+    assert!(!place.units().iter().any(|name| name.contains("expire")), "{:?}", place.units());
 }
 
 #[test]

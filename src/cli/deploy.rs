@@ -94,7 +94,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let vault = target.open_vault(context, &args.saving, plan.is_first)?;
     let means = target.means(context, vault.as_ref(), &settings)?;
     let ending = deploy(&tools, &settings, &mut history, &plan, &means)?;
-    ending::tell(context, &target, &settings, vault.as_ref(), &ending)
+    ending::tell(context, &target, vault.as_ref(), &ending)
 }
 
 /// Fails if a review stack would share something with others, or write to people.

@@ -173,10 +173,7 @@ impl From<RestoreDatabaseError> for CliError {
 
 impl From<DeployError> for CliError {
     fn from(error: DeployError) -> Self {
-        match error {
-            DeployError::Interrupted => Self::Interrupted,
-            error => Self::Deploy(Box::new(error)),
-        }
+        Self::Deploy(Box::new(error))
     }
 }
 

@@ -23,6 +23,7 @@ mod doctor;
 mod down;
 mod dump;
 mod error;
+mod exec;
 mod exit;
 mod expire;
 mod extend;
@@ -82,6 +83,7 @@ Examples:
   mrs-backup status                         how everything stands
   mrs-backup snapshots                      what there is
   mrs-backup restore latest /srv/restored   bring it back
+  mrs-backup deploy mrs-production --plan   what a new version would change
 
 Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
@@ -134,6 +136,7 @@ enum Command {
     Rollback(rollback::Args),
     Deployments(deployments::Args),
     Down(down::Args),
+    Exec(exec::Args),
     Expire(expire::Args),
     Extend(extend::Args),
     Repair(repair::Args),
@@ -308,6 +311,7 @@ const fn only_tells(command: &Command) -> bool {
         | Command::Deploy(_)
         | Command::Rollback(_)
         | Command::Down(_)
+        | Command::Exec(_)
         | Command::Expire(_)
         | Command::Extend(_)
         | Command::Repair(_)
@@ -351,6 +355,7 @@ fn dispatch(context: &Context, command: Command) -> Result<Done, CliError> {
         Command::Rollback(args) => rollback::run(context, args),
         Command::Deployments(args) => deployments::run(context, args),
         Command::Down(args) => down::run(context, args),
+        Command::Exec(args) => exec::run(context, args),
         Command::Expire(args) => expire::run(context, args),
         Command::Extend(args) => extend::run(context, args),
         Command::Repair(args) => repair::run(context, args),

@@ -71,7 +71,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let vault = target.open_vault(context, &args.saving, false)?;
     let means = target.means(context, vault.as_ref(), &settings)?;
     let ending = rollback(&tools, &settings, &mut history, &plan, &means)?;
-    tell_ending(context, &target, &settings, vault.as_ref(), &ending)
+    tell_ending(context, &target, vault.as_ref(), &ending)
 }
 
 /// `rollback 12` means deployment 12 of the only instance.

@@ -14,8 +14,8 @@ use crate::event::counted;
 use crate::instance::config::{Config, Instance, Origin, process_environment};
 use crate::schedule::Ledger;
 use crate::schedule::units::{
-    FAILED, Machine, SCHEDULER, SCRIPTS, UnitFile, all_units, is_ours, of_instance, scheduler,
-    scripts, shared, unit_name,
+    EXPIRE, FAILED, Machine, SCHEDULER, SCRIPTS, UnitFile, all_units, expire, is_ours, of_instance,
+    scheduler, scripts, shared, unit_name,
 };
 
 use super::context::Context;
@@ -138,7 +138,9 @@ fn plan<'a>(
 ) -> Result<Plan<'a>, CliError> {
     let mut instances = chosen(context, config, choice)?;
     instances.retain(|one| !one.schedule.value.jobs.is_empty());
-    if instances.is_empty() {
+    let is_all = choice.instance.is_none() && context.global.instance.is_none();
+    let has_reviews = is_all && config.review.is_configured;
+    if instances.is_empty() && !has_reviews {
         return Err(CliError::usage_hint(
             format!("nothing is scheduled in {}", config.path.display()),
             "write into it, for an instance or in [defaults]: schedule = { run = \"0 23 * * *\" }",
@@ -157,6 +159,10 @@ fn plan<'a>(
             let jobs = instance.schedule.value.jobs.keys();
             enabled.extend(jobs.map(|job| format!("{}.timer", unit_name(&instance.name, *job))));
         }
+    }
+    if has_reviews {
+        units.extend(expire(&super::deploy::target::reviews(Some(config))?.base, &machine));
+        enabled.push(EXPIRE[1].to_owned());
     }
     let mut files = Vec::new();
     for instance in instances.iter().filter(|_| !choice.no_scripts) {
@@ -260,6 +266,9 @@ fn install(
     // A job that is no longer scheduled, or that the scheduler does from now on.
     let is_wanted = |name: &String| plan.units.iter().any(|unit| unit.name == *name);
     let mut stale: Vec<String> = plan.instances.iter().flat_map(|one| all_units(one)).collect();
+    if choice.instance.is_none() && context.global.instance.is_none() {
+        stale.extend(EXPIRE.map(str::to_owned));
+    }
     stale.retain(|name| !is_wanted(name));
     let (removed, _) = remove_units(context, choice, &stale)?;
     systemctl(choice, &["daemon-reload"])?;
@@ -299,6 +308,7 @@ fn remove(context: &Context, config: &Config, choice: &Choice) -> Result<Done, C
     // Timers need it as well as the scheduler.
     if is_all && !choice.scheduler {
         units.push(FAILED.to_owned());
+        units.extend(EXPIRE.map(str::to_owned));
     }
     let (mut removed, disabled) = remove_units(context, choice, &units)?;
     let homes = instances.iter().filter(|_| !choice.scheduler && !choice.no_scripts);

@@ -99,3 +99,7 @@ fn told(error: &reqwest::Error) -> String {
         (false, false) => text,
     }
 }
+
+#[cfg(test)]
+#[path = "http_tests.rs"]
+mod tests;

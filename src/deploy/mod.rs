@@ -22,12 +22,14 @@ pub mod settings;
 mod error;
 mod files;
 mod record;
+#[cfg(test)]
+mod testing;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::compose::{Compose, Engine, Redactor};
+use crate::compose::{Compose, ComposeError, Engine, Redactor};
 use crate::event::{Event, Observer, StopFlag};
 
 pub use error::DeployError;
@@ -68,6 +70,17 @@ impl Tools {
     fn warn(&self, item: &str, message: &str) {
         let (item, message) = (item.to_owned(), self.redactor.hide(message));
         self.observer.event(&Event::Warning { item, message });
+    }
+
+    /// Compose's own words may repeat a value.
+    fn hidden(&self, error: DeployError) -> DeployError {
+        match error {
+            DeployError::Compose(ComposeError::Failed { program, status, said }) => {
+                let said = self.redactor.hide(&said);
+                DeployError::Compose(ComposeError::Failed { program, status, said })
+            }
+            other => other,
+        }
     }
 
     /// Waits a moment; fails if somebody asked to stop.

@@ -1,8 +1,7 @@
 //! What a deployment will do. Nothing is changed by finding out.
 
 use crate::compose::{
-    Change, ComposeError, Directory, Document, Node, apply_overrides, difference, directories,
-    external_networks,
+    Change, Directory, Document, Node, apply_overrides, difference, directories, external_networks,
 };
 
 use super::history::History;
@@ -69,7 +68,7 @@ pub fn plan(
     tools
         .compose
         .validate(&settings.project, &document.to_yaml())
-        .map_err(|error| hidden(tools, error))?;
+        .map_err(|error| tools.hidden(error.into()))?;
     let directories = directories(&document)?;
     let before = deployed(settings)?;
     if let Some(before) = &before {
@@ -96,16 +95,6 @@ pub fn plan(
         open_ends: history.open_ends().into_iter().cloned().collect(),
         document,
     })
-}
-
-/// Compose's own words may repeat a value.
-fn hidden(tools: &Tools, error: ComposeError) -> ComposeError {
-    match error {
-        ComposeError::Failed { program, status, said } => {
-            ComposeError::Failed { program, status, said: tools.redactor.hide(&said) }
-        }
-        other => other,
-    }
 }
 
 /// What is in the home now, whoever put it there.

@@ -64,15 +64,15 @@ pub fn plan(
     Ok(RollbackPlan { to: to.clone(), document, data })
 }
 
-/// The good one, if something after it failed; otherwise the good one before it.
+/// The good one, if something after it failed; otherwise what ran before the version that runs now came. So going
+/// back twice leads further back, not to and fro.
 fn before(history: &History) -> Option<&Record> {
     let good = history.good()?;
     if !history.open_ends().is_empty() {
         return Some(good);
     }
-    let is_earlier = |record: &&Record| {
-        record.state == State::Good && record.kind == Kind::Deploy && record.number < good.version()
-    };
+    let is_earlier =
+        |record: &&Record| record.state == State::Good && record.number < good.version();
     history.records().iter().rev().find(is_earlier)
 }
 

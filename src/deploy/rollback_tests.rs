@@ -43,6 +43,11 @@ fn the_way_back_leads_to_the_one_before() {
             &[(D, S::Good, None), (D, S::Good, None), (D, S::Good, None), (back(2), S::Good, None)],
             Some(1),
         ),
+        // What was gone back to and replaced again is what ran before.
+        (
+            &[(D, S::Good, None), (D, S::Good, None), (back(1), S::Good, None), (D, S::Good, None)],
+            Some(3),
+        ),
         (&[(D, S::Good, None), (D, S::Dropped, None)], None),
         (&[(D, S::Stuck, None)], None),
         (&[], None),

@@ -135,8 +135,9 @@ impl<'t, S> Deployment<'t, S> {
 
     /// Notes that nothing was replaced, and gives the error back. A wish to stop is no end of it.
     fn dropped(&mut self, error: DeployError) -> DeployError {
+        let error = self.tools.hidden(error);
         if !error.is_stop() {
-            self.record.reason = Some(self.tools.redactor.hide(&error.to_string()));
+            self.record.reason = Some(error.to_string());
             if let Err(second) = self.put(State::Dropped) {
                 self.tools.warn("record", &second.to_string());
             }
@@ -210,8 +211,8 @@ impl<'t> Deployment<'t, Begun> {
             Kind::Rollback { .. } => "rollback",
         };
         let number = self.record.number;
-        let options =
-            PlanOptions { tags: vec![format!("reason=before-{word}"), format!("deploy={number}")] };
+        let tags = vec![format!("reason=before-{word}"), format!("deploy={number}")];
+        let options = PlanOptions { tags, ..PlanOptions::default() };
         let made = run_instance(
             vault.repository,
             vault.instance,

@@ -1,5 +1,6 @@
 //! What is backed up: instances, their configuration, and their nightly run.
 
+mod compose;
 pub mod config;
 mod job;
 mod lock;

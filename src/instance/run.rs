@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
+
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::backup::{BackupError, BackupOutcome, BackupPlan, FilesInput, backup};
 use crate::postgres::ServerError;
@@ -16,6 +18,7 @@ use crate::source::files::{ExcludeError, Excludes, WalkOptions};
 use crate::source::postgres::PostgresSource;
 use crate::source::{SourceError, StreamSource};
 
+use super::compose::{self, Stack};
 use super::config::{Instance, KeyError, PostgresConfig};
 use super::lock::LockError;
 use super::server::password;
@@ -81,6 +84,8 @@ impl From<RepositoryError> for RunError {
 pub struct PlanOptions {
     /// Tags besides the configured ones.
     pub tags: Vec<String>,
+    /// Up to when an earlier snapshot has the containers' logs.
+    pub logged_until: Option<Timestamp>,
 }
 
 /// What a run did.
@@ -92,10 +97,11 @@ pub struct RunOutcome {
     pub failed: Vec<String>,
 }
 
-/// What a run of `instance` would back up.
+/// What a run of `instance` would back up, as of `now`.
 pub fn plan(
     instance: &Instance,
     options: &PlanOptions,
+    now: Timestamp,
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<BackupPlan, RunError> {
@@ -104,8 +110,10 @@ pub fn plan(
         exclude_caches: instance.exclude_caches.value,
         one_file_system: instance.one_file_system.value,
     });
-    let wanted =
-        instance.paths.value.iter().map(|path| (instance.home.value.join(path), tree_path(path)));
+    let stack = compose::look(instance, options.logged_until, now, stop, observer);
+    let file = stack.as_ref().and_then(|stack| stack.file.as_ref());
+    let wanted = instance.paths.value.iter().chain(file);
+    let wanted = wanted.map(|path| (instance.home.value.join(path), tree_path(path)));
     let files: Vec<FilesInput> = distinct(wanted.collect(), &walk)
         .into_iter()
         .map(|(path, tree_path)| FilesInput { path, tree_path, options: Arc::clone(&walk) })
@@ -122,7 +130,9 @@ pub fn plan(
         });
     }
     let mut tags = instance.tags.value.clone();
-    for tag in &options.tags {
+    let Stack { tags: found, logs, .. } = stack.unwrap_or_default();
+    streams.extend(logs.map(|logs| Box::new(logs) as Box<dyn StreamSource>));
+    for tag in options.tags.iter().chain(&found) {
         if !tags.contains(tag) {
             tags.push(tag.clone());
         }
@@ -197,8 +207,11 @@ pub fn run(
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<RunOutcome, RunError> {
+    let now = repository.environment().clock.now();
+    let logged_until = compose::logged_until(repository, instance);
+    let options = PlanOptions { logged_until, ..options.clone() };
     let made = has_room(repository, instance)
-        .and_then(|()| plan(instance, options, stop, observer))
+        .and_then(|()| plan(instance, &options, now, stop, observer))
         .and_then(|plan| Ok(backup(repository, plan, stop, observer)?));
     let backup = match made {
         Ok(backup) => backup,

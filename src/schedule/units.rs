@@ -23,6 +23,8 @@ const PROGRAM: &str = "/usr/local/bin/mrs-backup";
 pub const FAILED: &str = "mrs-backup-failed@.service";
 /// The unit of the scheduler.
 pub const SCHEDULER: &str = "mrs-backup-schedule.service";
+/// The units that take review stacks away.
+pub const EXPIRE: [&str; 2] = ["mrs-backup-expire.service", "mrs-backup-expire.timer"];
 /// Scripts in the home of an instance.
 pub const SCRIPTS: [&str; 3] = ["backup.sh", "restore.sh", "prune.sh"];
 
@@ -142,6 +144,15 @@ pub fn scheduler<'i>(
     let paths: Vec<PathBuf> = instances.into_iter().flat_map(writable).collect();
     let template = include_str!("../../systemd/mrs-backup-schedule.service");
     UnitFile::new(SCHEDULER, service_text(template, None, &paths, machine))
+}
+
+/// What takes review stacks away that live in `home`.
+pub fn expire(home: &Path, machine: &Machine) -> Vec<UnitFile> {
+    let service = include_str!("../../systemd/mrs-backup-expire.service");
+    let timer = include_str!("../../systemd/mrs-backup-expire.timer");
+    let texts =
+        [service_text(service, None, &[home.to_owned()], machine), format!("{MARK}\n{timer}")];
+    EXPIRE.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
 }
 
 /// `backup.sh`, `restore.sh` and `prune.sh` for the home of an instance.

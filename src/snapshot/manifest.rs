@@ -13,7 +13,7 @@ use crate::cbor::{Writer, bytes, codec, read_list, read_map, read_text_map, requ
 /// One source and how it went.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SourceRecord {
-    /// `files`, `command`, `stdin`, `postgresql`.
+    /// `files`, `command`, `stdin`, `postgresql`, `container-logs`.
     pub kind: String,
     /// Its name.
     pub name: String,

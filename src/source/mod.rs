@@ -4,6 +4,7 @@ use std::io::Read;
 
 pub mod archive;
 pub mod command;
+pub mod container_logs;
 mod error;
 pub mod files;
 pub mod foreign;

@@ -19,11 +19,15 @@ fn life(generation: Generation) {
     let stack = Stack::start(generation);
     first(&stack);
     next(&stack);
+    nights(&stack);
     failed_without_migration(&stack);
     // The rest is not compose's.
-    if generation == Generation::Second {
-        failed_with_migration(&stack);
-        refused(&stack);
+    match generation {
+        Generation::Second => {
+            failed_with_migration(&stack);
+            refused(&stack);
+        }
+        Generation::First => on_the_own_machine(&stack),
     }
     down(&stack);
 }
@@ -74,6 +78,35 @@ fn next(stack: &Stack) {
     assert_eq!((&last["kind"], &last["to"]), (&"rollback".into(), &1.into()), "{last}");
     assert_eq!(stack.page().as_deref(), Some("app:v1"));
     stack.expect(0, &["deploy", "mrs", "compose_django_image=app:v2"]);
+}
+
+/// A night knows what the containers wrote since the one before, and what they run.
+fn nights(stack: &Stack) {
+    let log = |snapshot: &serde_json::Value| {
+        let snapshot = &snapshot["snapshot"].as_str().unwrap()[..8];
+        let (_, _, listed) =
+            stack.run_command(&mut stack.command(&["ls", snapshot, "compose/logs"]));
+        let name =
+            listed.split_whitespace().find(|word| word.contains("django")).unwrap().to_owned();
+        let path = format!("compose/logs/{}", name.rsplit('/').next().unwrap());
+        String::from_utf8(stack.command(&["dump", snapshot, &path]).output().unwrap().stdout)
+            .unwrap()
+    };
+    let first = stack.expect(0, &["run", "mrs"]);
+    assert!(log(&first).lines().any(|line| line.ends_with(" ready")), "{first}");
+    let tags: Vec<&str> =
+        first["tags"].as_array().unwrap().iter().filter_map(|tag| tag.as_str()).collect();
+    assert!(tags.contains(&"commit=c0ffee6"), "{tags:?}");
+    assert!(tags.iter().any(|tag| tag.starts_with("image=database@sha256:")), "{tags:?}");
+    let in_container = |words: &[&str]| {
+        let output = stack.command(&[&["exec", "mrs"][..], words].concat()).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(in_container(&["--", "cat", "/www/health"]), (Some(0), "app:v2".to_owned()));
+    assert_eq!(in_container(&["--service", "database", "--", "sh", "-c", "exit 5"]).0, Some(5));
+    assert_eq!(in_container(&["--service", "redis", "--", "true"]).0, Some(2));
+    let second = stack.expect(0, &["run", "mrs"]);
+    assert_eq!(log(&second), "", "nothing was written meanwhile");
 }
 
 fn failed_without_migration(stack: &Stack) {
@@ -135,6 +168,31 @@ fn refused(stack: &Stack) {
     stack.expect(10, &["deploy", "mrs", "compose_django_image=app:v1"]);
     fs::rename(stack.path("away"), stack.path("repo")).unwrap();
     assert_eq!((stack.deployed(), stack.containers("mrs")), before);
+}
+
+/// Without a configuration: compose files say which variables they want, and the home is asked for.
+fn on_the_own_machine(stack: &Stack) {
+    let home = stack.path("testmrs");
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let ports = format!("compose_django_ports=[\"127.0.0.1:{port}:8000\"]");
+    let deploy = |more: &[&str]| {
+        let mut command = stack.command(&["deploy", "--json", "--state-dir"]);
+        command.arg(stack.path("own-state")).arg(format!("home={}", home.display())).arg(&ports);
+        command.args(["compose_django_build=", "compose_django_image=app:v2", "wait_grep=ready"]);
+        command.arg("compose=docker-compose.yml,docker-compose.persist.yml").args(more);
+        stack.run_command(&mut command)
+    };
+    fs::rename(stack.path("config.toml"), stack.path("config.kept")).unwrap();
+    stack.write("config.toml", "version = 1\n");
+    let (code, last, said) = deploy(&[]);
+    assert_eq!((code, &last["ending"]), (0, &"good".into()), "{said}");
+    let text = fs::read_to_string(home.join("docker-compose.yml")).unwrap();
+    assert!(text.contains("not to be seen"), "the files name UNSET_ONE: {text}");
+    let (code, _, said) = deploy(&[]);
+    assert!(code == 2 && said.contains("--no-snapshot"), "{said}");
+    assert_eq!(deploy(&["--no-snapshot"]).0, 0);
+    stack.expect(0, &["down", &format!("home={}", home.display()), "--yes"]);
+    fs::rename(stack.path("config.kept"), stack.path("config.toml")).unwrap();
 }
 
 fn down(stack: &Stack) {

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
+use crate::clock::{Clock, SystemClock};
 use crate::deploy::Kind;
 use crate::deploy::Record;
 use crate::deploy::failure::{Ending, Failure};
-use crate::deploy::settings::DeploySettings;
 use crate::event::{Event, counted};
+use crate::history::{self, Happened, History};
 use crate::id::SnapshotId;
 use crate::report::clean;
 use crate::snapshot::ReceiptRecord;
@@ -23,7 +24,6 @@ use super::target::{Safe, Target};
 pub fn tell(
     context: &Context,
     target: &Target,
-    settings: &DeploySettings,
     safe: Option<&Safe>,
     ending: &Ending,
 ) -> Result<Done, CliError> {
@@ -35,6 +35,7 @@ pub fn tell(
     if let Some(safe) = safe {
         receipt(context, safe, record, word);
     }
+    note(context, target, record, word);
     let mut fields = describe(record);
     fields["ending"] = word.into();
     match ending {
@@ -51,7 +52,7 @@ pub fn tell(
                 Some("look at the log lines above; mrs-backup deployments"),
             );
         }
-        Ending::Stuck(failure) => stuck(context, target, settings, failure)?,
+        Ending::Stuck(failure) => stuck(context, target, failure)?,
     }
     if let Ending::RolledBack(failure) | Ending::Stuck(failure) = ending {
         fields["reason"] = failure.reason.clone().into();
@@ -92,12 +93,7 @@ fn logs(context: &Context, failure: &Failure) -> Result<(), CliError> {
     context.out.flush()
 }
 
-fn stuck(
-    context: &Context,
-    target: &Target,
-    settings: &DeploySettings,
-    failure: &Failure,
-) -> Result<(), CliError> {
+fn stuck(context: &Context, target: &Target, failure: &Failure) -> Result<(), CliError> {
     logs(context, failure)?;
     let number = failure.record.number;
     let why = failure.why_not.clone().unwrap_or_default();
@@ -126,7 +122,6 @@ fn stuck(
             format!("back to deployment {to}, code only: mrs-backup rollback {name} {to}")
         }
     };
-    let _ = settings;
     context.out.complain(&clean(&message), Some(&clean(&hint)));
     Ok(())
 }
@@ -138,6 +133,31 @@ pub fn describe(record: &Record) -> Value {
         fields.remove("v");
     }
     fields
+}
+
+/// A line in the history of the machine, for `status`. Review stacks are nobody's night.
+fn note(context: &Context, target: &Target, record: &Record, word: &str) {
+    if target.settings.is_none() {
+        return;
+    }
+    let (kind, what) = match record.kind {
+        Kind::Deploy => ("deploy", format!("deployment {}", record.number)),
+        Kind::Rollback { to, .. } => ("rollback", format!("back to deployment {to}")),
+    };
+    let commit =
+        record.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {commit}"));
+    let reason = record.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+    let happened = Happened {
+        time: SystemClock.now(),
+        kind: kind.to_owned(),
+        result: if word == "good" { "ok".to_owned() } else { "failed".to_owned() },
+        text: clean(&format!("{what} {word}{commit}{reason}")),
+    };
+    let history = History::new(&target.state_dir);
+    if let Err(error) = history.add(&target.name, &history::Record::Happened(happened)) {
+        let (item, message) = ("history".to_owned(), error.to_string());
+        context.observer.event(&Event::Warning { item, message });
+    }
 }
 
 /// What was deployed stands in the repository, too. That it cannot be written is a warning: the deployment is done.

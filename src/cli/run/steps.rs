@@ -54,7 +54,7 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
 
 fn snapshot(night: &Night<'_>) -> Result<Done, CliError> {
     let Night { context, instance, repository, .. } = night;
-    let options = PlanOptions { tags: night.tags.to_vec() };
+    let options = PlanOptions { tags: night.tags.to_vec(), ..PlanOptions::default() };
     let outcome = run_instance(repository, instance, &options, &context.stop, &context.observer)?;
     let mut fields = backup::report(context, &outcome.backup)?;
     let is_whole = outcome.backup.snapshot.is_complete;
