@@ -125,7 +125,7 @@ fn unknown_keys_name_the_nearest() {
         "version = 1\n[defaults]\nhome = \"/x\"",
         ":3:1: unknown key `home`; known keys: repository, require_mount, key, paths, exclude, \
          exclude_caches, one_file_system, tags, compression, deltas, timezone, postgres, \
-         restore, retention, schedule, check, prune, lock_wait, max_age, min_free",
+         restore, retention, schedule, check, prune, lock_wait, max_age, protected, min_free",
     );
     let umlauts = "version = 1\n[instance.a]\nhome = \"/é\"\npostgres = { user = \"é\", prot = 1 }";
     says(umlauts, ":4:26: unknown key `prot`; did you mean `port`?");
@@ -330,6 +330,7 @@ fn show_tells_origins_and_no_secrets() {
             "instance.mrs.check.scheduled_read_data_subset = \"100%\" (default)",
             "instance.mrs.prune.max_unused = \"5%\" (default)",
             "instance.mrs.lock_wait = \"0s\" (default)",
+            "instance.mrs.protected = false (default)",
             "instance.mrs.min_free = \"256MiB\" (default)",
         ]
     );
