@@ -95,7 +95,12 @@ impl Compose {
                     let version = said.text().trim().trim_start_matches('v').to_owned();
                     return Ok(Self { runner, environment, form, version });
                 }
-                Ok(said) => tried.push(format!("`{}` ({})", call.told(), said.told())),
+                Ok(said) => {
+                    // Docker's client without the plugin goes on with all of its help.
+                    let complaint = said.complaint();
+                    let first = complaint.lines().next().unwrap_or_default();
+                    tried.push(format!("`{}` ({first})", call.told()));
+                }
                 Err(error @ (ComposeError::Interrupted | ComposeError::TimedOut { .. })) => {
                     return Err(error);
                 }

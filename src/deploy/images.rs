@@ -13,7 +13,12 @@ use super::settings::DeploySettings;
 use super::{DeployError, ImageUse, Record, Tools};
 
 /// What a service's image is called, if its file does not say.
-fn image_name(tools: &Tools, settings: &DeploySettings, service: &str, node: &Node) -> String {
+pub(super) fn image_name(
+    tools: &Tools,
+    settings: &DeploySettings,
+    service: &str,
+    node: &Node,
+) -> String {
     match node.get("image").and_then(Node::as_str) {
         Some(name) => name.to_owned(),
         None => {
@@ -64,7 +69,8 @@ pub fn resolve(
             )
         })?;
         let before = earlier.and_then(|record| record.images.get(&service));
-        let reference = reference(&settings.project.name, &service, &name, &image, number, before);
+        let reference =
+            stable_name(&settings.project.name, &service, &name, &image, number, before);
         if !image.digests.contains(&reference)
             && before.is_none_or(|before| before.reference != reference)
         {
@@ -79,7 +85,7 @@ pub fn resolve(
 }
 
 /// A name that stays: that of a registry by digest, the one an unchanged image has already, or a new one.
-fn reference(
+pub(super) fn stable_name(
     project: &str,
     service: &str,
     name: &str,
@@ -130,7 +136,7 @@ mod tests {
             digests: digests.iter().map(|text| (*text).to_owned()).collect(),
         };
         let of = |name: &str, digests: &[&str], before: Option<&ImageUse>| {
-            reference("mrs", "Django", name, &image(digests), 7, before)
+            stable_name("mrs", "Django", name, &image(digests), 7, before)
         };
         let digests = ["other@sha256:9", "localhost:5000/a/mrs@sha256:8"];
         assert_eq!(of("localhost:5000/a/mrs:master", &digests, None), digests[1]);

@@ -19,6 +19,7 @@ pub mod rollback;
 pub mod sequence;
 pub mod settings;
 
+mod adopt;
 mod error;
 mod files;
 mod record;

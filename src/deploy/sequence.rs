@@ -14,6 +14,7 @@ use crate::instance::config::{Instance, Migrations, PostgresConfig};
 use crate::instance::{PlanOptions, run as run_instance};
 use crate::repository::Repository;
 
+use super::adopt::adopt;
 use super::failure::{self, Ending};
 use super::history::History;
 use super::migrations::{Applied, applied};
@@ -78,6 +79,7 @@ pub fn deploy(
     tools.begin("prepare");
     files::make_directory(&settings.project.directory)?;
     wake_database(tools, settings, means)?;
+    adopt(tools, settings, history)?;
     let begun = Deployment::begin(tools, settings, history, Kind::Deploy, means)?;
     let saved = begun.save(means)?;
     let replacing = saved.images(plan)?.replace(plan)?;
@@ -240,7 +242,8 @@ impl<'t> Deployment<'t, Saved> {
     pub fn images(mut self, plan: &Plan) -> Result<Deployment<'t, Ready>, DeployError> {
         self.tools.begin("images");
         let (tools, number) = (self.tools, self.record.number);
-        match images::resolve(tools, self.settings, &plan.document, number, plan.good.as_ref()) {
+        let good = self.history.good().cloned();
+        match images::resolve(tools, self.settings, &plan.document, number, good.as_ref()) {
             Ok((document, used)) => {
                 self.record.images = used;
                 Ok(self.into(Ready { document }))

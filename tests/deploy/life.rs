@@ -30,6 +30,9 @@ fn life(generation: Generation) {
         Generation::First => on_the_own_machine(&stack),
     }
     down(&stack);
+    if generation == Generation::First {
+        adopted(&stack);
+    }
 }
 
 fn first(stack: &Stack) {
@@ -204,6 +207,21 @@ fn down(stack: &Stack) {
         "others' networks stay"
     );
     stack.expect(0, &["deploy", "mrs", "compose_django_image=app:migrates"]);
+    assert_eq!(stack.page().as_deref(), Some("app:migrates"));
+    stack.expect(0, &["down", "mrs", "--yes"]);
+}
+
+/// What another tool started becomes the first deployment, and there is a way back to it.
+fn adopted(stack: &Stack) {
+    fs::remove_dir_all(stack.home().join(".mrs-backup")).unwrap();
+    let mut by_hand = std::process::Command::new("docker-compose");
+    by_hand
+        .args(["-p", "mrs", "up", "-d"])
+        .current_dir(stack.home())
+        .env("DOCKER_HOST", stack.docker.host());
+    assert!(by_hand.output().unwrap().status.success());
+    let last = stack.expect(30, &["deploy", "mrs", "compose_django_image=app:sick"]);
+    assert_eq!((&last["number"], &last["back_to"]), (&2.into(), &1.into()), "{last}");
     assert_eq!(stack.page().as_deref(), Some("app:migrates"));
     stack.expect(0, &["down", "mrs", "--yes"]);
 }

@@ -41,6 +41,8 @@ pub(super) fn with_names(shell: Shell, command: &Command, script: &str) -> Strin
 
 fn bash(takers: &Takers, script: &str) -> String {
     let script = script.replace("complete -F _mrs__backup ", "complete -F _mrs_backup_names ");
+    // clap_complete takes the dash of our name for a subcommand in one of two places, which then do not meet.
+    let script = script.replace("mrs__subcmd__backup", "mrs__backup");
     let wrapper = include_str!("names.bash")
         .replace("@SNAPSHOTS@", &takers.snapshots.join("|"))
         .replace("@INSTANCES@", &takers.instances.join("|"));
