@@ -28,6 +28,16 @@ const NOT_MOUNTED: &str =
 /// See [`of`].
 const NOT_WHOLE: &str = "choose another snapshot; `mrs-backup snapshots` shows which are complete";
 
+/// See [`of`].
+const OLD_PROGRAM: &str = "name the directory of a pg_restore as new as the server with --bin-dir DIR, or use --format custom";
+
+/// See [`of`].
+const UNREADABLE: &str =
+    "look whether it is there and who may read it, or name another with --config FILE";
+
+/// See [`of`].
+const NO_SPACE: &str = "restore less with --path or --include, or into a directory on another disk";
+
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
     let text = match error {
@@ -46,15 +56,11 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::Dump(DumpError::Browse(error))
         | CliError::DumpDatabase(DumpDatabaseError::Browse(error)) => return browse(error),
         CliError::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => NOT_WHOLE,
-        CliError::DumpDatabase(DumpDatabaseError::Program { .. }) => {
-            "name the directory of a pg_restore as new as the server with --bin-dir DIR, or use --format custom"
-        }
+        CliError::DumpDatabase(DumpDatabaseError::Program { .. }) => OLD_PROGRAM,
         CliError::Config(ConfigError::Environment { .. } | ConfigError::UnknownInstance { .. }) => {
             return None;
         }
-        CliError::Config(ConfigError::Unreadable { .. }) => {
-            "look whether it is there and who may read it, or name another with --config FILE"
-        }
+        CliError::Config(ConfigError::Unreadable { .. }) => UNREADABLE,
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
         CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
@@ -73,9 +79,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
-        CliError::Restore(RestoreError::NoSpace { .. }) => {
-            "restore less with --path or --include, or into a directory on another disk"
-        }
+        CliError::Restore(RestoreError::NoSpace { .. }) => NO_SPACE,
         CliError::Dump(DumpError::NotAFile { .. }) => {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
