@@ -18,6 +18,26 @@ use crate::store::{ObjectName, StoreErrorKind};
 
 use super::{CliError, database_error, deploy_error};
 
+/// See [`of`].
+const NO_ROOM: &str = "free some room there (mrs-backup forget, then mrs-backup prune), or lower `min_free` in the configuration";
+
+/// See [`of`].
+const NOT_MOUNTED: &str =
+    "run it as root, or install fuse3; what is mounted already is unmounted by: umount DIR";
+
+/// See [`of`].
+const NOT_WHOLE: &str = "choose another snapshot; `mrs-backup snapshots` shows which are complete";
+
+/// See [`of`].
+const OLD_PROGRAM: &str = "name the directory of a pg_restore as new as the server with --bin-dir DIR, or use --format custom";
+
+/// See [`of`].
+const UNREADABLE: &str =
+    "look whether it is there and who may read it, or name another with --config FILE";
+
+/// See [`of`].
+const NO_SPACE: &str = "restore less with --path or --include, or into a directory on another disk";
+
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
     let text = match error {
@@ -29,26 +49,18 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Foreign(error) | CliError::Import(ImportError::Foreign(error)) => foreign(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
-        CliError::Run(RunError::NoRoom { .. }) => {
-            "free some room there (mrs-backup forget, then mrs-backup prune), or lower `min_free` in the configuration"
-        }
+        CliError::Run(RunError::NoRoom { .. }) => NO_ROOM,
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error)
         | CliError::Dump(DumpError::Browse(error))
         | CliError::DumpDatabase(DumpDatabaseError::Browse(error)) => return browse(error),
-        CliError::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => {
-            "choose another snapshot; `mrs-backup snapshots` shows which are complete"
-        }
-        CliError::DumpDatabase(DumpDatabaseError::Program { .. }) => {
-            "name the directory of a pg_restore as new as the server with --bin-dir DIR, or use --format custom"
-        }
+        CliError::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => NOT_WHOLE,
+        CliError::DumpDatabase(DumpDatabaseError::Program { .. }) => OLD_PROGRAM,
         CliError::Config(ConfigError::Environment { .. } | ConfigError::UnknownInstance { .. }) => {
             return None;
         }
-        CliError::Config(ConfigError::Unreadable { .. }) => {
-            "look whether it is there and who may read it, or name another with --config FILE"
-        }
+        CliError::Config(ConfigError::Unreadable { .. }) => UNREADABLE,
         // Whoever validates has just seen it, and everybody else sees the same.
         CliError::Config(_) => "correct the file; `mrs-backup config schema` describes every key",
         CliError::SchedulerRuns(_) => "systemctl status mrs-backup-schedule",
@@ -67,17 +79,13 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
-        CliError::Restore(RestoreError::NoSpace { .. }) => {
-            "restore less with --path or --include, or into a directory on another disk"
-        }
+        CliError::Restore(RestoreError::NoSpace { .. }) => NO_SPACE,
         CliError::Dump(DumpError::NotAFile { .. }) => {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
         }
         CliError::Copy(error) => return copy(error),
         CliError::Migrate(error) => migrate(error),
-        CliError::MountFailure(_) => {
-            "run it as root, or install fuse3; what is mounted already is unmounted by: umount DIR"
-        }
+        CliError::MountFailure(_) => NOT_MOUNTED,
         CliError::Page(_) => "name another with --html FILE, or `page.file` in the configuration",
         CliError::Deploy(error) => return deploy_error::hint(error),
         CliError::Clone(error) => return clone(error),

@@ -8,7 +8,7 @@ use crate::instance::config::EventKind;
 use crate::instance::config::Instance;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
 use crate::report::{clean, human_bytes};
-use crate::target::postgres::{Marked, Marker, kept};
+use crate::target::postgres::{Cluster, Marked, Marker, kept};
 
 use super::after;
 use super::context::{Context, zone};
@@ -96,7 +96,19 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     if args.drop {
         return drop_some(context, &cluster, &args, now, &zone);
     }
-    let plan = plan_undo(&cluster, args.database.as_deref())?;
+    swap_back(context, &settings, &cluster, &args, now)
+}
+
+/// One database, and what was put aside with it.
+fn swap_back(
+    context: &Context,
+    settings: &Settings,
+    cluster: &Cluster,
+    args: &Args,
+    now: Timestamp,
+) -> Result<Done, CliError> {
+    let zone = zone(settings);
+    let plan = plan_undo(cluster, args.database.as_deref())?;
     show(context, &plan, &zone)?;
     if args.dry_run {
         context.out.note("nothing was changed")?;
@@ -108,8 +120,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         plan.sessions
     );
     ask::assent(context, &needs, LOOK_FIRST)?;
-    let keep = restore_config(&settings).keep_replaced.value;
-    let undone = undo(&cluster, &plan, now, keep);
+    let keep = restore_config(settings).keep_replaced.value;
+    let undone = undo(cluster, &plan, now, keep);
     if let Some(instance) = &settings.instance {
         let text = match &undone {
             Ok(_) => format!("database {name} is what it was before the last restore"),
@@ -118,7 +130,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         after::happened(context, &instance.name, EventKind::Restore, undone.is_ok(), &text);
     }
     let aside = undone?;
-    let directories = directories(&settings, plan.incoming.marker.time, now)?;
+    let directories = directories(settings, plan.incoming.marker.time, now)?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
         context.out.note(&format!(
@@ -136,7 +148,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
 
 /// Puts back the directories that an anonymized copy at `time` put aside together with the database.
 fn directories(
-    settings: &super::settings::Settings,
+    settings: &Settings,
     time: Timestamp,
     now: Timestamp,
 ) -> Result<Vec<String>, CliError> {
@@ -194,7 +206,7 @@ fn drop_homes(
 
 fn drop_some(
     context: &Context,
-    cluster: &crate::target::postgres::Cluster,
+    cluster: &Cluster,
     args: &Args,
     now: Timestamp,
     zone: &jiff::tz::TimeZone,

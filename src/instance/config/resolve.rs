@@ -85,7 +85,6 @@ fn instance(
     let postgres = postgres(own.postgres, defaults.postgres.as_ref(), &home).map_err(refuse)?;
     let copies = copies::resolve(own.copy, &home).map_err(refuse)?;
     let deploy = own.deploy.map(|file| deploy::resolve(file, &home)).transpose().map_err(refuse)?;
-    let clone = own.clone.map(|file| clone::resolve(file, &home));
     let schedule = inherited!(own, defaults, schedule);
     let schedule = schedule.map(ScheduleFile::resolve).transpose().map_err(refuse)?;
     let check = inherited!(own, defaults, check).unwrap_or_default();
@@ -102,7 +101,6 @@ fn instance(
         .map(|lines| lines.into_iter().map(|line| line.0).collect());
     let tags =
         inherited!(own, defaults, tags).map(|lines| lines.into_iter().map(|line| line.0).collect());
-    let compression = inherited!(own, defaults, compression).map(|level| level.0);
     let timezone = inherited!(own, defaults, timezone).map(|zone| zone.0);
     Ok(Instance {
         name: name.to_owned(),
@@ -114,7 +112,7 @@ fn instance(
         exclude_caches: or_default(inherited!(own, defaults, exclude_caches), || false),
         one_file_system: or_default(inherited!(own, defaults, one_file_system), || false),
         tags: or_default(tags, Vec::new),
-        compression: or_default(compression, || 2),
+        compression: or_default(inherited!(own, defaults, compression).map(|one| one.0), || 2),
         deltas: or_default(inherited!(own, defaults, deltas), || {
             vec![DeltaSource::Files, DeltaSource::Databases]
         }),
@@ -136,7 +134,7 @@ fn instance(
         max_age: from_file(inherited!(own, defaults, max_age).map(|age| age.0)),
         copies,
         deploy,
-        clone,
+        clone: own.clone.map(|file| clone::resolve(file, &home)),
         home: Setting::new(home, Origin::File),
     })
 }
