@@ -156,7 +156,8 @@ stage "Lints"
 cargo clippy --quiet --all-targets --locked -- -D warnings
 
 stage "Unit, property and integration tests, documentation examples"
-cargo test --quiet --locked --features "${MRS_BACKUP_TEST_FEATURES:-}"
+# All of them, so that one failure does not hide the next.
+cargo test --quiet --locked --no-fail-fast --features "${MRS_BACKUP_TEST_FEATURES:-}"
 
 stage "Every benchmark once"
 # With the test profile, in which criterion runs each benchmark once: no second build of everything.
