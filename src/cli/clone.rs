@@ -18,7 +18,7 @@ use crate::clone::{
 };
 use crate::crypto::SystemRandom;
 use crate::event::{Event, counted};
-use crate::instance::config::{CloneConfig, Instance, KeyReader, process_environment};
+use crate::instance::config::{CloneConfig, EventKind, Instance, KeyReader, process_environment};
 use crate::instance::database_server;
 use crate::ops::restore_database::{Contents, DatabaseOptions, DatabasePlan, choose, plan};
 use crate::report::{clean, human_bytes};
@@ -31,7 +31,7 @@ use super::context::{Context, zone};
 use super::format::local_time;
 use super::restore_database::{duration_text, lock_instance};
 use super::settings::Settings;
-use super::{CliError, Done, ask};
+use super::{CliError, Done, after, ask};
 
 /// Bytes of opened segments kept while rows are read.
 const CONTENT_CACHE: usize = 48 << 20;
@@ -225,7 +225,13 @@ fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, C
         time: SystemClock.now(),
         observer: &context.observer,
     };
-    let applied = apply(&work)?;
+    let applied = apply(&work);
+    let text = match &applied {
+        Ok(_) => format!("an anonymized copy of {from} is in its place"),
+        Err(error) => format!("no anonymized copy of {from}: {error}"),
+    };
+    after::happened(context, to, EventKind::Clone, applied.is_ok(), &text);
+    let applied = applied?;
     let report = shown.report(&work, &applied, &key);
     let place = write_report(&report, config, &target.state_dir)?;
     shown.tell(&applied, &place)

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use crate::clock::{Clock, LocalClock, SystemClock};
+use crate::clock::{LocalClock, SystemClock};
 use crate::event::counted;
-use crate::history::{Happened, History, Record};
 use crate::home::{
     self, HomeOptions, HomePlan, HomeUndo, Kind, Mode, Operation, Phase, Work, plan,
 };
-use crate::instance::config::{Instance, parse_kept};
+use crate::instance::config::{EventKind, Instance, parse_kept};
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 use crate::snapshot::Selected;
@@ -21,7 +20,7 @@ use super::context::Context;
 use super::format::local_time;
 use super::restore_database::duration_text;
 use super::settings::{Settings, Sources};
-use super::{CliError, Done, ask};
+use super::{CliError, Done, after, ask};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
@@ -104,7 +103,7 @@ pub fn restore(
                 word(&operation)
             ))?;
         } else {
-            let done = go_on(context, settings, repository, &work, operation)?;
+            let done = go_on(context, repository, &work, operation)?;
             let wanted = selected.0.to_string();
             let is_it = |one: &Operation| one.kind == Kind::Restore && one.snapshot == wanted;
             if let Some(done) = done.filter(is_it) {
@@ -130,7 +129,7 @@ pub fn restore(
     assent(context, instance, &needs, args.confirm.as_deref())?;
     let keep = plan.options.keep;
     let result = home::restore(&work, repository, plan);
-    note(settings, instance, "restore", result.as_ref().err().map(ToString::to_string));
+    note(context, instance, "restore", result.as_ref().err().map(ToString::to_string));
     let outcome = result?;
     let name = &instance.name;
     context.out.note(&format!(
@@ -186,7 +185,6 @@ const fn word(operation: &Operation) -> &'static str {
 /// Goes on with what did not come to its end.
 fn go_on(
     context: &Context,
-    settings: &Settings,
     repository: &Repository,
     work: &Work<'_>,
     operation: Operation,
@@ -205,7 +203,7 @@ fn go_on(
     context.out.note(&told)?;
     let (instance, word) = (work.instance, word(&operation));
     let result = home::finish(work, repository, operation);
-    note(settings, instance, word, result.as_ref().err().map(ToString::to_string));
+    note(context, instance, word, result.as_ref().err().map(ToString::to_string));
     Ok(result?)
 }
 
@@ -224,16 +222,11 @@ fn finished(context: &Context, instance: &Instance, done: &Operation) -> Result<
     })))
 }
 
-/// A mark beside the snapshots. That it cannot be made keeps nobody from anything.
-fn note(settings: &Settings, instance: &Instance, kind: &str, failed: Option<String>) {
-    let history = History::new(&settings.state_dir);
-    let happened = Happened {
-        time: SystemClock.now(),
-        kind: kind.to_owned(),
-        result: if failed.is_none() { "ok" } else { "failed" }.to_owned(),
-        text: failed.unwrap_or_else(|| format!("{kind} into {}", instance.home.value.display())),
-    };
-    let _ = history.add(&instance.name, &Record::Happened(happened));
+/// A mark beside the snapshots, and word to whoever wants it.
+fn note(context: &Context, instance: &Instance, kind: &str, failed: Option<String>) {
+    let is_good = failed.is_none();
+    let text = failed.unwrap_or_else(|| format!("{kind} into {}", instance.home.value.display()));
+    after::happened(context, &instance.name, EventKind::Restore, is_good, &text);
 }
 
 fn describe(plan: &HomePlan) -> Value {
@@ -367,7 +360,7 @@ pub fn undo(
         let _lock = lock(context, settings, instance)?;
         assent(context, instance, &needs, args.confirm)?;
         home::take_back(&work, &journal, &mut operation)?;
-        note(settings, instance, "undo", None);
+        note(context, instance, "undo", None);
         context.out.note("everything is as it was before")?;
         return Ok(Some(Done::ok(json!({ "taken_back": true }))));
     }
@@ -382,7 +375,7 @@ pub fn undo(
     assent(context, instance, &format!("{home} is to be put back as shown"), args.confirm)?;
     let keep = instance.restore.keep_replaced.value;
     let result = home::undo(&work, plan, keep);
-    note(settings, instance, "undo", result.as_ref().err().map(ToString::to_string));
+    note(context, instance, "undo", result.as_ref().err().map(ToString::to_string));
     let operation = result?;
     context.out.note(&format!(
         "{home} is what it was before; what was taken back is kept for {}, undo again brings it back",

@@ -5,19 +5,18 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::clock::{Clock, SystemClock};
 use crate::deploy::Kind;
 use crate::deploy::Record;
 use crate::deploy::failure::{Ending, Failure};
 use crate::event::{Event, counted};
-use crate::history::{self, Happened, History};
 use crate::id::SnapshotId;
+use crate::instance::config::EventKind;
 use crate::report::clean;
 use crate::snapshot::ReceiptRecord;
 
 use super::super::context::Context;
 use super::super::format::local_time;
-use super::super::{CliError, Done, Exit};
+use super::super::{CliError, Done, Exit, after};
 use super::target::{Safe, Target};
 
 /// Tells it, and leaves a receipt.
@@ -140,24 +139,15 @@ fn note(context: &Context, target: &Target, record: &Record, word: &str) {
     if target.settings.is_none() {
         return;
     }
-    let (kind, what) = match record.kind {
-        Kind::Deploy => ("deploy", format!("deployment {}", record.number)),
-        Kind::Rollback { to, .. } => ("rollback", format!("back to deployment {to}")),
+    let what = match record.kind {
+        Kind::Deploy => format!("deployment {}", record.number),
+        Kind::Rollback { to, .. } => format!("back to deployment {to}"),
     };
     let commit =
         record.commit.as_ref().map_or_else(String::new, |commit| format!(", commit {commit}"));
     let reason = record.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
-    let happened = Happened {
-        time: SystemClock.now(),
-        kind: kind.to_owned(),
-        result: if word == "good" { "ok".to_owned() } else { "failed".to_owned() },
-        text: clean(&format!("{what} {word}{commit}{reason}")),
-    };
-    let history = History::new(&target.state_dir);
-    if let Err(error) = history.add(&target.name, &history::Record::Happened(happened)) {
-        let (item, message) = ("history".to_owned(), error.to_string());
-        context.observer.event(&Event::Warning { item, message });
-    }
+    let text = clean(&format!("{what} {word}{commit}{reason}"));
+    after::happened(context, &target.name, EventKind::Deploy, word == "good", &text);
 }
 
 /// What was deployed stands in the repository, too. That it cannot be written is a warning: the deployment is done.
