@@ -95,13 +95,16 @@ def plot(results: list[dict], order: list[str], directory: Path, scenario: str) 
 
 
 def write_into(document: Path, scenario: str, text: str) -> None:
-    """Puts `text` between the marks of `scenario`, in place of what a run before wrote there."""
+    """Puts `text` between the marks of `scenario`, in place of what a run before wrote there; at the end of the
+    document where it has none."""
     begin, end = f"<!-- peers: {scenario} -->", f"<!-- end of peers: {scenario} -->"
     content = document.read_text()
-    before, found, rest = content.partition(begin)
+    before, _, rest = content.partition(begin)
+    if not rest:
+        before, rest = f"{content.rstrip()}\n\n## Scenario `{scenario}`\n\n", f"{end}\n"
     _, closed, after = rest.partition(end)
-    if not (found and closed):
-        raise SystemExit(f"peers: {document} has no {begin} ... {end}")
+    if not closed:
+        raise SystemExit(f"peers: {document} has no {end}")
     document.write_text(f"{before}{begin}\n{text}\n{end}{after}")
 
 
