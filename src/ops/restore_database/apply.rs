@@ -18,6 +18,7 @@ use crate::target::postgres::{
     drop_half_made, drop_roles, mark_half_made, new_name, old_name,
 };
 
+use super::plan::leftovers;
 use super::{Contents, DatabasePlan, Incoming, RestoreDatabaseError};
 
 /// Bytes of opened segments kept while rows are read.
@@ -223,12 +224,13 @@ impl Replacing<'_> {
         let name = new_name(&plan.target);
         let mut session = cluster.maintenance(&plan.target)?;
         take_turn(&mut session, cluster, &plan.target)?;
-        for left in &plan.leftovers {
+        // Not those of the plan: the server may have gone on for one that was killed since.
+        for left in leftovers(cluster, &mut session, &plan.target)? {
             observer.event(&Event::Notice {
                 item: format!("database {left}"),
                 message: "dropped: an earlier restore did not come to its end".to_owned(),
             });
-            drop_database(&mut session, left)?;
+            drop_database(&mut session, &left)?;
         }
         let filled = self.prepare(&mut session, &name).and_then(|()| {
             let filled = self.fill(contents, &name)?;

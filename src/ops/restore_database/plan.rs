@@ -191,7 +191,7 @@ fn check_cluster(
 
 /// What earlier restores of `target` left: marked as such, or nothing but the empty database a killed
 /// one had just made. Anything else of that name is somebody's.
-fn leftovers(
+pub(super) fn leftovers(
     cluster: &Cluster,
     session: &mut Client,
     target: &str,
