@@ -4,10 +4,12 @@
 
 mod json;
 mod progress;
+mod public_file;
 mod sheet;
 
 pub use json::JsonLines;
 pub use progress::{Terminal, Verbosity};
+pub use public_file::replace_public_file;
 pub use sheet::Sheet;
 
 /// `text` with its control characters escaped, so that a hostile file name cannot move the cursor
