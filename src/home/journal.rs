@@ -1,9 +1,11 @@
 //! What is being done to a home, and what is kept of before: one directory an operation, on the home's own file
 //! system, so that everything is exchanged by renames.
 //!
-//!     /home/.mrs-production.mrs-backup/3/operation.json    what is done, and how far it is
-//!     /home/.mrs-production.mrs-backup/3/in/               what comes into the home
-//!     /home/.mrs-production.mrs-backup/3/out/              what was there before
+//! ```text
+//! /home/.mrs-production.mrs-backup/3/operation.json    what is done, and how far it is
+//! /home/.mrs-production.mrs-backup/3/in/               what comes into the home
+//! /home/.mrs-production.mrs-backup/3/out/              what was there before
+//! ```
 //!
 //! A home that is a mount point has it inside, as `.mrs-backup`.
 
