@@ -115,7 +115,8 @@ fn templates_can_be_loaded_and_are_locked_down() {
     for entry in fs::read_dir(templates).expect("templates") {
         let path = entry.expect("an entry").path();
         // Beside the units lies the configuration of an example.
-        if !path.extension().is_some_and(|extension| extension == "service" || extension == "timer") {
+        if !path.extension().is_some_and(|extension| extension == "service" || extension == "timer")
+        {
             continue;
         }
         // The program need not be installed where the tests run.
