@@ -35,7 +35,7 @@ trap report EXIT
 
 # --- what the tests need -----------------------------------------------------------------------------
 
-packages=(python3-venv acl attr e2fsprogs util-linux docker.io docker-compose busybox-static systemd strace
+packages=(python3-venv acl attr e2fsprogs btrfs-progs util-linux docker.io docker-compose busybox-static systemd strace
     vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium)
 
 # Makes the repositories that `migrate restic` is tested with.
