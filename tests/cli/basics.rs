@@ -77,6 +77,26 @@ fn streams_are_stored_as_files() {
 }
 
 #[test]
+fn the_level_of_compression_is_chosen() {
+    let place = Place::ready();
+    let text: String = (0..40_000_u32).map(|n| format!("{} rows of table {n}\n", n % 97)).collect();
+    let stored = |level: &str, number: u8| {
+        // Other content each time, of the same kind.
+        place.write("src/rows", format!("{number}\n{}", text.replace("rows", "row")).as_bytes());
+        let other = place.text(&format!("repo-{number}"));
+        place.ok(&["init", "--repo", &other, "--kdf-memory", "8"]);
+        let args = ["backup", "src/rows", "--json", "--repo", &other, "--compression", level];
+        place.ok(&args).summary()["stored_bytes"].as_u64().unwrap()
+    };
+    let (fast, small) = (stored("1", 1), stored("19", 2));
+    assert!(small * 10 < fast * 9, "{small} and {fast} bytes");
+    for level in ["0", "20", "x"] {
+        let ran = place.run(&["backup", "src", "--compression", level]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_failing_command_leaves_no_snapshot() {
     let place = Place::ready();
     let script = "echo half of a dump; exit 3";

@@ -17,6 +17,7 @@ use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{ChunkRef, Node, NodeKind};
 use crate::target::files::{Created, FileWriter, FilesTarget, TargetError, TargetOptions};
 
+use super::guard::Guard;
 use super::links::Links;
 use super::plan::{NamesOf, TREE_CACHE, join};
 use super::select::Selection;
@@ -196,6 +197,7 @@ pub fn apply(
             trees: &trees,
             shared: &shared,
             selection,
+            guard: Guard::new(repository.own_directories()),
             pieces,
             stack: Vec::new(),
             links: Links::default(),
@@ -238,6 +240,7 @@ struct Writer<'w, 'a> {
     trees: &'w Fetcher<'a>,
     shared: &'w Shared<'a>,
     selection: Selection,
+    guard: Guard,
     pieces: Sender<Piece<'w>>,
     /// The directories on the way to the current entry.
     stack: Vec<Arc<OpenDirectory>>,
@@ -328,10 +331,13 @@ impl<'w> Writer<'w, '_> {
     }
 
     fn remove_extra(&self, directory: &Directory) {
+        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&directory.path));
+        let stays = self.guard.of(&place, &directory.content);
         let mut known = NamesOf::new(self.trees, &directory.content);
         let removed = self.shared.target.remove_extra(&directory.path, |name, is_directory| {
             // What the exclude patterns leave out of the restore is not removed from the target either.
             known.has(name)
+                || stays.has(name)
                 || self.selection.is_excluded(&join(&directory.path, name), is_directory)
         });
         match removed {
