@@ -21,6 +21,7 @@ fn what_older_epochs_sealed_stays_readable_and_other_slots_go() {
     let mut repository = init(&store, None).expect("a repository");
     let first = backup_of(&repository, &data).expect("a backup");
     repository.add_key(&password("second"), CHEAP, "second").expect("a slot");
+    repository = open(&store, None).expect("an open repository");
     let epoch = repository.rotate_keys(&password("new"), CHEAP, "new").expect("an epoch");
     assert_eq!(epoch, repository.keyring().current());
     for gone in ["secret", "second"] {

@@ -88,8 +88,7 @@ impl Repository {
     /// Begins a new key epoch: a new slot for `credential` holds old and new keys, and every other
     /// slot is removed, since their owners must not learn the new keys. What was sealed before stays readable to whoever kept a copy of an old slot.
     ///
-    /// A slot that somebody else added since this repository was opened stays: it may hold keys that ours does
-    /// not. Refused if ours is gone, or if something is sealed with newer keys than it holds, for the same reason.
+    /// A slot that was added since this repository was opened stays: it may hold keys that ours does not. Refused if ours is gone, or if something is sealed with newer keys than it holds, for the same reason.
     pub fn rotate_keys(
         &mut self,
         credential: &Credential,

@@ -79,17 +79,21 @@ fn streams_are_stored_as_files() {
 #[test]
 fn the_level_of_compression_is_chosen() {
     let place = Place::ready();
-    let text: String = (0..40_000_u32).map(|n| format!("{} rows of table {n}\n", n % 97)).collect();
-    let stored = |level: &str, number: u8| {
-        // Other content each time, of the same kind.
-        place.write("src/rows", format!("{number}\n{}", text.replace("rows", "row")).as_bytes());
-        let other = place.text(&format!("repo-{number}"));
+    let mut state = 7_u32;
+    let mut word = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{:x} ", (state >> 20).wrapping_mul(2_654_435_761) >> (state % 3 * 4))
+    };
+    let text: String = (0..80_000).map(|_| word()).collect();
+    place.write("src/words", text.as_bytes());
+    let stored = |level: &str| {
+        let other = place.text(&format!("repo-{level}"));
         place.ok(&["init", "--repo", &other, "--kdf-memory", "8"]);
-        let args = ["backup", "src/rows", "--json", "--repo", &other, "--compression", level];
+        let args = ["backup", "src/words", "--json", "--repo", &other, "--compression", level];
         place.ok(&args).summary()["stored_bytes"].as_u64().unwrap()
     };
-    let (fast, small) = (stored("1", 1), stored("19", 2));
-    assert!(small * 10 < fast * 9, "{small} and {fast} bytes");
+    let (fast, small) = (stored("1"), stored("19"));
+    assert!(small * 100 < fast * 95, "{small} and {fast} bytes");
     for level in ["0", "20", "x"] {
         let ran = place.run(&["backup", "src", "--compression", level]);
         assert_eq!(ran.code, Some(2), "{ran:?}");

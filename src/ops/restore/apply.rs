@@ -96,6 +96,17 @@ impl Shared<'_> {
         }
     }
 
+    /// Makes the further names, and finishes what was kept open for them.
+    fn make_links(&self, links: Vec<FurtherLink>, is_wanted: bool) {
+        for link in links {
+            if is_wanted && let Err(error) = self.target.make_other(&link.path, &link.node) {
+                self.failed(&link.path, &error.to_string());
+            }
+            // Also when it was stopped: what is there is to look as it should.
+            self.leave(link.directory);
+        }
+    }
+
     fn write_pieces(&self, pieces: &Receiver<Piece<'_>>) {
         for piece in pieces {
             let file = &piece.file;
@@ -205,15 +216,7 @@ pub fn apply(
         };
         (writer.run(), writer.further_links)
     });
-    for link in further_links {
-        if walked.is_ok()
-            && let Err(error) = target.make_other(&link.path, &link.node)
-        {
-            shared.failed(&link.path, &error.to_string());
-        }
-        // Also when it was stopped: what is there is to look as it should.
-        shared.leave(link.directory);
-    }
+    shared.make_links(further_links, walked.is_ok());
     walked?;
     if stop.is_stopped() {
         return Err(RepositoryError::Interrupted.into());
