@@ -31,8 +31,6 @@ pub struct FileStamp {
     pub device: u64,
     /// Inode.
     pub inode: u64,
-    /// Number of its names.
-    pub links: u64,
     /// Size in bytes.
     pub size: u64,
     /// Modification, nanoseconds since 1970.

@@ -48,7 +48,6 @@ pub(crate) fn stamp(stat: &Statx) -> FileStamp {
     FileStamp {
         device,
         inode,
-        links: stat.stx_nlink.into(),
         size: stat.stx_size,
         mtime: nanoseconds(stat.stx_mtime),
         ctime: nanoseconds(stat.stx_ctime),
