@@ -178,19 +178,25 @@ fn review_stacks_have_a_timer_where_the_configuration_knows_them() {
     fs::write(&path, format!("{config}[review]\nhome = \"{reviews}\"\n")).expect("a file");
     let program = place.systemctl();
     let with = ["--directory", "units", "--systemctl", &program];
-    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
-    let text = fs::read_to_string(place.path("units/mrs-backup-expire.service")).expect("it");
-    assert!(
-        text.contains(&format!("\nReadWritePaths=-{reviews}\n")) && text.contains(" expire\n"),
-        "{text}"
-    );
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let unit = |name: &str| fs::read_to_string(place.path("units").join(name)).expect("it");
+    let text = unit("mrs-backup-expire.service");
+    let writes = format!("\nReadWritePaths=-{reviews}\n");
+    assert!(text.contains(&writes) && text.contains(" expire --due\n"), "{text}");
     verify(&place.path("units"));
     let called = || fs::read_to_string(place.path("called")).expect("it was called");
+    let is_there = || place.units().iter().any(|name| name.contains("expire"));
     assert!(called().contains("mrs-backup-expire.timer"), "{}", called());
-    fs::write(&path, config).expect("a file");
+    // The scheduler does it itself.
     place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
     assert!(called().contains("disable --now mrs-backup-expire.timer"), "{}", called());
-    assert!(!place.units().iter().any(|name| name.contains("expire")), "{:?}", place.units());
+    assert!(!is_there() && unit("mrs-backup-schedule.service").contains(&writes));
+    verify(&place.path("units"));
+    place.ok(&[&["units", "install"][..], &with].concat());
+    assert!(is_there() && called().contains("disable --now mrs-backup-schedule.service"));
+    fs::write(&path, config).expect("a file");
+    place.ok(&[&["units", "install"][..], &with].concat());
+    assert!(!is_there(), "{:?}", place.units());
 }
 
 #[test]
