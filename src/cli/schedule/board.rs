@@ -151,8 +151,9 @@ impl Board {
         })
     }
 
-    /// The next job that is not due yet.
+    /// The next job that is not due yet. What comes every quarter of an hour is told only where there is nothing else.
     pub fn next(&self, now: Timestamp) -> Option<Planned<'_>> {
-        self.planned().filter(|one| one.due.is_some_and(|due| due > now)).min_by_key(|one| one.due)
+        let later = self.planned().filter(|one| one.due.is_some_and(|due| due > now));
+        later.min_by_key(|one| (one.task == Task::Expire, one.due))
     }
 }
