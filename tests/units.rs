@@ -261,6 +261,10 @@ fn what_is_no_longer_scheduled_is_switched_off() {
     assert!(called.ends_with("daemon-reload\nenable --now mrs-backup-schedule.service\n"));
     place.ok(&[&["units", "remove"][..], &with].concat());
     assert_eq!(place.units(), [""; 0]);
+    // The memory of timers goes; that of a service would be the state directory.
+    let called = fs::read_to_string(place.path("called")).expect("it was called");
+    let cleans = || called.lines().filter(|line| line.starts_with("clean "));
+    assert!(cleans().count() > 0 && cleans().all(|line| line.ends_with(".timer")), "{called}");
     // Also of an instance whose schedule is gone.
     place.ok(&[&["units", "install"][..], &with].concat());
     let config = fs::read_to_string(place.path("config.toml")).expect("it");

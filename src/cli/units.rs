@@ -340,15 +340,14 @@ fn remove_units(
         |name: &&String| fs::read_to_string(directory.join(name)).is_ok_and(|text| is_ours(&text));
     let disabled: Vec<String> = names.iter().filter(is_started).filter(is_there).cloned().collect();
     if !disabled.is_empty() {
-        let words = |first: &[&'static str]| -> Vec<String> {
-            first.iter().map(|word| (*word).to_owned()).chain(disabled.iter().cloned()).collect()
-        };
-        let call = |words: Vec<String>| {
-            systemctl(choice, &words.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        call(words(&["disable", "--now"]))?;
-        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot.
-        let _ = call(words(&["clean", "--what=state"]));
+        let names = disabled.iter().map(String::as_str);
+        let disable: Vec<&str> = ["disable", "--now"].into_iter().chain(names.clone()).collect();
+        systemctl(choice, &disable)?;
+        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot. Never that of a
+        // service, which would be our whole state directory; and one by one, for a timer that never ran has none.
+        for timer in names.filter(|name| name.ends_with(".timer")) {
+            let _ = systemctl(choice, &["clean", "--what=state", timer]);
+        }
     }
     let mut removed = Vec::new();
     for name in names {

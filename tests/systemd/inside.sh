@@ -32,7 +32,7 @@ expect_snapshots() {
 result_of() { systemctl show --property=Result,ExecMainStatus "$1"; }
 # The job is due: it was begun long ago, and went badly.
 make_due() { # JOB [INSTANCE]
-    printf '{"started":"2026-01-01T00:00:00Z","finished":"2026-01-01T00:00:00Z","exit_code":1}\n' >"$ledgers/${2:-app}/$1.json"
+    printf '{"started":"2020-02-02T00:00:00Z","finished":"2020-02-02T00:00:00Z","exit_code":1}\n' >"$ledgers/${2:-app}/$1.json"
 }
 went_well() { grep -q '"exit_code":0' "$ledgers/${2:-app}/$1.json"; }
 start() { # UNIT
@@ -84,7 +84,7 @@ home = "/home/school"
 repository = "/srv/school"
 key = { credential = "repo-key" }
 paths = ["notes"]
-schedule = { run = "@daily" }
+schedule = { run = "0 0 1 1 *" }
 [review]
 home = "/root/reviews"
 CONFIG
@@ -201,9 +201,9 @@ scheduler() {
     wait_for 20 "its rest" bash -c "systemctl show --property=StatusText --value $unit | grep -q '^next is '"
     expect_snapshots $((before + 1)) "all that was missed, once"
     # A new configuration.
-    sed -i 's/^run = .*/run = "17 1 * * *"/' "$MRS_BACKUP_CONFIG"
+    sed -Ei 's/^(run|copy|prune|check|test_restore) = .*/\1 = "17 1 * * *"/' "$MRS_BACKUP_CONFIG"
     systemctl reload "$unit"
-    wait_for 20 "the new hour" bash -c "systemctl show --property=StatusText --value $unit | grep -q '01:17'"
+    wait_for 20 "the new hour" bash -c "systemctl show --property=StatusText --value $unit | grep -q ' 01:17:00'"
     # One that hangs is found out and begun anew.
     mkdir -p "/etc/systemd/system/$unit.d"
     printf '[Service]\nWatchdogSec=2s\nRestartSec=1s\n' >"/etc/systemd/system/$unit.d/quick.conf"
@@ -219,8 +219,9 @@ scheduler() {
     systemctl stop "$unit"
     systemctl show --property=Result --value "$unit" | grep -qx success || fail "$(result_of "$unit")"
     rm -r "/etc/systemd/system/$unit.d"
-    # Back to timers.
+    # Back to timers; what it knew is still known.
     "$bin" units install >/dev/null
+    went_well run || fail "the ledger is gone"
     systemctl is-active --quiet app-backup.timer || fail "no timers"
     if systemctl is-enabled --quiet "$unit" 2>/dev/null; then fail "the scheduler is left"; fi
 }
@@ -231,7 +232,9 @@ removal() {
         fail "left: $(systemctl list-unit-files --no-legend 'app-*' 'school-*' 'mrs-backup*')"
     [[ -z $(find /etc/systemd/system -name 'app-*' -o -name 'school-*' -o -name '*mrs-backup*') ]] || fail "files are left"
     [[ ! -e /home/app/backup.sh ]] || fail "scripts are left"
-    [[ -z $(find /var/lib/systemd/timers -name 'stamp-app-*' 2>/dev/null) ]] || fail "the memory of timers is left"
+    went_well run || fail "the ledger is gone"
+    [[ -z $(find /var/lib/systemd/timers -name 'stamp-app-*' 2>/dev/null) ]] ||
+        fail "the memory of timers is left: $(ls /var/lib/systemd/timers)"
 }
 
 "$1"

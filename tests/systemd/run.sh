@@ -15,6 +15,7 @@ fi
 # shellcheck source=SCRIPTDIR/../../benches/demo/postgres.sh
 source benches/demo/postgres.sh
 postgres_install
+[[ -x /usr/bin/dbus-daemon ]] || quiet_install dbus
 
 root=$(mktemp -d /tmp/mrs-systemd-XXXXXX)
 cgroup='' boot=''
@@ -62,7 +63,10 @@ make_root() {
         systemd-binfmt systemd-sysusers systemd-tmpfiles-setup systemd-tmpfiles-setup-dev systemd-random-seed systemd-remount-fs ldconfig kmod-static-nodes; do
         ln -s /dev/null "$root/etc/systemd/system/$unit.service"
     done
-    for unit in dbus.service dbus.socket polkit.service; do ln -s /dev/null "$root/etc/systemd/system/$unit"; done
+    ln -s /dev/null "$root/etc/systemd/system/polkit.service"
+    # `systemctl clean` goes by the bus.
+    printf 'messagebus:x:990:990::/nonexistent:/usr/sbin/nologin\n' >>"$root/etc/passwd"
+    printf 'messagebus:x:990:\n' >>"$root/etc/group"
     for timer in apt-daily apt-daily-upgrade dpkg-db-backup e2scrub_all fstrim logrotate man-db systemd-tmpfiles-clean; do
         ln -s /dev/null "$root/etc/systemd/system/$timer.timer"
     done
