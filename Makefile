@@ -13,9 +13,10 @@ run: ## Build, then show two nights of an instance with a real PostgreSQL, resto
 test: ## Everything that must pass before a change is accepted
 	tests/run.sh
 
-test-long: ## The tests, with many more random cases, and with what reads repositories of restic
+test-long: ## All tests with many more random cases, two hours of stress (STRESS_SECONDS=N), real systemd, object stores, packages
 	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES="long-tests restic" tests/run.sh
 	cargo build --release --locked
+	tests/systemd/run.sh $(BINARY)
 	tests/object-stores.sh
 	tests/packaging/run.sh
 

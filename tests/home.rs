@@ -331,6 +331,7 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     site.ok(&["undo", "--yes"]);
     site.expect_saved();
 
+    newest(&site);
     killed(&site, &restore);
     refused(&site, &snapshot);
     // The night drops what was kept long enough.
@@ -344,9 +345,22 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     assert_eq!(site.others(), "");
 }
 
+/// What was done last is taken back: a restore of the database alone, though one of the home is kept, too.
+fn newest(site: &Site<'_>) {
+    site.sql("DELETE FROM claim WHERE n > 9");
+    site.ok(&["restore", "latest", "--database", "mrs", "--yes"]);
+    site.expect_saved();
+    let told = String::from_utf8(site.ran(&["undo", "--dry-run"]).stderr).unwrap();
+    assert!(told.contains("older, and not taken back now (--home does): home of mrs"), "{told}");
+    site.ok(&["undo", "--yes"]);
+    assert_eq!(site.rows(), "9");
+    assert!(site.path("site/mrsattachments/2026/bill.pdf").exists(), "the home stays");
+    site.ok(&["undo", "--home", "--yes"]);
+    site.expect_spoiled();
+}
+
 /// Killed at each step: before the exchange nothing has happened, after it the next call goes on, or takes it back.
 fn killed(site: &Site<'_>, restore: &[&str]) {
-    site.ok(&["undo", "--yes"]);
     for step in ["restore", "rows"] {
         site.killed_at(step, restore);
         site.expect_spoiled();

@@ -149,8 +149,12 @@ fn plan<'a>(
     let machine = machine(context, sources, config, choice)?;
     let mut units = shared(&machine);
     let mut enabled = Vec::new();
+    let reviews = match has_reviews {
+        true => Some(super::deploy::target::reviews(Some(config))?.base),
+        false => None,
+    };
     if choice.scheduler {
-        let unit = scheduler(instances.iter().copied(), &machine);
+        let unit = scheduler(&instances, reviews, &machine);
         enabled.push(unit.name.clone());
         units.push(unit);
     } else {
@@ -159,10 +163,10 @@ fn plan<'a>(
             let jobs = instance.schedule.value.jobs.keys();
             enabled.extend(jobs.map(|job| format!("{}.timer", unit_name(&instance.name, *job))));
         }
-    }
-    if has_reviews {
-        units.extend(expire(&super::deploy::target::reviews(Some(config))?.base, &machine));
-        enabled.push(EXPIRE[1].to_owned());
+        if let Some(home) = reviews {
+            units.extend(expire(&home, &machine));
+            enabled.push(EXPIRE[1].to_owned());
+        }
     }
     let mut files = Vec::new();
     for instance in instances.iter().filter(|_| !choice.no_scripts) {
@@ -195,6 +199,7 @@ fn machine(
         systemd: choice.systemd_version.unwrap_or_else(systemd_version),
         written: config.telling.directories(),
         credentials: config.telling.credentials(),
+        serving_credentials: config.telling.serving_credentials(),
     })
 }
 
@@ -263,11 +268,12 @@ fn install(
             ledger.first_seen(&instance.name, *job, SystemClock.now())?;
         }
     }
-    // A job that is no longer scheduled, or that the scheduler does from now on.
+    // A job that is no longer scheduled, or that the scheduler does from now on; or the scheduler itself.
     let is_wanted = |name: &String| plan.units.iter().any(|unit| unit.name == *name);
     let mut stale: Vec<String> = plan.instances.iter().flat_map(|one| all_units(one)).collect();
     if choice.instance.is_none() && context.global.instance.is_none() {
         stale.extend(EXPIRE.map(str::to_owned));
+        stale.push(SCHEDULER.to_owned());
     }
     stale.retain(|name| !is_wanted(name));
     let (removed, _) = remove_units(context, choice, &stale)?;
@@ -334,15 +340,14 @@ fn remove_units(
         |name: &&String| fs::read_to_string(directory.join(name)).is_ok_and(|text| is_ours(&text));
     let disabled: Vec<String> = names.iter().filter(is_started).filter(is_there).cloned().collect();
     if !disabled.is_empty() {
-        let words = |first: &[&'static str]| -> Vec<String> {
-            first.iter().map(|word| (*word).to_owned()).chain(disabled.iter().cloned()).collect()
-        };
-        let call = |words: Vec<String>| {
-            systemctl(choice, &words.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        call(words(&["disable", "--now"]))?;
-        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot.
-        let _ = call(words(&["clean", "--what=state"]));
+        let names = disabled.iter().map(String::as_str);
+        let disable: Vec<&str> = ["disable", "--now"].into_iter().chain(names.clone()).collect();
+        systemctl(choice, &disable)?;
+        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot. Never that of a
+        // service, which would be our whole state directory; and one by one, for a timer that never ran has none.
+        for timer in names.filter(|name| name.ends_with(".timer")) {
+            let _ = systemctl(choice, &["clean", "--what=state", timer]);
+        }
     }
     let mut removed = Vec::new();
     for name in names {

@@ -50,7 +50,9 @@ pub use location::Location;
 pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
 pub use open::{StoreOptions, open_store};
-pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
+pub use place::{
+    Place, PlaceError, PlaceOptions, Written, credential_path, credentials_of, without_secrets,
+};
 pub use rate::{Rate, RateError};
 pub use recording::{Call, Recording};
 pub use retry::Retrying;

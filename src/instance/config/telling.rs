@@ -183,6 +183,18 @@ impl Telling {
         files.filter_map(|path| path.parent().map(PathBuf::from)).collect()
     }
 
+    /// Names of the credentials of systemd that who serves the page needs.
+    pub fn serving_credentials(&self) -> Vec<String> {
+        let Some(serve) = &self.serve else { return Vec::new() };
+        let login = serve.login.iter().map(|(_, source)| source);
+        let sources = login.chain(&serve.token);
+        let name = |source: &KeySource| match source {
+            KeySource::Credential(name) => Some(name.clone()),
+            _ => None,
+        };
+        sources.filter_map(name).collect()
+    }
+
     /// Names of the credentials of systemd that a job needs to tell of itself.
     pub fn credentials(&self) -> Vec<String> {
         self.notify.values().flat_map(NotifyConfig::credentials).collect()
