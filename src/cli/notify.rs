@@ -94,7 +94,7 @@ fn report(context: &Context, told: &[Delivery]) -> Result<Done, CliError> {
     let mut exit = Exit::Ok;
     for one in told {
         let (channel, result) = (&one.channel, &one.result);
-        let error = result.as_ref().err();
+        let error = result.as_ref().err().map(|error| &error.reason);
         context.out.record(
             "delivery",
             &json!({ "channel": channel, "delivered": result.as_ref().ok(), "message": error }),
@@ -106,7 +106,7 @@ fn report(context: &Context, told: &[Delivery]) -> Result<Done, CliError> {
                     .note(&format!("{channel}: {} delivered", counted(*count, "message")))?;
             }
             Err(error) => {
-                context.out.complain(&format!("{channel}: {}", clean(error)), None);
+                context.out.complain(&format!("{channel}: {}", clean(&error.reason)), None);
                 exit = Exit::Failed;
             }
         }

@@ -2,7 +2,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::overview::{Concern, Reading, Severity, overview};
+use super::concern::{Concern, Severity};
+use super::overview::{Reading, overview};
 use super::*;
 use crate::calendar::CronLine;
 use crate::history::{Begun, Ended, Measured, Process, Record, StepDone, assemble};
