@@ -16,7 +16,7 @@ use super::{CliError, Done, Exit, after};
 /// Show who is told of what; try whether it arrives
 ///
 /// Channels are in the configuration, as [notify.NAME]. `run` tells by itself what is new, and so does `schedule` of what is
-/// stale; without `schedule`, `notify --due` from cron does that. What could not be delivered waits three days.
+/// stale; with timers, `units install` makes one of `notify --due`, and without systemd cron does that. What could not be delivered waits three days.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

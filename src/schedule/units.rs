@@ -25,6 +25,8 @@ pub const FAILED: &str = "mrs-backup-failed@.service";
 pub const SCHEDULER: &str = "mrs-backup-schedule.service";
 /// The units that take review stacks away.
 pub const EXPIRE: [&str; 2] = ["mrs-backup-expire.service", "mrs-backup-expire.timer"];
+/// The units that tell what is stale.
+pub const NOTIFY: [&str; 2] = ["mrs-backup-notify.service", "mrs-backup-notify.timer"];
 /// Scripts in the home of an instance.
 pub const SCRIPTS: [&str; 3] = ["backup.sh", "restore.sh", "prune.sh"];
 
@@ -155,6 +157,20 @@ pub fn expire(home: &Path, machine: &Machine) -> Vec<UnitFile> {
     EXPIRE.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
 }
 
+/// What tells people of all instances, with the credentials of messages where `instance` has them.
+pub fn notify(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
+    let service = include_str!("../../systemd/mrs-backup-notify.service");
+    let timer = include_str!("../../systemd/mrs-backup-notify.timer");
+    let names = machine.credentials.iter().map(String::as_str).collect();
+    let mut lines = credential_lines(names, &instance.name, machine);
+    lines.insert(0, "StateDirectoryMode=0700".to_owned());
+    let text = service_text(service, None, &[], machine);
+    // They stand where those of a job do.
+    let text = text.replacen("StateDirectoryMode=0700", &lines.join("\n"), 1);
+    let texts = [text, format!("{MARK}\n{timer}")];
+    NOTIFY.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
+}
+
 /// `backup.sh`, `restore.sh` and `prune.sh` for the home of an instance.
 pub fn scripts(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
     let templates = [
@@ -238,7 +254,11 @@ fn service_text(
             // A directory that is not there yet is no reason not to start: the error comes from us.
             let all = writable.iter().chain(&machine.state_dir).chain(&machine.written);
             lines.extend(all.map(|path| format!("ReadWritePaths={}", unit_quoted(path, "-"))));
-            lines.extend(instance.into_iter().flat_map(|one| credential_lines(one, machine)));
+            lines.extend(instance.into_iter().flat_map(|one| {
+                let mut names = credentials(one);
+                names.extend(machine.credentials.iter().map(String::as_str));
+                credential_lines(names, &one.name, machine)
+            }));
         } else {
             lines.push(line.to_owned());
         }
@@ -247,12 +267,10 @@ fn service_text(
 }
 
 /// Where systemd hands out credentials it does; elsewhere the program reads the same files itself.
-fn credential_lines(instance: &Instance, machine: &Machine) -> Vec<String> {
-    let mut names = credentials(instance);
-    names.extend(machine.credentials.iter().map(String::as_str));
+fn credential_lines(mut names: Vec<&str>, instance: &str, machine: &Machine) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
-    let directory = format!("{CREDENTIALS}/{}", instance.name);
+    let directory = format!("{CREDENTIALS}/{instance}");
     if names.is_empty() {
         Vec::new()
     } else if machine.systemd >= CREDENTIALS_SINCE {

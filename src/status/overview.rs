@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::history::{Happened, Measured, Run, RunState, StepDone, Told};
 use crate::instance::config::Instance;
 use crate::instance::{Job, Step};
+use crate::schedule::Entry;
 
 use super::concern::{Concern, Severity, concerns};
 use super::error::{ErrorTold, last_error};
@@ -25,6 +26,8 @@ pub struct NextRun {
     pub job: Job,
     /// When; `None`: never.
     pub due: Option<Timestamp>,
+    /// What the ledger says of it: how it went last, however long ago.
+    pub last: Entry,
 }
 
 /// A copy and its nights.
