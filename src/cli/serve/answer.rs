@@ -88,6 +88,9 @@ pub async fn answer(
 /// What is at `path`.
 fn content(served: &Served, uri: &Uri) -> Result<Content, CliError> {
     let (global, path) = (&served.global, uri.path());
+    if let Some(browser) = &served.browser {
+        browser.close_idle();
+    }
     let language = match uri.query() {
         Some("lang=fr") => Some(Language::Fr),
         Some("lang=en") => Some(Language::En),

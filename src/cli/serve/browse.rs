@@ -151,6 +151,11 @@ impl Browser {
         found
     }
 
+    /// Closes what nobody looked into for a while.
+    pub fn close_idle(&self) {
+        self.opened().retain(|_, opened| opened.used.elapsed() < IDLE);
+    }
+
     fn opened(&self) -> std::sync::MutexGuard<'_, HashMap<String, Opened>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -158,7 +163,6 @@ impl Browser {
     /// The repository of an instance, opened with the key of the configuration.
     fn repository(&self, name: &str, settings: &Settings) -> Result<Arc<Repository>, CliError> {
         let mut open = self.opened();
-        open.retain(|_, opened| opened.used.elapsed() < IDLE);
         if let Some(opened) = open.get_mut(name).filter(|one| one.location == settings.location) {
             opened.used = Instant::now();
             return Ok(Arc::clone(&opened.repository));
