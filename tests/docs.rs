@@ -294,6 +294,60 @@ fn configurations_of_the_documents_are_valid() {
     assert!(count >= 4, "{count} configurations");
 }
 
+/// Headings of a document of this level, in order.
+fn headings(document: &str, level: &str) -> Vec<String> {
+    let text = read(document);
+    let mut is_fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        is_fenced ^= line.starts_with("```");
+        let heading = line.strip_prefix(level).and_then(|rest| rest.strip_prefix(' '));
+        found.extend(heading.filter(|_| !is_fenced).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn the_cookbook_follows_the_chapter_in_both_languages() {
+    // Those of the operations chapter that people come from, with the level they have here.
+    const CHAPTER: [(&str, &str, &str); 14] = [
+        ("##", "Architecture système", "System architecture"),
+        ("###", "Utilisateurs", "Users"),
+        ("###", "Partitions", "Partitions"),
+        ("###", "Services", "Services"),
+        ("##", "Architecture d'une instance", "Architecture of an instance"),
+        ("###", "Compose", "Compose"),
+        ("###", "Docker", "Docker"),
+        ("###", "Persistence", "Persistence"),
+        ("###", "Cron", "Cron"),
+        ("##", "Opérations courantes", "Everyday operations"),
+        ("###", "Ajouter un utilisateur sudo", "Add a sudo user"),
+        ("###", "Envoyer un mail de test", "Send a test mail"),
+        ("###", "Copier les données de prod en staging", "Copy production's data to staging"),
+        ("##", "Développement", "Development"),
+    ];
+    for level in ["##", "###"] {
+        let wanted = || CHAPTER.iter().filter(|one| one.0 == level);
+        let (french, english): (Vec<&str>, Vec<&str>) =
+            (wanted().map(|one| one.1).collect(), wanted().map(|one| one.2).collect());
+        for (document, wanted) in
+            [("docs/fr/exploitation.md", french), ("docs/operations.md", english)]
+        {
+            let there = headings(document, level);
+            let found: Vec<&str> =
+                there.iter().map(String::as_str).filter(|one| wanted.contains(one)).collect();
+            assert_eq!(found, wanted, "{document}");
+        }
+    }
+    // Whatever else one of them has, the other has too.
+    let count = |document| headings(document, "##").len();
+    assert_eq!(count("docs/fr/exploitation.md"), count("docs/operations.md"));
+    for (french, english) in [("Local", "Local"), ("Vagrant", "Vagrant")] {
+        assert!(headings("docs/fr/exploitation.md", "###").iter().any(|one| one == french));
+        assert!(headings("docs/operations.md", "###").iter().any(|one| one == english));
+    }
+}
+
 #[test]
 fn links_between_documents_lead_somewhere() {
     let mut broken = Vec::new();
