@@ -16,6 +16,14 @@ type Entries = Arc<Vec<Node>>;
 /// The chunks a directory refers to, and all pieces they lead to.
 type List = (Vec<ChunkRef>, Arc<Vec<ChunkRef>>);
 
+/// An entry, and where it is: the piece of the directory, and the place in it.
+#[derive(Debug)]
+pub struct Found {
+    pub piece: usize,
+    pub place: usize,
+    pub node: Node,
+}
+
 /// Looks names up.
 #[derive(Debug)]
 pub struct Directories {
@@ -86,7 +94,7 @@ impl Directories {
         &self,
         directory: &StreamRef,
         name: &[u8],
-    ) -> Result<Option<((usize, usize), Node)>, RepositoryError> {
+    ) -> Result<Option<Found>, RepositoryError> {
         let pieces = self.list(directory)?;
         // The last piece whose first name is not greater has it, if any has.
         let (mut low, mut high) = (0, pieces.len());
@@ -104,7 +112,7 @@ impl Directories {
         let entries = self.entries(piece)?;
         let found = entries.binary_search_by(|node| node.name.as_slice().cmp(name));
         let found = found.ok().and_then(|at| Some((at, entries.get(at)?)));
-        Ok(found.map(|(at, node)| ((number, at), node.clone())))
+        Ok(found.map(|(at, node)| Found { piece: number, place: at, node: node.clone() }))
     }
 }
 

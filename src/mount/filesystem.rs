@@ -20,7 +20,7 @@ use crate::snapshot::{Node, NodeKind, Selected};
 use super::MountOptions;
 use super::attributes::{attributes, kind_of};
 use super::databases::{self, OpenDump};
-use super::directory::Directories;
+use super::directory::{Directories, Found};
 use super::entries::{Entry, EntryTable, What};
 use super::file::OpenFile;
 use super::places::{Made, places};
@@ -111,7 +111,7 @@ impl SnapshotFs {
             let content = node.content.clone().unwrap_or_default();
             let found = self.directories.find(&content, name);
             let found = found.map_err(|error| self.unreadable(name, &error))?;
-            if let Some(((piece, place), node)) = found {
+            if let Some(Found { piece, place, node }) = found {
                 let snapshot = *snapshot;
                 let what = self.linked(snapshot, node)?;
                 let at = Position { parent, snapshot, directory: content, piece, place };
