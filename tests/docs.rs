@@ -228,14 +228,15 @@ fn refused(command: &str, is_own: bool) -> Option<String> {
 
 #[test]
 fn commands_of_the_documents_are_taken_by_the_program() {
-    let mut count = 0;
-    for document in documents() {
-        let commands = typed(&read(&document));
+    let (mut count, mut wrong) = (0, Vec::new());
+    // What benchmarks print is no command.
+    for document in documents().iter().filter(|name| !name.ends_with("/benchmarks.md")) {
+        let commands = typed(&read(document));
         count += commands.len();
-        let wrong: Vec<String> =
-            commands.iter().filter_map(|(command, is_own)| refused(command, *is_own)).collect();
-        assert_eq!(wrong, [""; 0], "{document}");
+        let refused = commands.iter().filter_map(|(command, is_own)| refused(command, *is_own));
+        wrong.extend(refused.map(|why| format!("{document}: {why}")));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 400, "{count} commands");
 }
 

@@ -288,6 +288,22 @@ fn dump_all(server: &TestServer, home: &Path) {
     fs::write(home.join("postgres/dump/data.dump"), output.stdout).unwrap();
 }
 
+/// Its database restores, and has so many rows.
+fn assert_proven(site: &Site, server: &TestServer, id: &str, rows: usize) {
+    site.ok(&["test-restore", id]);
+    let dump = site.path(&format!("{rows}.dump")).display().to_string();
+    site.ok(&["dump", id, "--database", "mrs", "-o", &dump]);
+    let mut restore = server.command("pg_restore");
+    let listed = restore.args(["--data-only", "--table=bills", "--file=-", &dump]).output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    assert_eq!(listed.matches("DROP ROLE django;").count(), rows, "{id}");
+    let globals = site.ok(&["dump", id, "postgres/globals.sql"]);
+    assert!(globals.contains("CREATE ROLE django"), "{globals}");
+    // What restic had is there as well.
+    let text = site.ok(&["dump", id, "postgres/dump/data.dump"]);
+    assert!(text.contains("PostgreSQL database cluster dump"));
+}
+
 #[test]
 fn dumps_of_the_old_script_become_databases() {
     let site = Site::new("2");
@@ -343,19 +359,7 @@ fn dumps_of_the_old_script_become_databases() {
     assert!(why.contains("nonsense"), "{why}");
     let snapshots = site.snapshots();
     for (snapshot, rows) in snapshots.iter().zip([3000, 2000]) {
-        let id = snapshot["id"].as_str().unwrap();
-        site.ok(&["test-restore", id]);
-        let dump = site.path(&format!("{rows}.dump")).display().to_string();
-        site.ok(&["dump", id, "--database", "mrs", "-o", &dump]);
-        let mut restore = server.command("pg_restore");
-        let listed = restore.args(["--data-only", "--table=bills", "--file=-", &dump]).output();
-        let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
-        assert_eq!(listed.matches("DROP ROLE django;").count(), rows, "{id}");
-        let globals = site.ok(&["dump", id, "postgres/globals.sql"]);
-        assert!(globals.contains("CREATE ROLE django"), "{globals}");
-        // What restic had is there as well.
-        let text = site.ok(&["dump", id, "postgres/dump/data.dump"]);
-        assert!(text.contains("PostgreSQL database cluster dump"));
+        assert_proven(&site, &server, snapshot["id"].as_str().unwrap(), rows);
     }
     site.ok(&["check", "--read-data"]);
     let left = fs::read_dir(server.socket_dir().join("scratch")).unwrap().count();

@@ -237,22 +237,8 @@ fn snapshot_in(
     // Counted as the newest one that is not younger, so that counters and times tell the same order.
     let counter = before.iter().map(|(_, other)| other.counter).max().unwrap_or(0);
     let predecessors = before.last().map(|(id, _)| *id).into_iter().collect();
-    let details = [
-        (ORIGINAL, one.id.clone()),
-        ("repository", foreign_name(&importing)),
-        ("user", one.user.clone()),
-        ("paths", one.paths.join("\n")),
-    ];
-    let details: BTreeMap<String, String> = details
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    let kind = importing.foreign.kind().to_owned();
-    let name = importing.foreign.location();
-    let incomplete = torn;
-    let is_complete = incomplete.is_empty();
-    let mut sources = vec![SourceRecord { kind, name, path: Vec::new(), incomplete, details }];
+    let is_complete = torn.is_empty();
+    let mut sources = vec![original(importing.foreign, one, torn)];
     let mut new = Snapshot {
         root,
         instance: options.instance.clone(),
@@ -279,8 +265,25 @@ fn snapshot_in(
     Ok(Stored { id: commit.id, snapshot: new, read, stored, not_loaded })
 }
 
-fn foreign_name(importing: &Importing<'_>) -> String {
-    importing.foreign.id()
+/// What it was, and why it is not whole.
+fn original(
+    foreign: &dyn ForeignRepository,
+    one: &ForeignSnapshot,
+    incomplete: Vec<String>,
+) -> SourceRecord {
+    let details = [
+        (ORIGINAL, one.id.clone()),
+        ("repository", foreign.id()),
+        ("user", one.user.clone()),
+        ("paths", one.paths.join("\n")),
+    ];
+    let details: BTreeMap<String, String> = details
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let (kind, name) = (foreign.kind().to_owned(), foreign.location());
+    SourceRecord { kind, name, path: Vec::new(), incomplete, details }
 }
 
 fn statistics(counts: &tree::Counts, new: u64, stored: u64) -> BTreeMap<String, u64> {

@@ -146,6 +146,19 @@ fn files_are_found_and_taken_as_they_were() {
         rest.contains(">1004</a>") && !rest.contains(">0999</a>") && !rest.contains("?after="),
         "{rest}"
     );
+    nothing_else_is_there(&server, &snapshot);
+    assert!(page(&server, &format!("{snapshot}?lang=fr")).contains("propriétaire"));
+    let request = format!("POST {snapshot} HTTP/1.1\r\nAuthorization: Bearer open sesame");
+    assert_eq!(server.ask(&request).0, 405);
+    // A second run is seen at once, and a snapshot that was forgotten is gone.
+    ok(&place, &["run"]);
+    assert_eq!(page(&server, &all).matches("<tr><td><a").count(), 2);
+    in_a_browser(&place, &server, &snapshot);
+    server.stop();
+}
+
+/// Neither what is in no snapshot nor what is no file.
+fn nothing_else_is_there(server: &Serving, snapshot: &str) {
     for (path, what) in [
         (format!("{snapshot}/nothing"), "nothing"),
         (format!("{snapshot}/../../etc/passwd"), "etc/passwd"),
@@ -157,18 +170,10 @@ fn files_are_found_and_taken_as_they_were() {
         (snapshot.replace("/mrs/", "/other/"), "instance other"),
         ("/browse/%00".to_owned(), "instance"),
     ] {
-        let (status, _, body) = get(&server, &path);
+        let (status, _, body) = get(server, &path);
         let body = String::from_utf8(body).unwrap();
         assert!(status == 404 && body.contains(what), "{path}: {status} {body}");
     }
-    assert!(page(&server, &format!("{snapshot}?lang=fr")).contains("propriétaire"));
-    let request = format!("POST {snapshot} HTTP/1.1\r\nAuthorization: Bearer open sesame");
-    assert_eq!(server.ask(&request).0, 405);
-    // A second run is seen at once, and a snapshot that was forgotten is gone.
-    ok(&place, &["run"]);
-    assert_eq!(page(&server, &all).matches("<tr><td><a").count(), 2);
-    in_a_browser(&place, &server, &snapshot);
-    server.stop();
 }
 
 /// Without a name and password a browser would ask; its address may have them.

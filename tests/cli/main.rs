@@ -29,6 +29,7 @@ mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
+mod site;
 mod standing;
 mod telling;
 

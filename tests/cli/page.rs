@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::Place;
 use super::driver::{Driver, ENTER, ESCAPE, TAB};
 use super::nights::{configured, ok, run, write_config};
+use super::site::site;
 use super::standing::invented;
 
 const NIGHTLY: &str = "schedule = { run = \"0 23 * * *\" }";
@@ -47,7 +48,7 @@ fn size_of(path: &Path) -> (u32, u32) {
 }
 
 /// A catalogue as a run notes it down, of so many snapshots.
-fn catalogue(place: &Place, instance: &str, count: i64) {
+pub fn catalogue(place: &Place, instance: &str, count: i64) {
     let now = Timestamp::now();
     let snapshots: Vec<Value> = (0..count)
         .map(|number| {
@@ -77,102 +78,6 @@ fn catalogue(place: &Place, instance: &str, count: i64) {
     let text =
         json!({ "repository": "ab", "snapshots": snapshots, "receipts": receipts }).to_string();
     place.write(&format!("state/known/{instance}.catalogue.json"), text.as_bytes());
-}
-
-/// Three instances as they are in life: a night that is missing, one that failed, one that stands out; one that nobody backs up any more.
-fn site(place: &Place) {
-    let root = place.dir.path().display();
-    fs::create_dir_all(place.path("state/history")).unwrap();
-    fs::create_dir_all(place.path("state/known")).unwrap();
-    let now = Timestamp::now();
-    let today = now.to_zoned(jiff::tz::TimeZone::UTC).date();
-    let mut config = "version = 1\n".to_owned();
-    for name in ["mrs-production", "mrs-staging", "mrs-ecole"] {
-        config.push_str(&format!(
-            "[instance.{name}]\nhome = \"{root}/src\"\ntimezone = \"UTC\"\n\
-             schedule = {{ run = \"0 23 * * *\", test_restore = \"0 5 * * 0\" }}\n"
-        ));
-        let is_first = name == "mrs-production";
-        if is_first {
-            config.push_str(
-                "[instance.mrs-production.copy.offsite]\nlocation = \"/mnt/elsewhere\"\n",
-            );
-        }
-        let mut lines = String::new();
-        let mut put = |value: Value| lines.push_str(&format!("{value}\n"));
-        for night in (1..=120_i64).rev() {
-            let day = today.saturating_sub(jiff::Span::new().days(night));
-            let zoned = |hour| day.at(hour, 0, 10, 0).to_zoned(jiff::tz::TimeZone::UTC).unwrap();
-            if day.weekday() == jiff::civil::Weekday::Sunday {
-                let (time, run) = (zoned(5).timestamp(), format!("test{night}"));
-                put(json!({ "type": "begun", "run": run, "time": time, "jobs": ["test-restore"],
-                    "steps": ["test-restore"], "process": { "id": 1 } }));
-                put(
-                    json!({ "type": "step", "run": run, "step": "test-restore", "result": "ok", "exit_code": 0 }),
-                );
-                put(
-                    json!({ "type": "ended", "run": run, "time": time, "result": "ok", "exit_code": 0 }),
-                );
-            }
-            let begun = zoned(23).timestamp();
-            let is_left_out = if is_first { night == 9 } else { name == "mrs-ecole" && night < 4 };
-            if is_left_out {
-                continue;
-            }
-            let (snapshot, copy, code) = match night {
-                17 if is_first => ("ok", "failed", 20),
-                23 if is_first => ("incomplete", "ok", 3),
-                31 if is_first => ("failed", "not-tried", 1),
-                12 if name == "mrs-staging" => ("failed", "not-tried", 1),
-                _ => ("ok", "ok", 0),
-            };
-            let run = format!("{night:016x}");
-            let added =
-                if night == 4 && is_first { 400_000_000 } else { 5_000_000 + night % 7 * 900_000 };
-            put(json!({ "type": "begun", "run": run, "time": begun, "jobs": ["run"],
-                "steps": ["snapshot", "copy"], "process": { "id": 1 } }));
-            put(
-                json!({ "type": "step", "run": run, "step": "snapshot", "result": snapshot, "exit_code": 0,
-                "seconds": 74.5, "bytes": added, "total_bytes": 1_400_000_000 - night * 1_000_000 }),
-            );
-            if is_first {
-                put(
-                    json!({ "type": "step", "run": run, "step": "copy", "result": copy, "exit_code": code,
-                    "seconds": 12.0, "message": "no route to host" }),
-                );
-            }
-            let end = begun + SignedDuration::from_secs(90);
-            let result = if code == 0 { "ok" } else { "failed" };
-            put(
-                json!({ "type": "ended", "run": run, "time": end, "result": result, "exit_code": code }),
-            );
-            put(
-                json!({ "type": "measured", "time": end, "repository_bytes": 3_200_000_000_i64 - night * 12_000_000,
-                "free_bytes": 90_000_000_000_i64 + night * 900_000_000 }),
-            );
-        }
-        for (days, kind, text) in
-            [(40, "deploy", "image 1.8"), (12, "restore", "one table"), (6, "deploy", "image 1.9")]
-        {
-            let time = now - SignedDuration::from_hours(24 * days);
-            put(
-                json!({ "type": "happened", "time": time, "kind": kind, "result": "ok", "text": text }),
-            );
-        }
-        place.write(&format!("state/history/{name}.jsonl"), lines.as_bytes());
-        catalogue(place, name, 200);
-        let copies = if is_first {
-            json!([{ "name": "offsite", "location": "/mnt/elsewhere", "behind": 0, "copied": now }])
-        } else {
-            json!([])
-        };
-        let known = json!({ "time": now, "repository": "ab", "location": "/mnt/backup", "repository_bytes": 3_188_000_000_u64,
-            "free_bytes": 90_000_000_000_u64, "snapshots": 42, "newest": null, "newest_complete": null, "recent": [],
-            "copies": copies, "has_databases": true, "failed_proof": null, "objections": [],
-            "proof": { "time": now - SignedDuration::from_hours(30), "snapshot": "cd", "seconds": 252.0 } });
-        place.write(&format!("state/known/{name}.summary.json"), known.to_string().as_bytes());
-    }
-    place.write("config.toml", config.as_bytes());
 }
 
 #[test]
@@ -282,6 +187,19 @@ for (const shape of document.querySelectorAll('svg path:not(.x), svg polyline'))
         look(shape, what, paint, 3) }
 return { bad: [...new Set(bad)], kinds: [...seen], count }";
 
+/// A page nobody writes any more.
+fn an_old_page_says_so(place: &Place, driver: &Driver) {
+    assert_eq!(driver.run("return document.querySelector('#old').hidden"), true);
+    let text = fs::read_to_string(place.path("status.html")).unwrap();
+    let year = text.split("datetime=\"").nth(1).unwrap()[..4].to_owned();
+    let old = text.replace(&format!("datetime=\"{year}"), "datetime=\"2001");
+    place.write("old.html", old.as_bytes());
+    driver.open(&format!("file://{}", place.text("old.html")));
+    let told =
+        driver.run("const e = document.querySelector('#old'); return e.hidden ? '' : e.innerText");
+    assert!(told.as_str().unwrap().contains("h old: what writes it may be dead"), "{told}");
+}
+
 #[test]
 fn it_can_be_read_by_everybody_and_used_without_a_mouse() {
     let place = Place::new();
@@ -345,16 +263,7 @@ fn it_can_be_read_by_everybody_and_used_without_a_mouse() {
     assert_eq!(driver.run(shown), "mrs-ecole");
     driver.press(&[ESCAPE]);
     assert_eq!(driver.run(shown), "mrs-ecole,mrs-production,mrs-staging");
-    // A page nobody writes any more says so.
-    assert_eq!(driver.run("return document.querySelector('#old').hidden"), true);
-    let text = fs::read_to_string(place.path("status.html")).unwrap();
-    let year = text.split("datetime=\"").nth(1).unwrap()[..4].to_owned();
-    let old = text.replace(&format!("datetime=\"{year}"), "datetime=\"2001");
-    place.write("old.html", old.as_bytes());
-    driver.open(&format!("file://{}", place.text("old.html")));
-    let told =
-        driver.run("const e = document.querySelector('#old'); return e.hidden ? '' : e.innerText");
-    assert!(told.as_str().unwrap().contains("h old: what writes it may be dead"), "{told}");
+    an_old_page_says_so(&place, &driver);
     let loaded = driver.run("return performance.getEntriesByType('resource').map(e => e.name)");
     assert_eq!(loaded, json!([]), "nothing else is needed");
     assert_eq!(driver.complaints(), Vec::<String>::new());

@@ -175,18 +175,10 @@ impl<'a> Importing<'a> {
                 );
             };
             let Some(entry) = top.entries.next() else {
-                let Some(done) = stack.pop() else { continue };
-                let content = done.builder.finish(ingest)?;
-                self.counts.directories += u64::from(done.node.is_some());
-                if done.is_plain {
-                    self.remember(done.name, &content);
+                match self.close(&mut stack, ingest)? {
+                    Some(content) => return Ok(content),
+                    None => continue,
                 }
-                let Some(parent) = stack.last_mut() else { return Ok(content) };
-                parent.is_plain &= done.is_plain;
-                if let Some(node) = done.node {
-                    parent.builder.push(ingest, &Node { content: Some(content), ..node })?;
-                }
-                continue;
             };
             let ForeignNode { mut node, content, link } = match entry {
                 Entry::Foreign(entry) => *entry,
@@ -233,6 +225,26 @@ impl<'a> Importing<'a> {
             }
             top.builder.push(ingest, &node)?;
         }
+    }
+
+    /// Ends the directory on top and puts it into the one below; gives its content if there is none.
+    fn close(
+        &mut self,
+        stack: &mut Vec<Open>,
+        ingest: &mut Ingest<'_>,
+    ) -> Result<Option<StreamRef>, ImportError> {
+        let Some(done) = stack.pop() else { return Ok(None) };
+        let content = done.builder.finish(ingest)?;
+        self.counts.directories += u64::from(done.node.is_some());
+        if done.is_plain {
+            self.remember(done.name, &content);
+        }
+        let Some(parent) = stack.last_mut() else { return Ok(Some(content)) };
+        parent.is_plain &= done.is_plain;
+        if let Some(node) = done.node {
+            parent.builder.push(ingest, &Node { content: Some(content), ..node })?;
+        }
+        Ok(None)
     }
 
     /// Stores the content of a file.
