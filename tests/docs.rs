@@ -198,7 +198,7 @@ fn typed(text: &str) -> Vec<(String, bool)> {
         for part in parts {
             let mut rest = part;
             while let Some(at) = rest.find("mrs-backup ") {
-                let is_word = at == 0 || rest[..at].ends_with([' ', '/', '(', '"']);
+                let is_word = at == 0 || rest[..at].ends_with([' ', '/', '(']);
                 let is_program = is_word && !rest[..at].ends_with("/etc/");
                 rest = &rest[at + "mrs-backup ".len()..];
                 if is_program {
