@@ -28,7 +28,7 @@ deb: target/tools/bin/cargo-deb ## A package for Debian, in target/deb
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deb --no-build --no-strip --locked --output target/deb/mrs-backup.deb
 
 deny: target/tools/bin/cargo-deny ## Licences, sources and crates that may be part of the program
-	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked check --config tests/packaging/deny.toml licenses bans sources
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked --config tests/packaging/deny.toml check licenses bans sources
 
 sbom: ## What the program is made of (CycloneDX), in target/sbom.cdx.json
 	mkdir -p target

@@ -36,7 +36,7 @@ trap report EXIT
 # --- what the tests need -----------------------------------------------------------------------------
 
 packages=(python3-venv acl attr e2fsprogs btrfs-progs util-linux docker.io docker-compose busybox-static systemd strace
-    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium)
+    vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium chromium-driver)
 
 # Makes the repositories that `migrate restic` is tested with.
 if [[ " ${MRS_BACKUP_TEST_FEATURES:-} " == *" restic "* ]]; then

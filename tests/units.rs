@@ -126,7 +126,7 @@ fn templates_can_be_loaded_and_are_locked_down() {
         fs::write(scratch.path().join(name), text).expect("a file");
         count += 1;
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 16);
     verify(scratch.path());
 }
 
@@ -200,6 +200,30 @@ fn review_stacks_have_a_timer_where_the_configuration_knows_them() {
     fs::write(&path, config).expect("a file");
     place.ok(&[&["units", "install"][..], &with].concat());
     assert!(!is_there(), "{:?}", place.units());
+}
+
+#[test]
+fn what_is_stale_is_told_by_a_timer_where_somebody_wants_to_know() {
+    let place = Place::new();
+    let path = place.path("config.toml");
+    let config = fs::read_to_string(&path).expect("it");
+    let channel = "[notify.team]\nkind = \"slack\"\nurl = { credential = \"slack\" }\n";
+    fs::write(&path, format!("{config}{channel}")).expect("a file");
+    let program = place.systemctl();
+    let with = ["--directory", "units", "--systemctl", &program, "--systemd-version", "252"];
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let text = fs::read_to_string(place.path("units/mrs-backup-notify.service")).expect("it");
+    let credential = "\nLoadCredential=slack:/etc/mrs-backup/credentials/mrs-production/slack\n";
+    assert!(text.contains(" notify --due -q\n") && text.contains(credential), "{text}");
+    assert!(!text.contains("repo-key"), "nothing else is handed to it: {text}");
+    fs::remove_file(place.path("units/mrs-backup-failed@.service")).expect("removed");
+    verify(&place.path("units"));
+    let called = || fs::read_to_string(place.path("called")).expect("it was called");
+    assert!(called().contains("mrs-backup-notify.timer"), "{}", called());
+    // The scheduler does it by itself, and without a channel there is nobody to tell.
+    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
+    assert!(called().contains("disable --now") && called().contains("mrs-backup-notify.timer"));
+    assert!(!place.units().iter().any(|name| name.contains("notify")), "{:?}", place.units());
 }
 
 #[test]

@@ -90,22 +90,12 @@ impl Context {
 
     /// The store, once its disk is known to be there.
     pub fn store(&self, settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
-        if let Some(mount) = &settings.require_mount {
-            require_mount(mount)?;
-        }
-        let place = Place::parse(&settings.location, settings.written)?;
-        Ok(place.open(&StoreOptions::default())?)
+        store(settings)
     }
 
     /// Time, randomness, names and places for the engine.
     pub fn environment(&self, settings: &Settings) -> Result<Environment, CliError> {
-        make_state_dir(&settings.state_dir)?;
-        Ok(Environment {
-            clock: Arc::new(LocalClock::new(zone(settings))),
-            random: Arc::new(SystemRandom),
-            host: host_name(),
-            state_dir: Some(settings.state_dir.clone()),
-        })
+        environment(settings)
     }
 
     /// The repository.
@@ -166,6 +156,38 @@ impl Context {
         }
         Ok(selector.find(text, &snapshots, &zone(settings))?.clone())
     }
+}
+
+fn store(settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
+    if let Some(mount) = &settings.require_mount {
+        require_mount(mount)?;
+    }
+    let place = Place::parse(&settings.location, settings.written)?;
+    Ok(place.open(&StoreOptions::default())?)
+}
+
+fn environment(settings: &Settings) -> Result<Environment, CliError> {
+    make_state_dir(&settings.state_dir)?;
+    Ok(Environment {
+        clock: Arc::new(LocalClock::new(zone(settings))),
+        random: Arc::new(SystemRandom),
+        host: host_name(),
+        state_dir: Some(settings.state_dir.clone()),
+    })
+}
+
+/// The repository, opened with the key of the configuration where nobody can be asked, its index up to date.
+pub fn open_unasked(
+    settings: &Settings,
+    stop: &Arc<StopFlag>,
+    observer: &Arc<dyn Observer>,
+) -> Result<Repository, CliError> {
+    let found = Repository::find(store(settings)?)?;
+    let credential = password::configured(settings.key.as_ref(), stop, observer.as_ref())?;
+    let repository = found.open(&credential, environment(settings)?)?;
+    heal::read_also_from_copies(&repository, settings.instance.as_ref());
+    repository.refresh()?;
+    Ok(repository)
 }
 
 /// Tells that the old local index is kept, and where.

@@ -212,8 +212,38 @@ pub fn main() -> u8 {
                 None => without_command(cli.global).code(),
             }
         }
+        Err(error) if error.use_stderr() && is_check(&arguments) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let out = output::Output::new(output::Style::default(), "");
+            // Whoever asks reads one line.
+            let told = out.line(&format!("UNKNOWN - {}", crate::report::clean(line)));
+            finish(&out, told.map(|()| Done::with(status::CHECK_UNKNOWN, json!({}))), false).code()
+        }
         Err(error) => misused(&error).code(),
     }
+}
+
+/// Why these arguments, the program's name aside, would be refused; `None` if they would not. Nothing is done: it is for tests of
+/// what documents tell people to type.
+pub fn refusal(arguments: &[OsString]) -> Option<String> {
+    let words = match hosts::of(arguments, takes_value) {
+        Some(call) => call.words,
+        None => arguments.to_vec(),
+    };
+    let words = std::iter::once(OsString::from("mrs-backup")).chain(words);
+    let is_help = |error: &clap::Error| {
+        !error.use_stderr()
+            || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    };
+    let error = Cli::try_parse_from(words).err().filter(|error| !is_help(error))?;
+    Some(error.to_string())
+}
+
+/// Whether a program of the Nagios kind asks, to which 2 would mean that data are at risk.
+fn is_check(arguments: &[OsString]) -> bool {
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    has("status") && has("--check")
 }
 
 /// The command on other machines, once it is known to be one.

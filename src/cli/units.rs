@@ -14,8 +14,8 @@ use crate::event::counted;
 use crate::instance::config::{Config, Instance, Origin, process_environment};
 use crate::schedule::Ledger;
 use crate::schedule::units::{
-    EXPIRE, FAILED, Machine, SCHEDULER, SCRIPTS, UnitFile, all_units, expire, is_ours, of_instance,
-    scheduler, scripts, shared, unit_name,
+    EXPIRE, FAILED, Machine, NOTIFY, SCHEDULER, SCRIPTS, UnitFile, all_units, expire, is_ours,
+    notify, of_instance, scheduler, scripts, shared, unit_name,
 };
 
 use super::context::Context;
@@ -167,6 +167,13 @@ fn plan<'a>(
             units.extend(expire(&home, &machine));
             enabled.push(EXPIRE[1].to_owned());
         }
+        // The scheduler looks by itself; timers notice nothing that does not run.
+        if let Some(first) =
+            instances.first().filter(|_| is_all && !config.telling.notify.is_empty())
+        {
+            units.extend(notify(first, &machine));
+            enabled.push(NOTIFY[1].to_owned());
+        }
     }
     let mut files = Vec::new();
     for instance in instances.iter().filter(|_| !choice.no_scripts) {
@@ -272,7 +279,7 @@ fn install(
     let is_wanted = |name: &String| plan.units.iter().any(|unit| unit.name == *name);
     let mut stale: Vec<String> = plan.instances.iter().flat_map(|one| all_units(one)).collect();
     if choice.instance.is_none() && context.global.instance.is_none() {
-        stale.extend(EXPIRE.map(str::to_owned));
+        stale.extend(EXPIRE.into_iter().chain(NOTIFY).map(str::to_owned));
         stale.push(SCHEDULER.to_owned());
     }
     stale.retain(|name| !is_wanted(name));
@@ -314,7 +321,7 @@ fn remove(context: &Context, config: &Config, choice: &Choice) -> Result<Done, C
     // Timers need it as well as the scheduler.
     if is_all && !choice.scheduler {
         units.push(FAILED.to_owned());
-        units.extend(EXPIRE.map(str::to_owned));
+        units.extend(EXPIRE.into_iter().chain(NOTIFY).map(str::to_owned));
     }
     let (mut removed, disabled) = remove_units(context, choice, &units)?;
     let homes = instances.iter().filter(|_| !choice.scheduler && !choice.no_scripts);

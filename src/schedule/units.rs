@@ -25,6 +25,8 @@ pub const FAILED: &str = "mrs-backup-failed@.service";
 pub const SCHEDULER: &str = "mrs-backup-schedule.service";
 /// The units that take review stacks away.
 pub const EXPIRE: [&str; 2] = ["mrs-backup-expire.service", "mrs-backup-expire.timer"];
+/// The units that tell what is stale.
+pub const NOTIFY: [&str; 2] = ["mrs-backup-notify.service", "mrs-backup-notify.timer"];
 /// Scripts in the home of an instance.
 pub const SCRIPTS: [&str; 3] = ["backup.sh", "restore.sh", "prune.sh"];
 
@@ -107,7 +109,9 @@ pub fn of_instance(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
         let Some(line) = instance.schedule.value.jobs.get(&job) else { continue };
         let (service, timer) = templates(job);
         let name = unit_name(&instance.name, job);
-        let credentials = credential_lines(instance, machine);
+        let mut names = credentials(instance);
+        names.extend(machine.credentials.iter().map(String::as_str));
+        let credentials = credential_lines(names, &instance.name, machine);
         let paths = writable(instance);
         let service = service_text(service, Some(instance), &paths, &credentials, machine);
         if job == Job::Run {
@@ -183,6 +187,20 @@ pub fn expire(home: &Path, machine: &Machine) -> Vec<UnitFile> {
     let texts =
         [service_text(service, None, &[home.to_owned()], &[], machine), format!("{MARK}\n{timer}")];
     EXPIRE.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
+}
+
+/// What tells people of all instances, with the credentials of messages where `instance` has them.
+pub fn notify(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
+    let service = include_str!("../../systemd/mrs-backup-notify.service");
+    let timer = include_str!("../../systemd/mrs-backup-notify.timer");
+    let names = machine.credentials.iter().map(String::as_str).collect();
+    let mut lines = credential_lines(names, &instance.name, machine);
+    lines.insert(0, "StateDirectoryMode=0700".to_owned());
+    let text = service_text(service, None, &[], &[], machine);
+    // They stand where those of a job do.
+    let text = text.replacen("StateDirectoryMode=0700", &lines.join("\n"), 1);
+    let texts = [text, format!("{MARK}\n{timer}")];
+    NOTIFY.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
 }
 
 /// `backup.sh`, `restore.sh` and `prune.sh` for the home of an instance.
@@ -278,12 +296,10 @@ fn service_text(
 }
 
 /// Where systemd hands out credentials it does; elsewhere the program reads the same files itself.
-fn credential_lines(instance: &Instance, machine: &Machine) -> Vec<String> {
-    let mut names = credentials(instance);
-    names.extend(machine.credentials.iter().map(String::as_str));
+fn credential_lines(mut names: Vec<&str>, instance: &str, machine: &Machine) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
-    let directory = format!("{CREDENTIALS}/{}", instance.name);
+    let directory = format!("{CREDENTIALS}/{instance}");
     if names.is_empty() {
         Vec::new()
     } else if machine.systemd >= CREDENTIALS_SINCE {

@@ -193,6 +193,9 @@ impl Telling {
             if let Some(token) = &serve.token {
                 lines.put("serve.token", token.to_string(), Origin::File);
             }
+            if serve.browse {
+                lines.put("serve.browse", "true".to_owned(), Origin::File);
+            }
         }
     }
 }

@@ -29,9 +29,9 @@ use crate::source::files::{WalkError, WalkOptions, walk};
 
 pub(super) use content::ContentStore;
 use files::FileVisitor;
-use streams::{StreamsStored, Told, store_all};
+pub(super) use streams::{StreamsStored, Told, store_all};
 pub use tree::PlaceTaken;
-use tree::Scaffold;
+pub(super) use tree::Scaffold;
 
 /// Unfinished objects not written to for this long are nobody's: longer than any writer takes for
 /// one, and than clocks differ.
@@ -327,7 +327,7 @@ fn gather(
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     ingest.compare(plan.ingest.deltas.streams);
     for source in &mut plan.streams {
-        let told = Told { observer, earlier, time };
+        let told = Told { observer: observer.as_ref(), earlier, time };
         let StreamsStored { incomplete, has_any } =
             store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, told)?;
         if is_alone && !has_any && !incomplete.is_empty() {
