@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune static deb deny sbom package-tests clean
 
-BINARY := target/release/mrs-backup
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/mrs-backup
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:[^=]*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -35,7 +35,7 @@ trap report EXIT
 
 # --- what the tests need -----------------------------------------------------------------------------
 
-packages=(python3-venv acl attr e2fsprogs util-linux docker.io docker-compose busybox-static systemd strace
+packages=(python3-venv acl attr e2fsprogs btrfs-progs util-linux docker.io docker-compose busybox-static systemd strace
     vsftpd openssh-server openssh-client openssl libsodium23 libsasl2-2 valgrind prometheus chromium)
 
 # Makes the repositories that `migrate restic` is tested with.
@@ -156,8 +156,12 @@ stage "Lints"
 cargo clippy --quiet --all-targets --locked -- -D warnings
 
 stage "Unit, property and integration tests, documentation examples"
-# All of them, so that one failure does not hide the next.
-cargo test --quiet --locked --no-fail-fast --features "${MRS_BACKUP_TEST_FEATURES:-}"
+built=(--quiet --locked --features "${MRS_BACKUP_TEST_FEATURES:-}")
+cargo test "${built[@]}" --no-run
+failed=0
+cargo test "${built[@]}" --no-run --message-format=json 2>/dev/null | tests/lanes.py || failed=1
+cargo test "${built[@]}" --doc || failed=1
+((failed == 0))
 
 stage "Every benchmark once"
 # With the test profile, in which criterion runs each benchmark once: no second build of everything.

@@ -127,7 +127,7 @@ pub(super) struct Source {
 impl Source {
     /// Opens the repository of instance `name` and chooses a snapshot.
     pub fn open(context: &Context, name: &str, snapshot: &str) -> Result<Self, CliError> {
-        let settings = context.sources()?.settle(Some(name))?;
+        let settings = context.settle(&context.sources()?, Some(name))?;
         let repository = context.open_to_read(&settings)?;
         let filter = Filter { tags: Vec::new(), host: None };
         let snapshots = context.snapshots(&repository)?;
@@ -203,7 +203,7 @@ pub(super) fn told(context: &Context, error: CloneError) -> CliError {
 }
 
 fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, CliError> {
-    let target = context.sources()?.settle(Some(to))?;
+    let target = context.settle(&context.sources()?, Some(to))?;
     let unnamed = || CliError::usage("both instances have to be in the configuration");
     let to_instance = target.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to_instance)?;

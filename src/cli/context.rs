@@ -73,8 +73,18 @@ impl Context {
 
     /// What holds for the repository the options name.
     pub fn settings(&self) -> Result<Settings, CliError> {
-        let settings = self.sources()?.settle(self.global.instance.as_deref())?;
+        let settings = self.settle(&self.sources()?, self.global.instance.as_deref())?;
         self.out.set_instance(settings.instance.as_ref().map(|instance| instance.name.as_str()));
+        Ok(settings)
+    }
+
+    /// What holds for instance `name`, or see [`Sources::settle`]. What variables say instead of the file is told.
+    pub fn settle(&self, sources: &Sources, name: Option<&str>) -> Result<Settings, CliError> {
+        let settings = sources.settle(name)?;
+        for message in &settings.overridden {
+            let item = settings.instance.as_ref().map_or_else(String::new, |one| one.name.clone());
+            self.observer.event(&Event::Warning { item, message: message.clone() });
+        }
         Ok(settings)
     }
 
@@ -104,7 +114,8 @@ impl Context {
         let found = Repository::find(self.store(settings)?)?;
         let place = found.location().to_string();
         let credential = password::existing(self, settings.key.as_ref(), &place)?;
-        let repository = found.open(&credential, self.environment(settings)?)?;
+        let opened = found.open(&credential, self.environment(settings)?);
+        let repository = opened.map_err(|error| CliError::opening(error, settings.key.as_ref()))?;
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }

@@ -92,11 +92,11 @@ Examples:
   mrs-backup deploy mrs-production --plan   what a new version would change
   mrs-backup status root@one root@two       the same on other machines, by ssh
 
-Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
-3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
-back; 31 a deployment failed and needs somebody; 32 an anonymized copy was refused;
-130 interrupted.
+Exit codes: 0 done; 1 failed, or damage found, or nothing found; 2 wrong options or
+configuration; 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance
+locked; 12 wrong password or key file; 20 a copy is not up to date; 21 a test restore failed;
+30 a deployment failed and the earlier one is back; 31 a deployment failed and needs somebody;
+32 an anonymized copy was refused; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -457,6 +457,17 @@ mod tests {
     #[test]
     fn the_tree_of_commands_holds_together() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_told() {
+        let readme = include_str!("../../README.md");
+        for exit in Exit::ALL {
+            let code = exit.code();
+            assert!(readme.contains(&format!("\n| {code} | ")), "README.md: {code}");
+            let is_code = |word: &str| word == code.to_string();
+            assert!(AFTER_HELP.split([' ', '\n']).any(is_code), "--help: {code}");
+        }
     }
 
     #[test]

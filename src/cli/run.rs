@@ -230,7 +230,7 @@ fn run_one(
     args: &Args,
 ) -> Result<Done, CliError> {
     context.out.set_instance(Some(name));
-    let settings = sources.settle(Some(name))?;
+    let settings = context.settle(sources, Some(name))?;
     let Some(instance) = &settings.instance else {
         return Err(CliError::usage(format!("there is no instance `{name}`")));
     };

@@ -58,7 +58,7 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
-    let settings = context.sources()?.settle(context.global.instance.as_deref())?;
+    let settings = context.settings()?;
     let zone = zone(&settings);
     // With a database named nothing else is meant.
     let instance = settings.instance.as_ref().filter(|_| args.database.is_none());

@@ -134,6 +134,24 @@ impl Index {
         })
     }
 
+    /// The same with `entry.chunks` filled: for a reader that will ask for the chunks beside it next.
+    pub fn locate_with_neighbours(
+        &self,
+        chunk: &ChunkId,
+        session: Option<SessionId>,
+    ) -> Result<Vec<Place>, IndexError> {
+        self.read("looking for a chunk", |connection| {
+            places(connection, chunk.as_bytes(), session, |row, entry| {
+                let column = bytes_or_none(row, 8, CHUNKS)?;
+                let found = find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)?;
+                if found.is_some() {
+                    entry.chunks = chunks_from(entry, column)?;
+                }
+                Ok(found)
+            })
+        })
+    }
+
     /// Everywhere segment `id` is.
     pub fn locate_segment(
         &self,
@@ -232,15 +250,15 @@ fn places(
     connection: &Connection,
     id: &[u8; 32],
     session: Option<SessionId>,
-    inside: impl Fn(&Row<'_>, &SegmentEntry) -> Result<Option<(u32, u32)>, Failure>,
+    inside: impl Fn(&Row<'_>, &mut SegmentEntry) -> Result<Option<(u32, u32)>, Failure>,
 ) -> Result<Vec<Place>, Failure> {
     let mut statement = connection.prepare_cached(PLACES)?;
     let session = session.as_ref().map(SessionId::as_bytes);
     let mut rows = statement.query(params![lookup_key(id), session])?;
     let mut places = Vec::new();
     while let Some(row) = rows.next()? {
-        let entry = segment_from(row, 0)?;
-        let Some((chunk_offset, chunk_len)) = inside(row, &entry)? else {
+        let mut entry = segment_from(row, 0)?;
+        let Some((chunk_offset, chunk_len)) = inside(row, &mut entry)? else {
             continue;
         };
         let pack = PackId::from_slice(bytes(row, 9, "id of a pack")?);

@@ -1,6 +1,6 @@
 //! Making and opening a repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::clock::Clock;
@@ -58,6 +58,8 @@ pub struct Repository {
     pub(super) environment: Environment,
     pub(super) index_opened: Opened,
     pub(super) slot: ObjectId,
+    /// The slots there were when it was opened, before ours was read.
+    pub(super) slots_before: Vec<ObjectId>,
     pub(super) fallback: Fallback,
 }
 
@@ -105,7 +107,8 @@ impl Repository {
         store.sync()?;
         store.put(&ObjectName::Config, &[&config.encode(&keyring)?])?;
         store.sync()?;
-        Self::assemble(store, keyring, config, slot_id, environment)
+        let way_in = WayIn { keyring, slot: slot_id, slots_before: vec![slot_id] };
+        Self::assemble(store, way_in, config, environment)
     }
 
     /// Looks whether there is a repository, before anybody is asked for a password.
@@ -140,16 +143,18 @@ impl Repository {
             });
         }
         let environment = Environment { state_dir: None, ..self.environment.clone() };
-        Self::assemble(store, (*self.keyring).clone(), config, self.slot, environment)
+        let keyring = (*self.keyring).clone();
+        let way_in = WayIn { keyring, slot: self.slot, slots_before: self.slots_before.clone() };
+        Self::assemble(store, way_in, config, environment)
     }
 
     fn assemble(
         store: Arc<dyn Store>,
-        keyring: Keyring,
+        way_in: WayIn,
         config: RepositoryConfig,
-        slot: ObjectId,
         environment: Environment,
     ) -> Result<Self, RepositoryError> {
+        let WayIn { keyring, slot, slots_before } = way_in;
         let (index, index_opened) = match &environment.state_dir {
             Some(directory) => Index::open(&directory.join(config.id.to_hex()), config.id)?,
             None => (Index::in_memory(config.id)?, Opened::default()),
@@ -162,6 +167,7 @@ impl Repository {
             environment,
             index_opened,
             slot,
+            slots_before,
             fallback: Fallback::default(),
         })
     }
@@ -184,6 +190,15 @@ impl Repository {
     /// Its store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The directories of this machine that it writes to by itself: where it is, and its index. Links in their
+    /// paths are followed.
+    pub fn own_directories(&self) -> Vec<PathBuf> {
+        let index = self.environment.state_dir.as_ref();
+        let index = index.map(|directory| directory.join(self.config.id.to_hex()));
+        let place = self.store.directory().map(Path::to_owned);
+        place.into_iter().chain(index).filter_map(|path| path.canonicalize().ok()).collect()
     }
 
     /// Its keys.
@@ -249,16 +264,23 @@ impl FoundRepository {
         environment: Environment,
     ) -> Result<Repository, RepositoryError> {
         let Self { store, config, bytes } = self;
-        let (keyring, slot) = open_any_slot(store.as_ref(), config.id, credential)?;
-        if !RepositoryConfig::is_authentic(&bytes, &keyring) {
+        let way_in = open_any_slot(store.as_ref(), config.id, credential)?;
+        if !RepositoryConfig::is_authentic(&bytes, &way_in.keyring) {
             return Err(RepositoryError::Damaged {
                 object: ObjectName::Config,
                 location: store.location().clone(),
                 reason: "it was changed by somebody without the keys, or damaged".to_owned(),
             });
         }
-        Repository::assemble(store, keyring, config, slot, environment)
+        Repository::assemble(store, way_in, config, environment)
     }
+}
+
+/// The keys, the slot they came from, and all the slots there were just before.
+pub(super) struct WayIn {
+    pub keyring: Keyring,
+    slot: ObjectId,
+    slots_before: Vec<ObjectId>,
 }
 
 /// The config object, or a clear word on what lies there instead.
@@ -310,14 +332,21 @@ pub(super) fn open_any_slot(
     store: &dyn Store,
     repository: RepositoryId,
     credential: &Credential,
-) -> Result<(Keyring, ObjectId), RepositoryError> {
+) -> Result<WayIn, RepositoryError> {
     let location = store.location().clone();
     let what = credential.kind();
-    let (mut tried, mut others) = (0, 0);
+    let (mut tried, mut others, mut strangers) = (0, 0, 0);
     let mut problems = Vec::new();
-    for info in list_all(store, ObjectKind::Key)? {
-        let ObjectName::Key(id) = info.name else { continue };
-        let bytes = match store.get(&info.name, ByteRange::Whole { limit: SLOT_LIMIT }) {
+    let listed = list_all(store, ObjectKind::Key)?.into_iter().map(|info| info.name);
+    let slots_before: Vec<ObjectId> = listed
+        .filter_map(|name| match name {
+            ObjectName::Key(id) => Some(id),
+            _ => None,
+        })
+        .collect();
+    for id in &slots_before {
+        let name = ObjectName::Key(*id);
+        let bytes = match store.get(&name, ByteRange::Whole { limit: SLOT_LIMIT }) {
             Ok(bytes) => bytes,
             Err(error) => {
                 problems.push(error.to_string());
@@ -325,11 +354,21 @@ pub(super) fn open_any_slot(
             }
         };
         match open_slot(&bytes, repository, credential) {
-            Ok(keyring) => return Ok((keyring, id)),
+            Ok(keyring) => {
+                let slot = *id;
+                return Ok(WayIn { keyring, slot, slots_before });
+            }
             Err(SlotError::WrongPassword) => tried += 1,
             Err(SlotError::OtherCredential) => others += 1,
-            Err(error) => problems.push(format!("{}: {error}", info.name)),
+            Err(error) => {
+                strangers += usize::from(error == SlotError::OtherRepository);
+                problems.push(format!("{name}: {error}"));
+            }
         }
+    }
+    // A killed `init` leaves a slot of a repository that never came to be.
+    if tried > 0 && strangers == problems.len() {
+        problems.clear();
     }
     if problems.is_empty() {
         match (tried, others) {

@@ -12,6 +12,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -183,6 +184,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Removes what is left of an empty place, directories that is. Objects are never touched.
     fn remove_empty_place(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The directory of this machine that it is, if it is one.
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     /// Bytes that can still be written, if the store can tell.

@@ -127,7 +127,7 @@ struct Gathered {
 /// Makes one snapshot.
 pub fn backup(
     repository: &Repository,
-    plan: BackupPlan,
+    mut plan: BackupPlan,
     stop: &StopFlag,
     observer: &Arc<dyn Observer>,
 ) -> Result<BackupOutcome, BackupError> {
@@ -135,6 +135,7 @@ pub fn backup(
         return Err(BackupError::Nothing);
     }
     check_places(&plan)?;
+    leave_out_own(repository, &mut plan);
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
     remove_leftovers(repository, observer);
@@ -153,6 +154,15 @@ pub fn backup(
     let outcome = outcome?;
     ended?;
     Ok(outcome)
+}
+
+/// A repository that lies in what it is a repository of would store each night what it stored the night before.
+fn leave_out_own(repository: &Repository, plan: &mut BackupPlan) {
+    let own = repository.own_directories();
+    for input in &mut plan.files {
+        let options = WalkOptions { own: own.clone(), ..(*input.options).clone() };
+        input.options = Arc::new(options);
+    }
 }
 
 /// Killed writers leave unfinished objects, which take space and nothing else. That they cannot be

@@ -85,7 +85,7 @@ pub(super) fn store_all(
     if let Err(error) = outcome {
         let message = error.to_string();
         incomplete.push(message.clone());
-        told.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
+        told.observer.event(&Event::ItemFailed { item: source.record().name, message });
     }
     Ok(StreamsStored { incomplete, has_any: whole > 0 })
 }
