@@ -97,7 +97,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl<'a> Anonymized<'a> {
     /// Of `contents`.
-    #[expect(clippy::too_many_arguments, reason = "all that a copy needs, once")]
     pub fn new(
         contents: &'a Contents<'a, 'a>,
         toc: &'a Toc,

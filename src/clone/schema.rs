@@ -99,7 +99,7 @@ pub fn schema_of(manifest: &DatabaseManifest, toc: &Toc) -> Schema {
     }
     let known = |table: &(String, String)| tables.contains_key(table);
     let foreign = toc.entries.iter().filter(|entry| entry.kind == "FK CONSTRAINT");
-    let ends = foreign.filter_map(|entry| ends(entry)).flat_map(|(own, other)| [own, other]);
+    let ends = foreign.filter_map(ends).flat_map(|(own, other)| [own, other]);
     let mut unfollowed: Vec<String> =
         ends.filter(|end| !known(end)).map(|(schema, name)| title(&schema, &name)).collect();
     unfollowed.sort();

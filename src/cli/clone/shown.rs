@@ -98,12 +98,8 @@ impl Shown<'_> {
     pub fn show(&self, program: &Program, surveyed: &Surveyed) -> Result<(), CliError> {
         let out = &self.context.out;
         let (id, snapshot) = &self.source.selected;
-        let emptied: Vec<&str> = program
-            .tables
-            .iter()
-            .filter(|table| table.is_emptied)
-            .map(|table| table.title.as_str())
-            .collect();
+        let emptied = program.tables.iter().filter(|table| table.is_emptied);
+        let emptied: Vec<&str> = emptied.map(|table| table.title.as_str()).collect();
         let made: Vec<String> = self.files.made.values().map(|p| p.display().to_string()).collect();
         out.record(
             "plan",
