@@ -384,7 +384,7 @@ fn clone_exit(error: &CloneError) -> Exit {
         CloneError::Browse(error) => browse_exit(error),
         CloneError::Restore(error) => database_error::restore_exit(error),
         CloneError::Database(error) => database_error::database_exit(error),
-        CloneError::Io { .. } => Exit::Failed,
+        CloneError::After { .. } | CloneError::Io { .. } => Exit::Failed,
     }
 }
 

@@ -146,6 +146,11 @@ fn clone(error: &CloneError) -> Option<String> {
         CloneError::Browse(error) => return browse(error),
         CloneError::Restore(error) => return database_error::restore_hint(error),
         CloneError::Database(error) => return database_error::database_hint(error),
+        CloneError::After { to, .. } => {
+            return Some(format!(
+                "mend it and run the command again, or go back: mrs-backup undo -i {to}"
+            ));
+        }
         CloneError::Io { .. } => return None,
     };
     Some(text.to_owned())

@@ -92,6 +92,13 @@ impl CloneConfig {
         if let Some(reports) = &self.reports {
             lines.put("clone.reports", format!("{reports:?}"), at);
         }
+        for (name, commands) in
+            [("clone.before_swap", &self.before_swap), ("clone.after", &self.after)]
+        {
+            for command in commands {
+                lines.put(name, format!("{command:?}"), at);
+            }
+        }
     }
 }
 
