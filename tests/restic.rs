@@ -1,8 +1,5 @@
 //! Repositories made by restic itself become ours: with what is in them, again and again, and after being stopped.
 
-#[path = "support/postgres.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod postgres;
 mod support;
 
 use std::fs;
@@ -11,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use postgres::TestServer;
 use support::odd::fill_odd;
+use support::postgres::TestServer;
 use support::{assert_same_tree, noise, text, tree};
 
 struct Site {
