@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs test programs, two at a time: most of them wait for servers, not for the processor.
+"""Runs test programs, one after the other or several at a time.
 
     cargo test --no-run --message-format=json | tests/lanes.py
 
@@ -16,7 +16,7 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 
-LANES = int(os.environ.get("MRS_BACKUP_TEST_LANES", "2"))
+LANES = int(os.environ.get("MRS_BACKUP_TEST_LANES", "1"))
 
 
 def programs(messages):
