@@ -33,6 +33,8 @@ pub(super) struct OpenPack {
     /// faster than hashing a whole pack (measured: 2.0 and 1.3 GB/s).
     hasher: Sha256,
     entries: Vec<SegmentEntry>,
+    /// In `entries`.
+    chunks: usize,
     /// How long the directory's frame will be, nearly always at most.
     listed: u64,
     /// Whether `listed` has been measured, but for entries added since.
@@ -49,12 +51,18 @@ impl OpenPack {
         let mut bytes = Vec::with_capacity(usize::try_from(capacity).unwrap_or(HEADER_LEN));
         bytes.extend_from_slice(&header.bytes);
         let hasher = Sha256::new_with_prefix(header.bytes);
-        Self { header, bytes, hasher, entries: Vec::new(), listed: FRAME_SLACK, measured: false }
+        let (entries, listed) = (Vec::new(), FRAME_SLACK);
+        Self { header, bytes, hasher, entries, chunks: 0, listed, measured: false }
     }
 
     /// How many bytes it would have, nearly always at most, if closed now, without padding.
     pub fn len(&self) -> u64 {
         self.bytes.len() as u64 - HEADER_LEN as u64 + FIXED_LEN + self.listed
+    }
+
+    /// How many chunks are in it.
+    pub const fn chunks(&self) -> usize {
+        self.chunks
     }
 
     /// Puts a segment behind the others.
@@ -67,6 +75,7 @@ impl OpenPack {
             self.bytes.extend_from_slice(part);
             self.hasher.update(part);
         }
+        self.chunks += entry.chunks.len();
         self.entries.push(entry);
         Ok(())
     }
