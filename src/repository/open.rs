@@ -1,17 +1,19 @@
 //! Making and opening a repository.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
 use crate::crypto::random::random_bytes;
 use crate::crypto::slot::{Credential, KdfCost, SlotError, open_slot, write_slot};
 use crate::crypto::{Keyring, Randomness};
 use crate::event::counted;
-use crate::id::{ObjectId, RepositoryId};
+use crate::id::{ObjectId, PackId, RepositoryId};
 use crate::index::{Index, Opened};
 use crate::store::{
-    ByteRange, Location, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all,
+    ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, each,
+    list_all,
 };
 
 use super::config::{CONFIG_LIMIT, ConfigError, RepositoryConfig};
@@ -44,6 +46,9 @@ pub struct InitOptions {
     pub label: String,
     /// Largest pack in bytes; `None` for the default of 16 MiB.
     pub pack_len: Option<u64>,
+    /// Average chunk of what compresses, in bytes: a power of two within [`CHUNK_LEN_BOUNDS`](super::CHUNK_LEN_BOUNDS); `None` for the default
+    /// of 256 KiB.
+    pub chunk_len: Option<u32>,
     /// No segment is ever compressed against another one.
     pub no_deltas: bool,
 }
@@ -59,6 +64,8 @@ pub struct Repository {
     pub(super) index_opened: Opened,
     pub(super) slot: ObjectId,
     pub(super) fallback: Fallback,
+    /// Condemned objects that were read and listed last, and what they name.
+    pub(super) condemned_read: Mutex<HashMap<ObjectId, Vec<PackId>>>,
 }
 
 impl Repository {
@@ -97,6 +104,9 @@ impl Repository {
         if let Some(len) = options.pack_len {
             config.pack_len = len;
         }
+        if let Some(len) = options.chunk_len {
+            config.set_chunk_len(len);
+        }
         config.deltas = !options.no_deltas;
         store.create()?;
         let slot = write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
@@ -110,8 +120,22 @@ impl Repository {
 
     /// Looks whether there is a repository, before anybody is asked for a password.
     pub fn find(store: Arc<dyn Store>) -> Result<FoundRepository, RepositoryError> {
-        let (config, bytes) = read_config(store.as_ref())?;
-        Ok(FoundRepository { store, config, bytes })
+        let reads = [ObjectKind::Config, ObjectKind::Key];
+        // The slots will be needed, too: where that is a trip, they are listed in the same one.
+        let mut found = each(store.as_ref(), &reads, |kind| match kind {
+            ObjectKind::Key if store.is_far() => {
+                Found::Slots(list_all(store.as_ref(), ObjectKind::Key).ok())
+            }
+            ObjectKind::Key => Found::Slots(None),
+            _ => Found::Config(Box::new(read_config(store.as_ref()))),
+        })
+        .into_iter();
+        let (Some(Found::Config(config)), Some(Found::Slots(slots))) = (found.next(), found.next())
+        else {
+            return Err(RepositoryError::Internal("what was read at once came in disorder"));
+        };
+        let (config, bytes) = (*config)?;
+        Ok(FoundRepository { store, config, bytes, slots })
     }
 
     /// Opens an existing repository.
@@ -163,6 +187,7 @@ impl Repository {
             index_opened,
             slot,
             fallback: Fallback::default(),
+            condemned_read: Mutex::default(),
         })
     }
 
@@ -228,12 +253,20 @@ fn is_unfinished_init(store: &dyn Store) -> Result<bool, RepositoryError> {
     Ok(true)
 }
 
+/// What is read first.
+enum Found {
+    Config(Box<Result<(RepositoryConfig, Vec<u8>), RepositoryError>>),
+    Slots(Option<Vec<ObjectInfo>>),
+}
+
 /// A repository that is there and not opened yet.
 #[derive(Debug)]
 pub struct FoundRepository {
     store: Arc<dyn Store>,
     config: RepositoryConfig,
     bytes: Vec<u8>,
+    /// Its key slots, if they were listed on the way.
+    slots: Option<Vec<ObjectInfo>>,
 }
 
 impl FoundRepository {
@@ -248,8 +281,12 @@ impl FoundRepository {
         credential: &Credential,
         environment: Environment,
     ) -> Result<Repository, RepositoryError> {
-        let Self { store, config, bytes } = self;
-        let (keyring, slot) = open_any_slot(store.as_ref(), config.id, credential)?;
+        let Self { store, config, bytes, slots } = self;
+        let slots = match slots {
+            Some(slots) => slots,
+            None => list_all(store.as_ref(), ObjectKind::Key)?,
+        };
+        let (keyring, slot) = open_any_slot(store.as_ref(), slots, config.id, credential)?;
         if !RepositoryConfig::is_authentic(&bytes, &keyring) {
             return Err(RepositoryError::Damaged {
                 object: ObjectName::Config,
@@ -305,9 +342,10 @@ fn nothing_there(store: &dyn Store) -> RepositoryError {
     RepositoryError::NoRepository { location, found }
 }
 
-/// Tries the credential on every slot that could fit it.
-pub(super) fn open_any_slot(
+/// Tries the credential on every one of `slots` that could fit it.
+fn open_any_slot(
     store: &dyn Store,
+    slots: Vec<ObjectInfo>,
     repository: RepositoryId,
     credential: &Credential,
 ) -> Result<(Keyring, ObjectId), RepositoryError> {
@@ -315,20 +353,21 @@ pub(super) fn open_any_slot(
     let what = credential.kind();
     let (mut tried, mut others) = (0, 0);
     let mut problems = Vec::new();
-    for info in list_all(store, ObjectKind::Key)? {
-        let ObjectName::Key(id) = info.name else { continue };
-        let bytes = match store.get(&info.name, ByteRange::Whole { limit: SLOT_LIMIT }) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                problems.push(error.to_string());
-                continue;
+    let names: Vec<ObjectName> = slots.into_iter().map(|info| info.name).collect();
+    // Near, the next one is read only if those before do not fit.
+    let together = if store.is_far() { store.small_calls().get() } else { 1 };
+    for some in names.chunks(together) {
+        let read =
+            each(store, some, |name| store.get(name, ByteRange::Whole { limit: SLOT_LIMIT }));
+        for (name, bytes) in some.iter().zip(read) {
+            let ObjectName::Key(id) = *name else { continue };
+            match bytes.map(|bytes| open_slot(&bytes, repository, credential)) {
+                Ok(Ok(keyring)) => return Ok((keyring, id)),
+                Ok(Err(SlotError::WrongPassword)) => tried += 1,
+                Ok(Err(SlotError::OtherCredential)) => others += 1,
+                Ok(Err(error)) => problems.push(format!("{name}: {error}")),
+                Err(error) => problems.push(error.to_string()),
             }
-        };
-        match open_slot(&bytes, repository, credential) {
-            Ok(keyring) => return Ok((keyring, id)),
-            Err(SlotError::WrongPassword) => tried += 1,
-            Err(SlotError::OtherCredential) => others += 1,
-            Err(error) => problems.push(format!("{}: {error}", info.name)),
         }
     }
     if problems.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::client::{
@@ -11,6 +12,7 @@ use object_store::{Certificate, ClientOptions, RetryConfig};
 use reqwest::StatusCode;
 
 use super::StoreErrorKind;
+use super::bucket::Locking;
 use super::files::Failure;
 use super::place::PlaceError;
 
@@ -67,19 +69,22 @@ pub(super) fn retries() -> RetryConfig {
 ///
 /// What was asked for and what came is told by `Content-Range` (RFC 9110, 14.4), which such servers (rclone, for one)
 /// do send. Taken for a refusal it would mean to read the whole object instead, once for every part.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lenient;
+#[derive(Debug, Clone)]
+pub(super) struct Lenient {
+    /// What adds a retention to objects, if one is asked for.
+    pub locking: Option<Arc<Locking>>,
+}
 
 impl HttpConnector for Lenient {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         ReqwestConnector::default()
             .connect(options)
-            .map(|client| HttpClient::new(LenientClient(client)))
+            .map(|client| HttpClient::new(LenientClient(client, self.locking.clone())))
     }
 }
 
 #[derive(Debug)]
-struct LenientClient(HttpClient);
+struct LenientClient(HttpClient, Option<Arc<Locking>>);
 
 impl HttpService for LenientClient {
     fn call<'s, 'f>(
@@ -92,6 +97,10 @@ impl HttpService for LenientClient {
     {
         Box::pin(async move {
             let is_of_a_part = request.headers().contains_key("range");
+            let request = match &self.1 {
+                Some(locking) => locking.lock(request).await?,
+                None => request,
+            };
             let mut response = self.0.execute(request).await?;
             if is_of_a_part
                 && response.status() == StatusCode::OK

@@ -79,6 +79,10 @@ impl Store for Retrying {
         self.inner.connections()
     }
 
+    fn small_calls(&self) -> NonZeroUsize {
+        self.inner.small_calls()
+    }
+
     fn is_far(&self) -> bool {
         self.inner.is_far()
     }

@@ -310,7 +310,7 @@ fn proftpd(place: &Path, port: u16, more: &str, (uid, gid): (u32, u32)) -> Comma
     command
 }
 
-/// What rclone serves out of a directory: `s3` or `webdav`.
+/// What rclone serves out of a directory: `s3`, `webdav`, or `open-s3`, which asks nobody for keys.
 pub struct RcloneServer {
     pub port: u16,
     directory: TempDir,
@@ -319,20 +319,32 @@ pub struct RcloneServer {
 
 impl RcloneServer {
     pub fn start(kind: &str) -> Self {
+        Self::start_with(kind, None)
+    }
+
+    /// Over HTTPS, if there is a certificate.
+    pub fn start_with(kind: &str, authority: Option<&Authority>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let files = directory.path().join("files");
         fs::create_dir_all(files.join("bucket")).unwrap();
         let port = free_port();
         let mut command = Command::new(rclone());
         command
-            .args(["serve", kind, "--addr", &format!("127.0.0.1:{port}")])
+            .args(["serve", if kind == "open-s3" { "s3" } else { kind }])
+            .args(["--addr", &format!("127.0.0.1:{port}")])
             .arg("--config")
             .arg(directory.path().join("none.conf"))
             .env("RCLONE_CACHE_DIR", directory.path().join("cache"));
         match kind {
             "s3" => command.args(["--auth-key", &format!("backup,{PASSWORD}")]),
+            "open-s3" => &mut command,
             _ => command.env("RCLONE_USER", "backup").env("RCLONE_PASS", PASSWORD),
         };
+        if let Some(authority) = authority {
+            authority.write_to(directory.path());
+            command.arg("--cert").arg(directory.path().join("server.pem"));
+            command.arg("--key").arg(directory.path().join("server.key"));
+        }
         command.arg(&files);
         let mut running = Running::start(&mut command, directory.path());
         running.wait_for(port);

@@ -51,6 +51,8 @@ pub(super) struct Connection {
     /// Absolute, without a `/` at its end.
     root: String,
     sessions: Option<Arc<Sessions>>,
+    /// The server may remember where the next transfer is to begin.
+    pub has_offset: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -173,7 +175,7 @@ impl Connector {
             false => format!("{}/{}", ftp.pwd()?.trim_end_matches('/'), self.settings.root),
         };
         let root = root.trim_end_matches('/').to_owned();
-        Ok(Connection { ftp, root, sessions })
+        Ok(Connection { ftp, root, sessions, has_offset: false })
     }
 
     /// From now on the older TLS is spoken.
