@@ -87,7 +87,8 @@ impl Sheet {
         if self.has_logins {
             say("Logins of the places are not printed; a location names the file they belong in. By hand:".to_owned());
             say(String::new());
-            say("              ____________________________________________________________".to_owned());
+            say("              ____________________________________________________________"
+                .to_owned());
         }
         say(format!("opened by     {}", self.opened_by));
         if let Some(key) = &self.recovery_key {

@@ -368,8 +368,10 @@ impl Store for BucketStore {
             if !self.known().was_staged.insert(*name) {
                 self.remove(&fence).map_err(fail)?;
             }
+            let mut known = self.known();
+            known.published.remove(name);
             if !is_long {
-                self.known().staged.insert(*name, bytes.clone());
+                known.staged.insert(*name, bytes.clone());
             }
         }
         let creates_once = !is_long && self.creates_once().map_err(fail)?;
@@ -382,10 +384,12 @@ impl Store for BucketStore {
             self.limits.send(bytes.len());
             self.write(&path, bytes, creates_once)
         };
-        written.map_err(|failure| match failure.kind {
-            StoreErrorKind::Exists => there(),
-            _ => fail(failure),
-        })
+        let Err(failure) = written else { return Ok(()) };
+        if failure.kind == StoreErrorKind::Exists {
+            self.must_be_there(&path).map_err(fail)?;
+            return Err(there());
+        }
+        Err(fail(failure))
     }
 
     fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {

@@ -60,6 +60,12 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, PlaceError> {
     })
 }
 
+/// No tries of the library's own: a create whose reply was lost, sent again, is refused, and looks as if somebody else had
+/// been there first. [`Retrying`](super::Retrying) knows which try it is.
+pub(super) fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
 /// A few tries close together; what lasts longer is tried again as a whole by [`Retrying`](super::Retrying).
 pub(super) fn retries() -> RetryConfig {
     RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }

@@ -352,6 +352,9 @@ impl Files for SftpFiles {
             if is_small {
                 self.limits.send_async(usize::try_from(len).unwrap_or(usize::MAX)).await;
             }
+            let joined = if is_small { parts.concat() } else { Vec::new() };
+            let whole = [joined.as_slice()];
+            let parts: &[&[u8]] = if is_small { &whole } else { parts };
             let mut at = 0;
             let pieces = parts.iter().flat_map(|part| part.chunks(PIECE)).map(|piece| {
                 let offset = at;

@@ -55,7 +55,7 @@ fn drill(location: String, place: &str) {
     assert!(text.contains("2 snapshots"), "{text}");
     ok(&site, &[&["check", "--read-data", "--repo", "repo"][..], &with].concat());
     let config = fs::read_to_string(site.path("new.toml")).unwrap();
-    assert!(config.contains("[instance.app.copy.adopted]"), "{config}");
+    assert!(config.contains(".copy.adopted]"), "{config}");
     // And once more, without a copy of the copy.
     let in_place = ["init", "--adopt", place, "--in-place", "--write-config", "other.toml"];
     ok(&site, &[&in_place[..], &with].concat());

@@ -332,6 +332,8 @@ impl RcloneServer {
         command
             .args(["serve", if kind == "open-s3" { "s3" } else { kind }])
             .args(["--addr", &format!("127.0.0.1:{port}")])
+            // What is changed behind its back shows at once.
+            .args(["--dir-cache-time", "0s"])
             .arg("--config")
             .arg(directory.path().join("none.conf"))
             .env("RCLONE_CACHE_DIR", directory.path().join("cache"));

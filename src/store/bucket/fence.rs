@@ -53,12 +53,25 @@ pub(super) fn is_fence(path: &str) -> bool {
     path.starts_with("sessions/") && path.contains("/fence-")
 }
 
+fn conflict() -> Failure {
+    Failure::new(StoreErrorKind::Temporary, "somebody else works on it at the same moment")
+}
+
 impl BucketStore {
     /// Makes `target` of `bytes`, which may be there already if another completes the same publishing.
     fn create_target(&self, target: &str, bytes: Bytes) -> Result<(), Failure> {
         match self.write(target, bytes, true) {
-            Err(failure) if failure.kind == StoreErrorKind::Exists => Ok(()),
+            Err(failure) if failure.kind == StoreErrorKind::Exists => self.must_be_there(target),
             done => done,
+        }
+    }
+
+    /// Whether a create was refused because the object is there. Of two at the same moment S3 may refuse both (409), and
+    /// then nothing is: that is to be tried again.
+    pub(super) fn must_be_there(&self, path: &str) -> Result<(), Failure> {
+        match self.size_of(path)? {
+            Some(_) => Ok(()),
+            None => Err(conflict()),
         }
     }
 
@@ -66,8 +79,8 @@ impl BucketStore {
         match self.write(fence, Bytes::from_static(PUBLISHED), true) {
             Ok(()) => Ok(Claim::Made),
             Err(failure) if failure.kind == StoreErrorKind::Exists => {
-                let is_ours = self.read_small(fence)?.is_some_and(|found| found == PUBLISHED);
-                Ok(if is_ours { Claim::Found } else { Claim::Removed })
+                let found = self.read_small(fence)?.ok_or_else(conflict)?;
+                Ok(if found == PUBLISHED { Claim::Found } else { Claim::Removed })
             }
             Err(failure) => Err(failure),
         }

@@ -116,7 +116,7 @@ impl Way<'_> {
             // Objects are deleted one by one anyway, and some servers do not know how to do several.
             .with_disable_bulk_delete(true)
             .with_http_connector(http::Lenient { locking: locking.clone() })
-            .with_retry(http::retries())
+            .with_retry(http::no_retries())
             .build()
             .map_err(|error| wrong(self.place, &error))?;
         if let Some(locking) = locking {
@@ -135,7 +135,11 @@ impl Way<'_> {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint);
         }
-        let built = builder.with_bucket_name(self.bucket).with_retry(http::retries()).build();
+        let built = builder
+            .with_bucket_name(self.bucket)
+            .with_http_connector(http::Lenient { locking: None })
+            .with_retry(http::no_retries())
+            .build();
         Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
     }
 
@@ -152,7 +156,7 @@ impl Way<'_> {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone()).with_allow_http(self.is_http);
         }
-        let built = builder.with_container_name(self.bucket).with_retry(http::retries()).build();
+        let built = builder.with_container_name(self.bucket).with_retry(http::no_retries()).build();
         Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
     }
 }
