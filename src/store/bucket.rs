@@ -37,7 +37,7 @@ pub(super) use retention::{Locking, Retention};
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
 /// Small calls at once, unless it does.
 const SMALL_CALLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
-/// From this size on an object is sent in parts, each of which can be tried again.
+/// From this size on an object is sent in parts.
 const MULTIPART_FROM: usize = 16 << 20;
 /// Bytes of such a part.
 const PART: usize = 8 << 20;

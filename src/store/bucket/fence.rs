@@ -162,7 +162,7 @@ impl BucketStore {
         match self.write(fence, Bytes::from_static(REMOVED), true) {
             Ok(()) => {}
             Err(failure) if failure.kind == StoreErrorKind::Exists => {
-                if self.read_small(fence)?.is_some_and(|found| found == PUBLISHED) {
+                if self.read_small(fence)?.ok_or_else(conflict)? == PUBLISHED {
                     self.create_target(&ObjectName::Snapshot(*snapshot).path(), bytes)?;
                 }
             }
