@@ -1,7 +1,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test test-long bench bench-short bench-instructions bench-peers bench-postgres bench-prune static deb deny sbom package-tests clean
 
-BINARY := target/release/mrs-backup
+BINARY := $(or $(CARGO_TARGET_DIR),target)/release/mrs-backup
 
 help: ## What can be made
 	@awk -F ':.*## ' '/^[a-z-]+:[^=]*## / { printf "make %-18s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,9 +13,10 @@ run: ## Build, then show two nights of an instance with a real PostgreSQL, resto
 test: ## Everything that must pass before a change is accepted
 	tests/run.sh
 
-test-long: ## The tests, with many more random cases, and with what reads repositories of restic
+test-long: ## All tests with many more random cases, two hours of stress (STRESS_SECONDS=N), real systemd, object stores, packages
 	PROPTEST_CASES=5000 MRS_BACKUP_TEST_FEATURES="long-tests restic" tests/run.sh
 	cargo build --release --locked
+	tests/systemd/run.sh $(BINARY)
 	tests/object-stores.sh
 	tests/packaging/run.sh
 
@@ -27,7 +28,7 @@ deb: target/tools/bin/cargo-deb ## A package for Debian, in target/deb
 	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deb --no-build --no-strip --locked --output target/deb/mrs-backup.deb
 
 deny: target/tools/bin/cargo-deny ## Licences, sources and crates that may be part of the program
-	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked check --config tests/packaging/deny.toml licenses bans sources
+	PATH="$(CURDIR)/target/tools/bin:$$PATH" cargo deny --locked --config tests/packaging/deny.toml check licenses bans sources
 
 sbom: ## What the program is made of (CycloneDX), in target/sbom.cdx.json
 	mkdir -p target

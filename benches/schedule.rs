@@ -34,7 +34,7 @@ fn scheduling(criterion: &mut Criterion) {
             let slot = |(instance, line): &(String, CronLine)| {
                 let delay = spread(instance, Duration::from_secs(600));
                 let due = due_at(line, &zone, &entry, delay, now);
-                Slot { instance: instance.clone(), job: Job::Run, due }
+                Slot { instance: instance.clone(), task: Job::Run.into(), due }
             };
             let slots: Vec<Slot> = lines.iter().map(slot).collect();
             black_box(decide(&slots, &BTreeSet::new(), 4, now))

@@ -10,31 +10,15 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use mrs_backup::event::StopFlag;
-use mrs_backup::ops::check::{CheckOptions, check};
-use mrs_backup::repository::Repository;
-use mrs_backup::store::{Fault, Faulty, MemoryStore, Store};
-use support::{assert_same_tree, backup_of, fill_small, init, open, restore_into, silent, tree};
+use mrs_backup::store::{Fault, Faulty, MemoryStore, Store, StoreErrorKind};
+use support::{
+    assert_same_tree, assert_sound, backup_of, fill_small, init, open, restore_into, tree,
+};
 
 type Kill = fn(u64) -> Fault;
 
 const KILLS: [(&str, Kill); 2] =
     [("before", |call| Fault::KillBefore { call }), ("after", |call| Fault::KillAfter { call })];
-
-/// All listed snapshots restore, and `check` finds nothing wrong.
-fn assert_sound(repository: &Repository, scratch: &Path, told: &str) {
-    let listed = repository.snapshots().expect("snapshots are listed");
-    assert!(listed.damaged.is_empty(), "{told}: damaged snapshots");
-    for (id, snapshot) in &listed.snapshots {
-        assert!(snapshot.is_complete, "{told}: an incomplete snapshot");
-        let target = scratch.join(id.to_hex());
-        restore_into(repository, *id, &target);
-        fs::remove_dir_all(&target).expect("removed");
-    }
-    let options = CheckOptions::default();
-    let report = check(repository, &options, &StopFlag::new(), silent().as_ref()).expect("a check");
-    assert!(report.is_clean(), "{told}: {:?}", report.problems);
-}
 
 #[test]
 fn init_killed_anywhere_can_be_repeated() {
@@ -103,28 +87,54 @@ fn backup_killed_anywhere_loses_nothing() {
     }
 }
 
+/// One night into a store that `faults` make full, then the night after into the same with more room.
+/// Gives whether the first one came through.
+fn full_night(home: &Path, number: u64, faults: Vec<Fault>) -> bool {
+    let told = format!("{number}: {:?} ...", faults.first());
+    let data = &home.join(number.to_string());
+    fs::create_dir_all(data.join("sub")).expect("a directory");
+    fs::write(data.join("sub/old"), support::text(number, 40_000)).expect("a file");
+    let inner = Arc::new(MemoryStore::new());
+    let store: Arc<dyn Store> = inner.clone();
+    let repository = init(&store, None).expect("a repository");
+    backup_of(&repository, data).expect("the first night");
+    drop(repository);
+    fs::write(data.join("today"), support::noise(number, 200_000)).expect("a file");
+    let full: Arc<dyn Store> = Arc::new(Faulty::new(inner, faults));
+    let repository = open(&full, None).expect("an open repository");
+    let outcome = backup_of(&repository, data);
+    drop(repository);
+    if let Err(error) = &outcome {
+        let is_told =
+            ["no space", "planned fault"].iter().any(|word| error.to_string().contains(word));
+        assert!(is_told, "{told}: {error}");
+    }
+    let repository = open(&store, None).expect("an open repository");
+    assert_sound(&repository, home, &told);
+    let next = backup_of(&repository, data).unwrap_or_else(|error| panic!("{told}, next: {error}"));
+    let target = home.join("restored");
+    restore_into(&repository, next.commit.id, &target);
+    assert_same_tree(&tree(data), &tree(&target.join("data")));
+    fs::remove_dir_all(&target).expect("removed");
+    outcome.is_ok()
+}
+
+/// Full at every call that writes: at that one alone, and from that one on.
 #[test]
-fn a_full_store_loses_nothing_and_the_next_run_works() {
+fn a_store_full_at_any_write_loses_nothing_and_the_next_run_works() {
     let home = tempfile::tempdir().expect("a directory");
-    let data = home.path().join("data");
-    fill_small(&data);
-    for room in [0u64, 1000, 40_000, 200_000, 700_000] {
-        let inner = Arc::new(MemoryStore::new());
-        let store: Arc<dyn Store> = inner.clone();
-        let repository = init(&store, None).expect("a repository");
-        drop(repository);
-        let faulty = Arc::new(Faulty::new(inner, vec![Fault::NoSpace { after_bytes: room }]));
-        let full: Arc<dyn Store> = faulty;
-        let repository = open(&full, None).expect("an open repository");
-        let error = backup_of(&repository, &data).expect_err("a full store");
-        assert!(error.to_string().contains("write"), "{error}");
-        drop(repository);
-        let repository = open(&store, None).expect("an open repository");
-        assert_sound(&repository, home.path(), &format!("{room} bytes of room"));
-        let next = backup_of(&repository, &data).expect("the next run");
-        let target = home.path().join("restored");
-        restore_into(&repository, next.commit.id, &target);
-        assert_same_tree(&tree(&data), &tree(&target.join("data")));
-        fs::remove_dir_all(&target).expect("removed");
+    let kind = StoreErrorKind::NoSpace;
+    let mut nights = 0..;
+    let mut night = |faults| full_night(home.path(), nights.next().expect("a number"), faults);
+    for last in [0, 1000] {
+        for call in 0.. {
+            if night((call..=call + last).map(|call| Fault::Fail { call, kind }).collect()) {
+                assert!(call > 8, "only {call} calls were tried");
+                break;
+            }
+        }
+    }
+    for room in [0, 1000, 40_000, 150_000, 200_000] {
+        assert!(!night(vec![Fault::NoSpace { after_bytes: room }]), "{room} bytes were enough");
     }
 }

@@ -154,6 +154,113 @@ fn commands_and_options_of_the_documents_exist() {
     }
 }
 
+/// One shell command, out of what stands before a pipe, a comment or an explanation two spaces to the right.
+fn first_command(text: &str) -> String {
+    let mut found = String::new();
+    let mut quote = None;
+    for letter in text.trim().chars() {
+        match quote {
+            Some(end) if letter == end => quote = None,
+            Some(_) => {}
+            None if matches!(letter, '"' | '\'') => quote = Some(letter),
+            None if matches!(letter, '|' | ';' | '>' | '<' | '&' | ')') => break,
+            None if letter == '#' && found.ends_with(' ') => break,
+            None if letter == ' ' && found.ends_with(' ') => break,
+            None => {}
+        }
+        found.push(letter);
+    }
+    found.trim_end().to_owned()
+}
+
+/// Commands in code of a document as they are typed, and whether each is a line of its own: one within a sentence may leave
+/// out what it needs.
+fn typed(text: &str) -> Vec<(String, bool)> {
+    let mut found = Vec::new();
+    let mut block = None;
+    let joined = text.replace("\\\n", " ");
+    for line in joined.lines() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            block = if block.is_some() { None } else { Some(language.to_owned()) };
+            continue;
+        }
+        let is_own = match &block {
+            // What is shown as output is no command, but what stands behind a prompt is.
+            Some(language) if language == "console" => line.trim_start().starts_with("$ "),
+            Some(language) => matches!(language.as_str(), "sh" | "bash" | "shell"),
+            None => line.starts_with("    "),
+        };
+        let parts: Vec<&str> = match (&block, is_own) {
+            (_, true) => vec![line],
+            (Some(_), false) => Vec::new(),
+            (None, false) => line.split('`').skip(1).step_by(2).collect(),
+        };
+        for part in parts {
+            let mut rest = part;
+            while let Some(at) = rest.find("mrs-backup ") {
+                let is_word = at == 0 || rest[..at].ends_with([' ', '/', '(']);
+                let is_program = is_word && !rest[..at].ends_with("/etc/");
+                rest = &rest[at + "mrs-backup ".len()..];
+                if is_program {
+                    found.push((first_command(rest), is_own));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// What the program itself says to a command, before it does anything; `None` if it would begin.
+fn refused(command: &str, is_own: bool) -> Option<String> {
+    // What is left out for the reader cannot be tried, nor what stands for any command.
+    if command.contains("...") || command.contains('…') || command.starts_with("COMMAND") {
+        return None;
+    }
+    let Some(words) = mrs_backup::instance::config::split_words(command) else {
+        return Some(format!("{command}: quotes that are not closed"));
+    };
+    let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
+    let message = mrs_backup::cli::refusal(&words)?;
+    let is_short = message.contains("required arguments were not provided")
+        || message.contains("a value is required");
+    (is_own || !is_short).then(|| format!("{command}: {}", message.lines().next().unwrap_or("")))
+}
+
+#[test]
+fn commands_of_the_documents_are_taken_by_the_program() {
+    let (mut count, mut wrong) = (0, Vec::new());
+    // What benchmarks print is no command.
+    for document in documents().iter().filter(|name| !name.ends_with("/benchmarks.md")) {
+        let commands = typed(&read(document));
+        count += commands.len();
+        let refused = commands.iter().filter_map(|(command, is_own)| refused(command, *is_own));
+        wrong.extend(refused.map(|why| format!("{document}: {why}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(count > 300, "{count} commands");
+}
+
+#[test]
+fn a_command_the_program_refuses_is_found() {
+    for (text, words) in [
+        ("    mrs-backup status --max-age soon", "invalid value 'soon'"),
+        ("    mrs-backup ls", "required arguments"),
+        ("see `mrs-backup ls`", ""),
+        ("see `mrs-backup ls --shiny`", "unexpected argument"),
+        ("    mrs-backup dump latest x -a zip | tar", "invalid value 'zip'"),
+        ("    mrs-backup status     the sentences", ""),
+        ("```console\n$ mrs-backup frobnicate\nmrs-backup x\n```", "unrecognized subcommand"),
+    ] {
+        let commands = typed(text);
+        assert_eq!(commands.len(), 1, "{text}: {commands:?}");
+        let found = refused(&commands[0].0, commands[0].1).unwrap_or_default();
+        assert!(
+            if words.is_empty() { found.is_empty() } else { found.contains(words) },
+            "{text}: {found}"
+        );
+    }
+}
+
 #[test]
 fn a_wrong_command_or_option_is_found() {
     let mut known = BTreeMap::new();
@@ -186,6 +293,60 @@ fn configurations_of_the_documents_are_valid() {
         }
     }
     assert!(count >= 4, "{count} configurations");
+}
+
+/// Headings of a document of this level, in order.
+fn headings(document: &str, level: &str) -> Vec<String> {
+    let text = read(document);
+    let mut is_fenced = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        is_fenced ^= line.starts_with("```");
+        let heading = line.strip_prefix(level).and_then(|rest| rest.strip_prefix(' '));
+        found.extend(heading.filter(|_| !is_fenced).map(str::to_owned));
+    }
+    found
+}
+
+#[test]
+fn the_cookbook_follows_the_chapter_in_both_languages() {
+    // Those of the operations chapter that people come from, with the level they have here.
+    const CHAPTER: [(&str, &str, &str); 14] = [
+        ("##", "Architecture système", "System architecture"),
+        ("###", "Utilisateurs", "Users"),
+        ("###", "Partitions", "Partitions"),
+        ("###", "Services", "Services"),
+        ("##", "Architecture d'une instance", "Architecture of an instance"),
+        ("###", "Compose", "Compose"),
+        ("###", "Docker", "Docker"),
+        ("###", "Persistence", "Persistence"),
+        ("###", "Cron", "Cron"),
+        ("##", "Opérations courantes", "Everyday operations"),
+        ("###", "Ajouter un utilisateur sudo", "Add a sudo user"),
+        ("###", "Envoyer un mail de test", "Send a test mail"),
+        ("###", "Copier les données de prod en staging", "Copy production's data to staging"),
+        ("##", "Développement", "Development"),
+    ];
+    for level in ["##", "###"] {
+        let wanted = || CHAPTER.iter().filter(|one| one.0 == level);
+        let (french, english): (Vec<&str>, Vec<&str>) =
+            (wanted().map(|one| one.1).collect(), wanted().map(|one| one.2).collect());
+        for (document, wanted) in
+            [("docs/fr/exploitation.md", french), ("docs/operations.md", english)]
+        {
+            let there = headings(document, level);
+            let found: Vec<&str> =
+                there.iter().map(String::as_str).filter(|one| wanted.contains(one)).collect();
+            assert_eq!(found, wanted, "{document}");
+        }
+    }
+    // Whatever else one of them has, the other has too.
+    let count = |document| headings(document, "##").len();
+    assert_eq!(count("docs/fr/exploitation.md"), count("docs/operations.md"));
+    for (french, english) in [("Local", "Local"), ("Vagrant", "Vagrant")] {
+        assert!(headings("docs/fr/exploitation.md", "###").iter().any(|one| one == french));
+        assert!(headings("docs/operations.md", "###").iter().any(|one| one == english));
+    }
 }
 
 #[test]

@@ -35,12 +35,65 @@ exec busybox su postgres -s /bin/sh -c "exec $bin/postgres -D $data -F -h '*' -k
 struct Site<'d> {
     docker: &'d Docker,
     work: tempfile::TempDir,
+    /// Where compose 2.x is, if that is used; otherwise it is 1.29.
+    second: Option<PathBuf>,
+    /// A file system that shares blocks, if the site is on one.
+    sharing: Option<SharingDisk>,
+}
+
+/// A btrfs in a file, mounted for as long as this lives.
+struct SharingDisk {
+    place: PathBuf,
+    #[expect(dead_code, reason = "removed with it")]
+    file: tempfile::NamedTempFile,
+}
+
+impl SharingDisk {
+    fn mount(place: &Path) -> Self {
+        let file = tempfile::NamedTempFile::new_in("/var/tmp").unwrap();
+        file.as_file().set_len(1 << 30).unwrap();
+        support::postgres::run(Command::new("mkfs.btrfs").arg("-q").arg(file.path()));
+        support::postgres::run(
+            Command::new("mount").args(["-o", "loop"]).arg(file.path()).arg(place),
+        );
+        Self { place: place.to_owned(), file }
+    }
+
+    /// Bytes of `path` that another file has, too (btrfs filesystem du).
+    fn shared(path: &Path) -> u64 {
+        let mut command = Command::new("btrfs");
+        command.args(["filesystem", "du", "--raw", "-s"]).arg(path);
+        let said = support::postgres::run(&mut command);
+        let line: Vec<&str> = said.lines().last().unwrap().split_whitespace().collect();
+        // Total, exclusive, set shared.
+        line[2].parse().unwrap()
+    }
+}
+
+impl Drop for SharingDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.place).status();
+    }
 }
 
 impl<'d> Site<'d> {
     fn new(docker: &'d Docker) -> Self {
+        Self::with(docker, None, false)
+    }
+
+    /// The same with compose 2.x, on a disk that shares blocks.
+    fn modern(docker: &'d Docker) -> Self {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let second = std::env::var_os("MRS_BACKUP_TEST_COMPOSE2")
+            .map_or_else(|| root.join("target/compose2/config"), PathBuf::from);
+        assert!(second.exists(), "this test needs {}, which tests/run.sh makes", second.display());
+        Self::with(docker, Some(second), true)
+    }
+
+    fn with(docker: &'d Docker, second: Option<PathBuf>, shares: bool) -> Self {
         let work = tempfile::Builder::new().prefix("mrs-home-").tempdir_in("/tmp").unwrap();
-        let site = Self { docker, work };
+        let sharing = shares.then(|| SharingDisk::mount(work.path()));
+        let site = Self { docker, work, second, sharing };
         let password = site.path("password");
         fs::write(&password, "secret").unwrap();
         fs::set_permissions(&password, fs::Permissions::from_mode(0o600)).unwrap();
@@ -98,7 +151,14 @@ services:
     }
 
     fn compose(&self, words: &[&str]) {
-        let mut command = Command::new("docker-compose");
+        let mut command = match &self.second {
+            Some(config) => {
+                let mut command = Command::new("docker");
+                command.arg("compose").env("DOCKER_CONFIG", config);
+                command
+            }
+            None => Command::new("docker-compose"),
+        };
         command.env("DOCKER_HOST", self.docker.host()).current_dir(self.path("site"));
         support::postgres::run(command.args(words));
     }
@@ -107,6 +167,9 @@ services:
         let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
         command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
         command.env("HOME", self.work.path()).env("DOCKER_HOST", self.docker.host());
+        if let Some(config) = &self.second {
+            command.env("DOCKER_CONFIG", config);
+        }
         command.arg("-c").arg(self.path("config.toml")).args(arguments).stdin(Stdio::null());
         command
     }
@@ -268,6 +331,7 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     site.ok(&["undo", "--yes"]);
     site.expect_saved();
 
+    newest(&site);
     killed(&site, &restore);
     refused(&site, &snapshot);
     // The night drops what was kept long enough.
@@ -281,9 +345,22 @@ fn a_home_is_put_back_in_place_and_taken_back() {
     assert_eq!(site.others(), "");
 }
 
+/// What was done last is taken back: a restore of the database alone, though one of the home is kept, too.
+fn newest(site: &Site<'_>) {
+    site.sql("DELETE FROM claim WHERE n > 9");
+    site.ok(&["restore", "latest", "--database", "mrs", "--yes"]);
+    site.expect_saved();
+    let told = String::from_utf8(site.ran(&["undo", "--dry-run"]).stderr).unwrap();
+    assert!(told.contains("older, and not taken back now (--home does): home of mrs"), "{told}");
+    site.ok(&["undo", "--yes"]);
+    assert_eq!(site.rows(), "9");
+    assert!(site.path("site/mrsattachments/2026/bill.pdf").exists(), "the home stays");
+    site.ok(&["undo", "--home", "--yes"]);
+    site.expect_spoiled();
+}
+
 /// Killed at each step: before the exchange nothing has happened, after it the next call goes on, or takes it back.
 fn killed(site: &Site<'_>, restore: &[&str]) {
-    site.ok(&["undo", "--yes"]);
     for step in ["restore", "rows"] {
         site.killed_at(step, restore);
         site.expect_spoiled();
@@ -373,7 +450,7 @@ fn docker_tag(docker: &Docker) {
 #[test]
 fn an_empty_machine_becomes_a_running_site() {
     let docker = Docker::start();
-    let site = Site::new(&docker);
+    let site = Site::modern(&docker);
     site.saved();
     // The machine burns down: home, repository and state are gone; what is left is the copy and the paper.
     site.compose(&["down", "-v"]);
@@ -392,6 +469,20 @@ fn an_empty_machine_becomes_a_running_site() {
     assert_eq!(site.others(), "", "the image's empty database is gone");
     // Life goes on.
     site.ok(&["run"]);
+
+    // What did not change meanwhile shares its blocks with what is put aside.
+    assert!(site.sharing.is_some());
+    let video = site.path("site/mrsattachments/video");
+    fs::write(&video, vec![7_u8; 4 << 20]).unwrap();
+    site.ok(&["run", "--only", "snapshot"]);
+    fs::write(site.path("site/mrsattachments/virus"), "x").unwrap();
+    site.ok(&["restore", "latest", &home, "--yes"]);
+    site.expect_saved();
+    assert_eq!(fs::read(&video).unwrap(), vec![7_u8; 4 << 20]);
+    assert!(SharingDisk::shared(&video) >= 4 << 20);
+    site.ok(&["undo", "--yes"]);
+    fs::remove_file(site.path("site/mrsattachments/virus")).unwrap();
+    site.ok(&["undo", "--drop", "--yes"]);
 
     // The files of the server are lost, the rest is there: a new one beside, and back.
     site.spoil();

@@ -5,7 +5,7 @@ mod support;
 use std::sync::Arc;
 
 use mrs_backup::repository::{Repository, RepositoryError};
-use mrs_backup::store::{MemoryStore, ObjectKind, ObjectName, Store, list_all};
+use mrs_backup::store::{Fault, Faulty, MemoryStore, ObjectKind, Store, list_all};
 use support::{CHEAP, backup_of, environment, fill_small, init, open, password, restore_into};
 
 fn open_with(store: &Arc<dyn Store>, text: &str) -> Result<Repository, RepositoryError> {
@@ -21,6 +21,7 @@ fn what_older_epochs_sealed_stays_readable_and_other_slots_go() {
     let mut repository = init(&store, None).expect("a repository");
     let first = backup_of(&repository, &data).expect("a backup");
     repository.add_key(&password("second"), CHEAP, "second").expect("a slot");
+    repository = open(&store, None).expect("an open repository");
     let epoch = repository.rotate_keys(&password("new"), CHEAP, "new").expect("an epoch");
     assert_eq!(epoch, repository.keyring().current());
     for gone in ["secret", "second"] {
@@ -51,17 +52,100 @@ fn two_people_who_remove_each_other_leave_a_slot() {
     assert!(open_with(&store, "other").is_ok());
 }
 
+/// The second one holds keys that know nothing of the first one's, and must not remove its slot: something
+/// may be sealed with them already.
 #[test]
-fn rotations_at_the_same_time_leave_both_slots() {
+fn of_two_rotations_at_the_same_time_the_later_is_refused() {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    fill_small(&data);
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
     let mut one = init(&store, None).expect("a repository");
     let mut other = open(&store, None).expect("an open repository");
     one.rotate_keys(&password("one"), CHEAP, "").expect("an epoch");
-    // `other` still knows the first slot only, and must not remove what came after it looked.
-    let outcome = other.rotate_keys(&password("two"), CHEAP, "");
-    let names = list_all(store.as_ref(), ObjectKind::Key).expect("a listing");
-    assert!(names.iter().all(|info| matches!(info.name, ObjectName::Key(_))));
-    assert!(!names.is_empty());
-    let opens = ["one", "two"].iter().filter(|text| open_with(&store, text).is_ok()).count();
-    assert!(opens >= 1, "{:?}", outcome.err().map(|error| error.to_string()));
+    let error = other.rotate_keys(&password("two"), CHEAP, "").expect_err("its slot is gone");
+    assert!(error.to_string().contains("removed meanwhile"), "{error}");
+    assert!(open_with(&store, "two").is_err());
+    let made = backup_of(&one, &data).expect("a backup");
+    let again = open_with(&store, "one").expect("an open repository");
+    restore_into(&again, made.commit.id, &home.path().join("restored"));
+}
+
+#[test]
+fn a_slot_added_while_somebody_decides_to_rotate_stays() {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let mut one = init(&store, None).expect("a repository");
+    one.add_key(&password("before"), CHEAP, "").expect("a slot");
+    let mut opened = open(&store, None).expect("an open repository");
+    one.add_key(&password("meanwhile"), CHEAP, "").expect("a slot");
+    opened.rotate_keys(&password("new"), CHEAP, "").expect("an epoch");
+    let opens = |text: &str| open_with(&store, text).is_ok();
+    assert!(opens("new") && opens("meanwhile"));
+    assert!(!opens("before") && !opens("secret"));
+    // It is older, however: it has not the keys to begin another epoch.
+    backup_of_something(&opened);
+    one = open_with(&store, "meanwhile").expect("an open repository");
+    let error = one.rotate_keys(&password("x"), CHEAP, "").expect_err("newer keys are in use");
+    assert!(matches!(error, RepositoryError::NewerKeys { .. }), "{error}");
+    assert!(opens("new") && opens("meanwhile") && !opens("x"));
+}
+
+fn backup_of_something(repository: &Repository) {
+    let home = tempfile::tempdir().expect("a directory");
+    let data = home.path().join("data");
+    fill_small(&data);
+    backup_of(repository, &data).expect("a backup");
+}
+
+/// Killed at each call: what was sealed before and after stays readable with one of the two passwords, and
+/// no later change takes that way in away.
+#[test]
+fn a_rotation_killed_anywhere_locks_nobody_out() {
+    for call in 0.. {
+        for fault in [Fault::KillBefore { call }, Fault::KillAfter { call }] {
+            let inner = Arc::new(MemoryStore::new());
+            let store: Arc<dyn Store> = inner.clone();
+            let repository = init(&store, None).expect("a repository");
+            backup_of_something(&repository);
+            drop(repository);
+            let faulty = Arc::new(Faulty::new(inner, vec![fault]));
+            let mut dying = open(&(faulty.clone() as _), None).expect("an open repository");
+            let rotated = dying.rotate_keys(&password("new"), CHEAP, "");
+            if !faulty.is_dead() {
+                rotated.expect("a rotation");
+                assert!(call >= 4, "only {call} calls were tried");
+                return;
+            }
+            if let Ok(newer) = open_with(&store, "new") {
+                backup_of_something(&newer);
+            }
+            // The old password either does nothing to the newer keys, or is gone.
+            if let Ok(mut old) = open(&store, None) {
+                let again = old.rotate_keys(&password("again"), CHEAP, "");
+                let way_in = if again.is_ok() { "again" } else { "new" };
+                let best = open_with(&store, way_in).expect("a way in");
+                let listed = best.snapshots().expect("a listing");
+                assert_eq!(listed.damaged.len(), 0, "{fault:?}: {:?}", listed.damaged);
+            }
+            let best =
+                ["again", "new", "secret"].iter().find_map(|text| open_with(&store, text).ok());
+            let listed = best.expect("a way in").snapshots().expect("a listing");
+            assert!(listed.damaged.is_empty() && !listed.snapshots.is_empty(), "{fault:?}");
+        }
+    }
+}
+
+/// A slot that a killed `init` left does not turn a wrong password into a damaged repository.
+#[test]
+fn a_wrong_password_is_told_beside_a_slot_of_nobody() {
+    let inner = Arc::new(MemoryStore::new());
+    let dying: Arc<dyn Store> =
+        Arc::new(Faulty::new(inner.clone(), vec![Fault::KillAfter { call: 1 }]));
+    init(&dying, None).expect_err("killed behind its key slot");
+    let store: Arc<dyn Store> = inner;
+    init(&store, None).expect("another repository");
+    assert_eq!(list_all(store.as_ref(), ObjectKind::Key).expect("a listing").len(), 2);
+    open(&store, None).expect("an open repository");
+    let error = open_with(&store, "wrong").expect_err("a wrong password");
+    assert!(matches!(error, RepositoryError::WrongPassword { slots: 1, .. }), "{error}");
 }

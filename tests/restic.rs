@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use support::odd::fill_odd;
+use support::postgres::TestServer;
 use support::{assert_same_tree, noise, text, tree};
 
 struct Site {
@@ -273,4 +274,91 @@ fn what_cannot_be_read_is_told() {
     let damaged = site.snapshots().iter().filter(|one| one["is_complete"] == false).count();
     assert!(damaged > 0, "{:?}", site.snapshots());
     site.ok(&["check", "--read-data"]);
+}
+
+/// The dump as the old script made it.
+fn dump_all(server: &TestServer, home: &Path) {
+    let mut command = server.command("pg_dumpall");
+    let output = command.args(["--clean", "--username=postgres"]).output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    fs::create_dir_all(home.join("postgres/dump")).unwrap();
+    fs::write(home.join("postgres/dump/data.dump"), output.stdout).unwrap();
+}
+
+/// Its database restores, and has so many rows.
+fn assert_proven(site: &Site, server: &TestServer, id: &str, rows: usize) {
+    site.ok(&["test-restore", id]);
+    let dump = site.path(&format!("{rows}.dump")).display().to_string();
+    site.ok(&["dump", id, "--database", "mrs", "-o", &dump]);
+    let mut restore = server.command("pg_restore");
+    let listed = restore.args(["--data-only", "--table=bills", "--file=-", &dump]).output();
+    let listed = String::from_utf8(listed.unwrap().stdout).unwrap();
+    assert_eq!(listed.matches("DROP ROLE django;").count(), rows, "{id}");
+    let globals = site.ok(&["dump", id, "postgres/globals.sql"]);
+    assert!(globals.contains("CREATE ROLE django"), "{globals}");
+    // What restic had is there as well.
+    let text = site.ok(&["dump", id, "postgres/dump/data.dump"]);
+    assert!(text.contains("PostgreSQL database cluster dump"));
+}
+
+#[test]
+fn dumps_of_the_old_script_become_databases() {
+    let site = Site::new("2");
+    let server = TestServer::start();
+    server.psql("postgres", "CREATE ROLE django SUPERUSER LOGIN");
+    server.psql("postgres", "CREATE DATABASE mrs OWNER django");
+    // The rows look like what is passed over elsewhere.
+    server.psql("mrs", "CREATE TABLE bills AS SELECT id, 'DROP ROLE django;' AS text FROM generate_series(1, 3000) AS id");
+    let home = site.path("home");
+    dump_all(&server, &home);
+    site.restic(&[
+        "backup",
+        "--host",
+        "prod",
+        "--time",
+        "2024-01-05 23:00:01",
+        "postgres/dump/data.dump",
+    ]);
+    server.psql("mrs", "DELETE FROM bills WHERE id > 2000");
+    dump_all(&server, &home);
+    site.restic(&[
+        "backup",
+        "--host",
+        "prod",
+        "--time",
+        "2024-01-06 23:00:01",
+        "postgres/dump/data.dump",
+    ]);
+    fs::write(home.join("postgres/dump/data.dump"), "SELECT 1;\nSELECT nonsense;\n").unwrap();
+    site.restic(&[
+        "backup",
+        "--host",
+        "prod",
+        "--time",
+        "2024-01-07 23:00:01",
+        "postgres/dump/data.dump",
+    ]);
+    let config = fs::read_to_string(site.path("config.toml")).unwrap();
+    let lines = format!(
+        "[instance.mrs.restore]\nscratch_directory = \"{}\"\nscratch_bin_dir = \"{}\"\n",
+        server.socket_dir().join("scratch").display(),
+        server.bin_dir().display()
+    );
+    fs::write(site.path("config.toml"), config + &lines).unwrap();
+    let output = site.import(&["--json", "--load-dumps", "--verify"]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let done: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let report = &done["report"];
+    assert_eq!(report["with_databases"], 2, "{done}");
+    assert_eq!(report["differences"], serde_json::json!([]), "{done}");
+    let why = report["not_loaded"][0][1].as_str().unwrap();
+    assert!(why.contains("nonsense"), "{why}");
+    let snapshots = site.snapshots();
+    for (snapshot, rows) in snapshots.iter().zip([3000, 2000]) {
+        assert_proven(&site, &server, snapshot["id"].as_str().unwrap(), rows);
+    }
+    site.ok(&["check", "--read-data"]);
+    let left = fs::read_dir(server.socket_dir().join("scratch")).unwrap().count();
+    assert_eq!(left, 0, "nothing of the throw-away servers stays");
 }

@@ -156,6 +156,9 @@ fn an_unchanged_night_reads_no_file_and_stores_a_snapshot_only() {
     let home = tempfile::tempdir().expect("a directory");
     let data = home.path().join("data");
     support::fill_small(&data);
+    for name in ["again", "log/again"] {
+        fs::hard_link(data.join("upload.bin"), data.join(name)).expect("a link");
+    }
     // Files changed within the last two seconds are read again: make these old.
     for (path, _) in tree(&data) {
         let path = data.join(path);
@@ -187,4 +190,17 @@ fn an_unchanged_night_reads_no_file_and_stores_a_snapshot_only() {
     let new: Vec<_> = after.keys().filter(|name| !before.contains_key(name)).collect();
     assert_eq!(new, [&ObjectName::Snapshot(second.commit.id)]);
     assert!(before.keys().all(|name| after.contains_key(name)), "and nothing is gone");
+    // Another of its names is the first now.
+    fs::remove_file(data.join("again")).expect("removed");
+    let third = night();
+    assert_eq!(third.counts.unchanged_files + 1, third.counts.files);
+    let target = home.path().join("restored");
+    restore_into(&repository, third.commit.id, &target);
+    let restored = target.join("srv/app/data");
+    assert_same_tree(&tree(&data), &tree(&restored));
+    let inode = |name: &str| {
+        use std::os::unix::fs::MetadataExt;
+        fs::metadata(restored.join(name)).expect("a file").ino()
+    };
+    assert_eq!(inode("log/again"), inode("upload.bin"));
 }

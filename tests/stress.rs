@@ -4,7 +4,7 @@
 //! the store's own time.
 //!
 //! Whatever happens, a snapshot that is listed as complete restores, and in the end nothing is left but what
-//! the snapshots need. The seed is printed; `STRESS_SEED` and `STRESS_SECONDS` repeat or prolong a run.
+//! the snapshots need. The seed is printed; `STRESS_SEED` repeats a run, `STRESS_SECONDS` says how long it lasts.
 
 #[path = "support/mod.rs"]
 mod support;
@@ -320,9 +320,15 @@ const ROLES: [(&str, u64); 10] = [
     ("check", 1),
 ];
 
+/// How long the long tests take where there are some; the short ones where not.
 fn seconds(default: u64) -> Duration {
-    let given = std::env::var("STRESS_SECONDS").ok().and_then(|text| text.parse().ok());
+    let given = std::env::var("STRESS_SECONDS").ok().map(|text| text.parse().expect("a number"));
     Duration::from_secs(given.unwrap_or(default))
+}
+
+/// Two of them, at once: two minutes of stress in one.
+fn a_minute() -> Duration {
+    if cfg!(feature = "long-tests") { Duration::from_secs(60) } else { seconds(60) }
 }
 
 /// Lets everybody work for a while, kills some, stops some, and looks at what is left.
@@ -434,23 +440,23 @@ fn judge(seed: u64, place: &Place) {
 
 #[test]
 fn killed_stopped_and_with_wrong_clocks_nobody_loses_a_snapshot() {
-    stress("stress", seconds(80), Duration::ZERO, true);
+    stress("stress", a_minute(), Duration::ZERO, true);
 }
 
 /// Without sleepers: where listings are late a rename is no fence (docs/protocol.md).
 #[test]
 fn late_listings_lose_no_snapshot() {
-    stress("late listings", seconds(40), Duration::from_millis(120), false);
+    stress("late listings", a_minute(), Duration::from_millis(120), false);
 }
 
 #[test]
-#[cfg(feature = "long-tests")] // two hours
+#[cfg(feature = "long-tests")] // two hours, or STRESS_SECONDS
 fn hours_of_it_lose_no_snapshot() {
     stress("long stress", seconds(7200), Duration::ZERO, true);
 }
 
 #[test]
-#[cfg(feature = "long-tests")] // an hour
-fn an_hour_of_late_listings_loses_no_snapshot() {
-    stress("long late listings", seconds(3600), Duration::from_millis(120), false);
+#[cfg(feature = "long-tests")] // at the same time
+fn hours_of_late_listings_lose_no_snapshot() {
+    stress("long late listings", seconds(7200), Duration::from_millis(120), false);
 }

@@ -126,7 +126,7 @@ fn templates_can_be_loaded_and_are_locked_down() {
         fs::write(scratch.path().join(name), text).expect("a file");
         count += 1;
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 16);
     verify(scratch.path());
 }
 
@@ -178,19 +178,52 @@ fn review_stacks_have_a_timer_where_the_configuration_knows_them() {
     fs::write(&path, format!("{config}[review]\nhome = \"{reviews}\"\n")).expect("a file");
     let program = place.systemctl();
     let with = ["--directory", "units", "--systemctl", &program];
-    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
-    let text = fs::read_to_string(place.path("units/mrs-backup-expire.service")).expect("it");
-    assert!(
-        text.contains(&format!("\nReadWritePaths=-{reviews}\n")) && text.contains(" expire\n"),
-        "{text}"
-    );
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let unit = |name: &str| fs::read_to_string(place.path("units").join(name)).expect("it");
+    let text = unit("mrs-backup-expire.service");
+    let writes = format!("\nReadWritePaths=-{reviews}\n");
+    assert!(text.contains(&writes) && text.contains(" expire --due\n"), "{text}");
     verify(&place.path("units"));
     let called = || fs::read_to_string(place.path("called")).expect("it was called");
+    let is_there = || place.units().iter().any(|name| name.contains("expire"));
     assert!(called().contains("mrs-backup-expire.timer"), "{}", called());
-    fs::write(&path, config).expect("a file");
+    // The scheduler does it itself.
     place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
-    assert!(called().contains("disable --now mrs-backup-expire.timer"), "{}", called());
-    assert!(!place.units().iter().any(|name| name.contains("expire")), "{:?}", place.units());
+    let is_off = |name: &str| {
+        called().lines().any(|line| line.starts_with("disable --now ") && line.contains(name))
+    };
+    assert!(is_off("mrs-backup-expire.timer"), "{}", called());
+    assert!(!is_there() && unit("mrs-backup-schedule.service").contains(&writes));
+    verify(&place.path("units"));
+    place.ok(&[&["units", "install"][..], &with].concat());
+    assert!(is_there() && is_off("mrs-backup-schedule.service"), "{}", called());
+    fs::write(&path, config).expect("a file");
+    place.ok(&[&["units", "install"][..], &with].concat());
+    assert!(!is_there(), "{:?}", place.units());
+}
+
+#[test]
+fn what_is_stale_is_told_by_a_timer_where_somebody_wants_to_know() {
+    let place = Place::new();
+    let path = place.path("config.toml");
+    let config = fs::read_to_string(&path).expect("it");
+    let channel = "[notify.team]\nkind = \"slack\"\nurl = { credential = \"slack\" }\n";
+    fs::write(&path, format!("{config}{channel}")).expect("a file");
+    let program = place.systemctl();
+    let with = ["--directory", "units", "--systemctl", &program, "--systemd-version", "252"];
+    place.ok(&[&["units", "install"][..], &with].concat());
+    let text = fs::read_to_string(place.path("units/mrs-backup-notify.service")).expect("it");
+    let credential = "\nLoadCredential=slack:/etc/mrs-backup/credentials/mrs-production/slack\n";
+    assert!(text.contains(" notify --due -q\n") && text.contains(credential), "{text}");
+    assert!(!text.contains("repo-key"), "nothing else is handed to it: {text}");
+    fs::remove_file(place.path("units/mrs-backup-failed@.service")).expect("removed");
+    verify(&place.path("units"));
+    let called = || fs::read_to_string(place.path("called")).expect("it was called");
+    assert!(called().contains("mrs-backup-notify.timer"), "{}", called());
+    // The scheduler does it by itself, and without a channel there is nobody to tell.
+    place.ok(&[&["units", "install", "--scheduler"][..], &with].concat());
+    assert!(called().contains("disable --now") && called().contains("mrs-backup-notify.timer"));
+    assert!(!place.units().iter().any(|name| name.contains("notify")), "{:?}", place.units());
 }
 
 #[test]
@@ -252,6 +285,10 @@ fn what_is_no_longer_scheduled_is_switched_off() {
     assert!(called.ends_with("daemon-reload\nenable --now mrs-backup-schedule.service\n"));
     place.ok(&[&["units", "remove"][..], &with].concat());
     assert_eq!(place.units(), [""; 0]);
+    // The memory of timers goes; that of a service would be the state directory.
+    let called = fs::read_to_string(place.path("called")).expect("it was called");
+    let cleans = || called.lines().filter(|line| line.starts_with("clean "));
+    assert!(cleans().count() > 0 && cleans().all(|line| line.ends_with(".timer")), "{called}");
     // Also of an instance whose schedule is gone.
     place.ok(&[&["units", "install"][..], &with].concat());
     let config = fs::read_to_string(place.path("config.toml")).expect("it");

@@ -162,6 +162,6 @@ def version_key(path: Path) -> list[int]:
 
 def version(peer: Peer) -> str:
     words = subprocess.run([peer.program, *peer.version], capture_output=True, text=True)
-    return (words.stdout + words.stderr).strip().splitlines()[0]
+    return (words.stdout + words.stderr).strip().splitlines()[0].strip("* ")
 
 

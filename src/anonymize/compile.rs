@@ -13,6 +13,7 @@ use super::rule::{Missing, Rule, nearest};
 use super::rules::Rules;
 use super::scan::Depth;
 use super::schema::{Column, Kind, Schema, Table, fingerprint};
+use super::subset;
 use super::transform::{Building, Class, VERBS, verb};
 
 /// The key of a group of columns.
@@ -52,11 +53,12 @@ pub fn compile(
     if problems.is_empty() {
         references::check(schema, &tables, rules, &mut problems);
     }
+    let subset = subset::compile(rules, schema, &tables, key, &mut problems);
     quasi_identifiers(rules, schema, &mut problems);
     problems.sort();
     problems.dedup();
     match problems.is_empty() {
-        true => Ok(Program { tables, scanned: rules.scanned }),
+        true => Ok(Program { tables, scanned: rules.scanned, subset }),
         false => Err(problems),
     }
 }

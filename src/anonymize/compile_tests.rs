@@ -48,7 +48,7 @@ fn schema() -> Schema {
         columns: vec![column("key", "text")],
         ..Table::default()
     };
-    Schema { tables: vec![person, request, session] }
+    Schema { tables: vec![person, request, session], ..Schema::default() }
 }
 
 fn group(names: &[&str], table: &str) -> String {

@@ -21,6 +21,7 @@ mod rule;
 mod rules;
 mod scan;
 mod schema;
+mod subset;
 pub mod transform;
 
 pub use charset::Charset;
@@ -31,6 +32,7 @@ pub use originals::{Classes, FingerprintKey, Gatherer, MOST, Originals, SHORTEST
 pub use problem::Problem;
 pub use program::{Action, ColumnProgram, Leak, NoRoots, Program, TableProgram, Trouble};
 pub use rewrite::{Counts, RewriteError, Rewriter, Rewritten, RowStream, Surveyor};
-pub use rules::{FileRules, Rules, RulesError, TargetRules};
+pub use rules::{FileRules, Rules, RulesError, SubsetRules, TargetRules};
 pub use scan::{Depth, Hit, Scanner};
 pub use schema::{Column, Kind, Reference, Schema, Table, fingerprint, title};
+pub use subset::{Choosing, Kept, KeptRows, MOST_BYTES, Subset, SubsetTable};

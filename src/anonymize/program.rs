@@ -4,6 +4,7 @@ use super::key::DomainKey;
 use super::originals::Classes;
 use super::rule::Missing;
 use super::scan::Depth;
+use super::subset::Subset;
 use super::transform::{FileSink, Transformer, Unfit};
 
 /// What becomes of a column.
@@ -84,6 +85,8 @@ pub struct Program {
     pub tables: Vec<TableProgram>,
     /// What is looked for.
     pub scanned: Classes,
+    /// Tables of which not all rows are copied.
+    pub subset: Option<Subset>,
 }
 
 impl Program {

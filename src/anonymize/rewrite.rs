@@ -9,6 +9,7 @@ use super::program::{Action, ColumnProgram, Leak, TableProgram, Trouble};
 use super::row::Cells;
 use super::rule::Missing;
 use super::scan::Scanner;
+use super::subset::KeptRows;
 use super::transform::{FileSink, Made, Place, Survey, Unfit, UnlistedKeys};
 
 /// Bytes read at once.
@@ -103,13 +104,20 @@ pub struct Surveyor<'p> {
     pub unlisted: Vec<UnlistedKeys>,
     /// Rows that cannot be rewritten: the first of each kind, and how many there are.
     pub troubles: Vec<(Trouble, u64)>,
+    /// The row is not copied: what is in it is looked for all the same, and nothing of it has to fit.
+    is_dropped: bool,
 }
 
 impl<'p> Surveyor<'p> {
     /// Of a table whose rows are in `charset`.
     pub fn new(table: &'p TableProgram, charset: Charset) -> Self {
         let unlisted = vec![UnlistedKeys::default(); table.columns.len()];
-        Self { reading: Reading::new(table, charset), unlisted, troubles: Vec::new() }
+        Self {
+            reading: Reading::new(table, charset),
+            unlisted,
+            troubles: Vec::new(),
+            is_dropped: false,
+        }
     }
 
     /// Rows so far.
@@ -118,6 +126,9 @@ impl<'p> Surveyor<'p> {
     }
 
     fn note(&mut self, column: usize, reason: String, line: &[u8]) {
+        if self.is_dropped {
+            return;
+        }
         let name = self.reading.table.columns.get(column).map(|column| column.name.as_str());
         let same = |known: &&mut (Trouble, u64)| {
             Some(known.0.column.as_str()) == name && known.0.reason == reason
@@ -132,6 +143,13 @@ impl<'p> Surveyor<'p> {
         }
     }
 
+    /// Looks at a row that is not copied: only what will be looked for is taken of it.
+    pub fn dropped(&mut self, line: &[u8], gatherer: &mut Gatherer) {
+        self.is_dropped = true;
+        self.row(line, gatherer);
+        self.is_dropped = false;
+    }
+
     /// Looks at a row, `line` without its end.
     pub fn row(&mut self, line: &[u8], gatherer: &mut Gatherer) {
         if let Err((column, reason)) = self.reading.take(line) {
@@ -144,7 +162,12 @@ impl<'p> Surveyor<'p> {
             let value = self.reading.cells.original(at);
             let result = absent(column, value).and_then(|absent| match (absent, value) {
                 (Absent::Value, Some(value)) if column.is_gathered => {
-                    let Some(unlisted) = self.unlisted.get_mut(at) else { return Ok(()) };
+                    let mut needless = UnlistedKeys::default();
+                    let unlisted = match self.is_dropped {
+                        true => Some(&mut needless),
+                        false => self.unlisted.get_mut(at),
+                    };
+                    let Some(unlisted) = unlisted else { return Ok(()) };
                     transformer.survey(value, &mut Survey { gatherer, unlisted })
                 }
                 _ => Ok(()),
@@ -176,8 +199,10 @@ pub enum RewriteError {
 /// What was done to the columns of a table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Rows.
+    /// Rows that were copied.
     pub rows: u64,
+    /// Rows that were left out.
+    pub dropped: u64,
     /// For each column: values that were made anew, and those that were missing.
     pub columns: Vec<(u64, u64)>,
 }
@@ -191,6 +216,9 @@ pub struct Rewriter<'p> {
     scratch: String,
     bytes: Vec<u8>,
     counts: Counts,
+    kept: Option<&'p KeptRows>,
+    /// A row some of whose references became NULL.
+    erased: Vec<u8>,
 }
 
 impl<'p> Rewriter<'p> {
@@ -208,8 +236,46 @@ impl<'p> Rewriter<'p> {
             scanner: Scanner::default(),
             scratch: String::new(),
             bytes: Vec::new(),
-            counts: Counts { rows: 0, columns: vec![(0, 0); table.columns.len()] },
+            counts: Counts { columns: vec![(0, 0); table.columns.len()], ..Counts::default() },
+            kept: None,
+            erased: Vec::new(),
         }
+    }
+
+    /// Of these rows only.
+    #[must_use]
+    pub const fn keeping(mut self, kept: Option<&'p KeptRows>) -> Self {
+        self.kept = kept;
+        self
+    }
+
+    /// Appends the row that takes the place of `line`, with its end, unless it is left out.
+    fn line(&mut self, line: &[u8], out: &mut Vec<u8>) -> Result<(), RewriteError> {
+        let number = self.reading.number;
+        match self.kept {
+            Some(kept) if !kept.keeps(number) => {
+                self.reading.number += 1;
+                self.counts.dropped += 1;
+                return Ok(());
+            }
+            Some(kept) if kept.erases(number) => {
+                let mut erased = std::mem::take(&mut self.erased);
+                erased.clear();
+                for (at, raw) in fields(line).enumerate() {
+                    if at > 0 {
+                        erased.push(b'\t');
+                    }
+                    let is_erased = kept.erases_column(number, at);
+                    erased.extend_from_slice(if is_erased { NULL } else { raw });
+                }
+                let result = self.row(&erased, out);
+                self.erased = erased;
+                result?;
+            }
+            _ => self.row(line, out)?,
+        }
+        out.push(b'\n');
+        Ok(())
     }
 
     /// Rows so far.
@@ -364,15 +430,14 @@ impl<'p> RowStream<'p> {
         lines.next_back();
         for line in lines {
             if self.held.is_empty() {
-                self.rewriter.row(line, out)?;
+                self.rewriter.line(line, out)?;
             } else {
                 self.held.extend_from_slice(line);
                 let held = std::mem::take(&mut self.held);
-                self.rewriter.row(&held, out)?;
+                self.rewriter.line(&held, out)?;
                 self.held = held;
                 self.held.clear();
             }
-            out.push(b'\n');
         }
         self.held.extend_from_slice(rest);
         Ok(())

@@ -48,7 +48,7 @@ fn program(rules: &str) -> Program {
         ..Table::default()
     };
     let rules = Rules::parse(rules, Path::new("rules.toml")).unwrap();
-    compile(&rules, &Schema { tables: vec![table] }, &test_key(1)).unwrap()
+    compile(&rules, &Schema { tables: vec![table], ..Schema::default() }, &test_key(1)).unwrap()
 }
 
 fn surveyed(program: &Program, rows: &str) -> (Originals, Vec<(Trouble, u64)>) {

@@ -60,6 +60,21 @@ pub struct FileRules {
     pub keep: BTreeMap<String, String>,
 }
 
+/// Which rows of a table are copied.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubsetRules {
+    /// Those for which this is true.
+    #[serde(rename = "where")]
+    pub condition: Option<String>,
+    /// And those that copied rows of other tables reference.
+    #[serde(default)]
+    pub referenced: bool,
+    /// Columns that become NULL if what they reference is not copied.
+    #[serde(default)]
+    pub erase: Vec<String>,
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -80,6 +95,8 @@ struct Written {
     assertions: Vec<String>,
     #[serde(default)]
     quasi_identifiers: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    subset: BTreeMap<String, SubsetRules>,
     #[serde(default)]
     table: BTreeMap<String, Table>,
     #[serde(default)]
@@ -116,6 +133,8 @@ pub struct Rules {
     pub assertions: Vec<String>,
     /// Columns of a table by which somebody could be found together.
     pub quasi_identifiers: BTreeMap<String, Vec<String>>,
+    /// Which rows of tables are copied that are not copied whole.
+    pub subset: BTreeMap<String, SubsetRules>,
     /// The rules of columns, by table.
     pub tables: BTreeMap<String, BTreeMap<String, Table>>,
     /// What becomes of files, by directory.
@@ -181,6 +200,7 @@ impl Rules {
             target: written.target,
             assertions: written.assertions,
             quasi_identifiers: written.quasi_identifiers,
+            subset: written.subset,
             tables,
             files: written.files,
         })

@@ -7,6 +7,8 @@ use sha2::{Digest as _, Sha256};
 pub struct Schema {
     /// Its tables.
     pub tables: Vec<Table>,
+    /// Tables without rows of their own (partitioned ones) at an end of a foreign key.
+    pub unfollowed: Vec<String>,
 }
 
 /// A table.

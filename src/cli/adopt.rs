@@ -55,7 +55,7 @@ pub fn run(context: &Context, name: Option<&str>, wanted: &Adoption<'_>) -> Resu
         }
         sources.access.repository = Some(here);
     }
-    let settings = sources.settle(name)?;
+    let settings = context.settle(&sources, name)?;
     wanted.config.map_or(Ok(()), must_be_new)?;
     let at = Setting::new(Place::new(&location), Origin::Flag);
     let source = open_elsewhere(context, &settings, &at)?;

@@ -3,6 +3,7 @@
 //! Nothing here changes how a run ended, or holds it up for long: what goes wrong is a warning.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
@@ -93,11 +94,13 @@ pub fn metrics(sources: &Sources, named: Option<&str>) -> Result<String, CliErro
     Ok(metrics_text(&read::of_sources(sources, named, None, read::BACK)?))
 }
 
-/// The status page as text. `language` is that of the configuration unless somebody asks for another.
+/// The status page as text. `language` is that of the configuration unless somebody asks for another; `can_browse`: whoever
+/// gives the page also shows what is in snapshots.
 pub fn page(
     sources: &Sources,
     named: Option<&str>,
     language: Option<Language>,
+    can_browse: bool,
 ) -> Result<String, CliError> {
     let overview = read::of_sources(sources, named, None, PAGE_BACK)?;
     let known = status::Store::new(&sources.state_dir()?);
@@ -107,7 +110,7 @@ pub fn page(
     }
     let of_config = sources.config.as_ref().map(|config| config.telling.language.value);
     let language = language.or(of_config).unwrap_or_default();
-    Ok(crate::page::render(&overview, &catalogues, language)?)
+    Ok(crate::page::render(&overview, &catalogues, language, can_browse)?)
 }
 
 fn metrics_text(overview: &Overview) -> String {
@@ -121,7 +124,8 @@ fn warn(observer: &dyn Observer, message: String) {
 fn warn_of(observer: &dyn Observer, delivery: &Delivery) {
     if let Err(error) = &delivery.result {
         let channel = &delivery.channel;
-        let message = format!("{channel} was not told, and is the next time: {error}");
+        let later = if error.is_final { "" } else { ", and is the next time" };
+        let message = format!("{channel} was not told{later}: {}", error.reason);
         warn(observer, message);
     }
 }
@@ -145,7 +149,7 @@ fn tell(sources: &Sources, observer: &dyn Observer, ended: Option<&str>) -> Vec<
         warn(observer, error.to_string());
     }
     if let Some(path) = &telling.page {
-        let written = page(sources, None, None)
+        let written = page(sources, None, None, false)
             .and_then(|text| Ok(crate::page::write_page(&path.value, &text)?));
         if let Err(error) = written {
             warn(observer, error.message());
@@ -154,32 +158,33 @@ fn tell(sources: &Sources, observer: &dyn Observer, ended: Option<&str>) -> Vec<
     if telling.notify.is_empty() {
         return Vec::new();
     }
-    match decided(sources, &overview, ended) {
-        Ok(occurrences) => {
-            let messages = messages(telling.notify.values(), &occurrences, &overview, None);
-            match sources.state_dir() {
-                Ok(state_dir) => deliver(&state_dir, messages, &SystemClock),
-                Err(_) => Vec::new(),
-            }
+    let Ok(state_dir) = sources.state_dir() else { return Vec::new() };
+    let occurrences = match decided(&state_dir, &overview, ended) {
+        Ok((occurrences, None)) => occurrences,
+        // Told again the next time is better than never, and a full disk is no reason to be silent.
+        Ok((occurrences, Some(error))) => {
+            warn(observer, format!("it is not remembered who was told: {error}"));
+            occurrences
         }
         Err(error) => {
             warn(observer, format!("nobody is told: {error}"));
-            Vec::new()
+            return Vec::new();
         }
-    }
+    };
+    let messages = messages(telling.notify.values(), &occurrences, &overview, None);
+    deliver(&state_dir, messages, &SystemClock)
 }
 
+/// What there is to tell, and why that is not remembered, if so.
 fn decided(
-    sources: &Sources,
+    state_dir: &Path,
     overview: &Overview,
     ended: Option<&str>,
-) -> Result<Vec<Occurrence>, String> {
-    let state_dir = sources.state_dir().map_err(|error| error.message())?;
+) -> Result<(Vec<Occurrence>, Option<String>), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", state_dir.display());
-    let mut file = MemoryFile::open(&state_dir).map_err(failed)?;
+    let mut file = MemoryFile::open(state_dir).map_err(failed)?;
     let occurrences = decide(&mut file.memory, overview, ended);
-    file.close().map_err(failed)?;
-    Ok(occurrences)
+    Ok((occurrences, file.close().err().map(failed)))
 }
 
 /// Each channel with what it is told; also those with nothing, for something may wait for them.

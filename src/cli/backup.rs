@@ -69,6 +69,10 @@ pub struct Args {
     #[arg(long, value_name = "NAME", conflicts_with = "argv")]
     stdin: Option<String>,
 
+    /// Level of zstd, 1 (fast) to 19 (small); 2, or what the configuration says, if it is not given
+    #[arg(long, value_name = "LEVEL", value_parser = clap::value_parser!(i32).range(1..=19))]
+    compression: Option<i32>,
+
     /// List what would be backed up; nothing is read or written
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -108,6 +112,7 @@ fn plan(context: &Context, settings: &Settings, args: Args) -> Result<BackupPlan
         excludes: Excludes::new(&patterns)?,
         exclude_caches: args.exclude_caches,
         one_file_system: args.one_file_system,
+        own: Vec::new(),
     });
     let mut wanted = Vec::new();
     for path in &args.paths {
@@ -137,15 +142,24 @@ fn plan(context: &Context, settings: &Settings, args: Args) -> Result<BackupPlan
     }
     // One missing path makes the snapshot incomplete; but a snapshot of nothing helps nobody.
     if streams.is_empty() && !files.iter().any(|input| input.path.symlink_metadata().is_ok()) {
-        return Err(CliError::usage("none of these paths is there; nothing was stored"));
+        return Err(CliError::usage(nothing_there(&files)));
     }
     let of_config = settings.instance.as_ref().map(|instance| instance.name.clone());
     let instance = context.global.instance.clone().or(of_config).unwrap_or_else(host_name);
-    let ingest = match &settings.instance {
+    let mut ingest = match &settings.instance {
         Some(instance) => instance.ingest(),
         None => IngestOptions::default(),
     };
+    ingest.level = args.compression.unwrap_or(ingest.level);
     Ok(BackupPlan { instance, tags: args.tags, files, streams, ingest })
+}
+
+fn nothing_there(files: &[FilesInput]) -> String {
+    let paths: Vec<String> = files.iter().map(|input| input.path.display().to_string()).collect();
+    match &paths[..] {
+        [one] => format!("{one} is not there; nothing was stored"),
+        all => format!("none of these paths is there: {}; nothing was stored", all.join(", ")),
+    }
 }
 
 /// The path from the root on, without `.` and `..`.

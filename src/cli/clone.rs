@@ -1,37 +1,38 @@
 //! `clone`: an anonymized copy of one instance in the place of another's data.
 
 mod rules;
+mod shown;
 
-use std::fs;
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use jiff::Timestamp;
+use serde_json::json;
 
-use crate::anonymize::{Charset, Problem, Program, PseudonymKey, Rules, compile};
+use crate::anonymize::{Charset, Kept, Problem, Program, PseudonymKey, Rules, compile};
 use crate::clock::{Clock as _, SystemClock};
 use crate::clone::{
-    Applied, CloneError, CloneReport, CloneWork, FilesPlan, Guard, Refusal, Surveyed, apply,
-    check_target, clean_toc, html, schema_of, survey, tables,
+    CloneError, CloneWork, Commands, FilesPlan, Guard, Refusal, Surveyed, apply, check_target,
+    choose_rows, clean_toc, preview, schema_of, survey,
 };
+use crate::compose::{Programs, base_environment};
 use crate::crypto::SystemRandom;
 use crate::event::{Event, counted};
 use crate::instance::config::{CloneConfig, EventKind, Instance, KeyReader, process_environment};
 use crate::instance::database_server;
 use crate::ops::restore_database::{Contents, DatabaseOptions, DatabasePlan, choose, plan};
-use crate::report::{clean, human_bytes};
+use crate::report::clean;
 use crate::repository::{Fetcher, Repository};
-use crate::snapshot::{DatabaseManifest, Selected};
+use crate::snapshot::{DatabaseManifest, Selected, Snapshot};
 use crate::target::postgres::Cluster;
 
 use super::args::Filter;
 use super::context::{Context, zone};
-use super::format::local_time;
-use super::restore_database::{duration_text, lock_instance};
+use super::restore_database::lock_instance;
+use super::run::fresh_snapshot;
 use super::settings::Settings;
-use super::{CliError, Done, after, ask};
+use super::{CliError, Done, Exit, after, ask};
+use shown::{Shown, show_preview, write_report};
 
 /// Bytes of opened segments kept while rows are read.
 const CONTENT_CACHE: usize = 48 << 20;
@@ -48,7 +49,8 @@ const LOOK_FIRST: &str = "look at it with --plan, then add --yes to do it";
 #[command(after_help = "\
 Examples:
   mrs-backup clone mrs-production mrs-staging --plan    look at everything, write nothing
-  mrs-backup clone mrs-production mrs-staging --yes
+  mrs-backup clone mrs-production mrs-staging --preview 3    and show three rows of each table
+  mrs-backup clone mrs-production mrs-staging --fresh --yes  of now, not of the last night
   mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml
   mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml
   mrs-backup undo -i mrs-staging --database mrs         back to what was there")]
@@ -68,6 +70,10 @@ pub struct Args {
     #[arg(long, value_name = "SNAPSHOT", default_value = "latest")]
     snapshot: String,
 
+    /// Take a snapshot of FROM first, as `run` does
+    #[arg(long, conflicts_with_all = ["snapshot", "plan", "preview"])]
+    fresh: bool,
+
     /// Other rules than those the configuration names
     #[arg(long, value_name = "FILE")]
     rules: Option<PathBuf>,
@@ -83,6 +89,17 @@ pub struct Args {
     /// Only look: rules, rows and target; nothing is written
     #[arg(short = 'n', long, visible_alias = "dry-run")]
     plan: bool,
+
+    /// Only look, and show N rows of each table as they were (first letter and about how long) and as they will be
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    preview: Option<u16>,
+}
+
+impl Args {
+    /// Nothing is written.
+    const fn only_looks(&self) -> bool {
+        self.plan || self.preview.is_some()
+    }
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -110,7 +127,7 @@ pub(super) struct Source {
 impl Source {
     /// Opens the repository of instance `name` and chooses a snapshot.
     pub fn open(context: &Context, name: &str, snapshot: &str) -> Result<Self, CliError> {
-        let settings = context.sources()?.settle(Some(name))?;
+        let settings = context.settle(&context.sources()?, Some(name))?;
         let repository = context.open_to_read(&settings)?;
         let filter = Filter { tags: Vec::new(), host: None };
         let snapshots = context.snapshots(&repository)?;
@@ -186,55 +203,165 @@ pub(super) fn told(context: &Context, error: CloneError) -> CliError {
 }
 
 fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, CliError> {
-    let source = Source::open(context, from, &args.snapshot)?;
-    let target = context.sources()?.settle(Some(to))?;
-    context.out.set_instance(Some(to));
+    let target = context.settle(&context.sources()?, Some(to))?;
     let unnamed = || CliError::usage("both instances have to be in the configuration");
     let to_instance = target.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to_instance)?;
-    let _lock = if args.plan { None } else { lock_instance(context, &target)? };
     let rules = Rules::load(args.rules.as_deref().unwrap_or(&config.rules));
     let rules = rules.map_err(CloneError::Rules)?;
+    if args.fresh {
+        assent_to_fresh(context, args, from, to, config)?;
+        if fresh_snapshot(context, from)? != Exit::Ok {
+            let what = "its fresh snapshot lacks something, as was told; without --fresh the last one is copied";
+            return Err(CloneError::refused(format!("instance {from}"), what).into());
+        }
+    }
+    let source = Source::open(context, from, &args.snapshot)?;
+    context.out.set_instance(Some(to));
+    let _lock = if args.only_looks() { None } else { lock_instance(context, &target)? };
     let key = pseudonym_key(context, config)?;
     let cluster = server(context, to_instance, "clone")?;
     let ready = ready(context, args, &source, to_instance, &rules, &key, &cluster)?;
     let Ready { manifest, plan, files, program, charset } = &ready;
     let fetcher = Fetcher::new(&source.repository, CONTENT_CACHE);
     let contents = Contents::find(&fetcher, &source.selected.1, manifest)?;
-    let (workers, stop) = (plan.options.workers, &context.stop);
-    let observer = context.observer.as_ref();
-    let surveyed =
-        survey(&contents, &plan.toc, program, *charset, &SystemRandom, workers, observer, stop);
-    let surveyed = surveyed.map_err(|error| told(context, error))?;
-    let shown = Shown { context, source: &source, to, rules: &rules, plan, files };
-    shown.show(program, &surveyed)?;
-    if args.plan {
+    let looked = look(context, &contents, &source.selected.1, &ready)?;
+    let Looked { kept, surveyed } = &looked;
+    let shown = Shown { context, source: &source, to, rules: &rules, plan, files, kept };
+    shown.show(program, surveyed)?;
+    if args.only_looks() {
+        let count = args.preview.map_or(0, usize::from);
+        let originals = &surveyed.originals;
+        let rows = preview(&contents, program, *charset, originals, kept, count);
+        show_preview(context, &rows?)?;
         context.out.note("nothing was written")?;
         return Ok(Done::ok(json!({ "dry_run": true, "rows_surveyed": surveyed.rows })));
     }
     assent(context, args, to, config, plan)?;
-    let work = CloneWork {
+    let copying = Copying {
+        context,
+        shown: &shown,
+        instance: to_instance,
+        config,
         contents: &contents,
-        plan,
-        files,
-        rules: &rules,
-        program,
-        charset: *charset,
-        surveyed: &surveyed,
+        ready: &ready,
+        looked: &looked,
         cluster: &cluster,
-        time: SystemClock.now(),
-        observer: &context.observer,
+        key: &key,
+        state_dir: &target.state_dir,
     };
-    let applied = apply(&work);
-    let text = match &applied {
-        Ok(_) => format!("an anonymized copy of {from} is in its place"),
-        Err(error) => format!("no anonymized copy of {from}: {error}"),
-    };
-    after::happened(context, to, EventKind::Clone, applied.is_ok(), &text);
-    let applied = applied?;
-    let report = shown.report(&work, &applied, &key);
-    let place = write_report(&report, config, &target.state_dir)?;
-    shown.tell(&applied, &place)
+    copying.run()
+}
+
+/// A copy that somebody said yes to.
+struct Copying<'a> {
+    context: &'a Context,
+    shown: &'a Shown<'a>,
+    instance: &'a Instance,
+    config: &'a CloneConfig,
+    contents: &'a Contents<'a, 'a>,
+    ready: &'a Ready,
+    looked: &'a Looked,
+    cluster: &'a Cluster,
+    key: &'a PseudonymKey,
+    state_dir: &'a Path,
+}
+
+impl Copying<'_> {
+    /// Makes it, tells of it, and runs what the target's owner wants to be run after it.
+    fn run(&self) -> Result<Done, CliError> {
+        let Self { context, shown, config, .. } = self;
+        let (from, to) = (&shown.source.selected.1.instance, shown.to);
+        let runner = Programs { stop: Arc::clone(&context.stop) };
+        let environment = base_environment(std::env::vars_os());
+        let before_swap = Commands {
+            commands: &config.before_swap,
+            directory: &self.instance.home.value,
+            limit: config.command_limit,
+            runner: &runner,
+            environment: &environment,
+            observer: context.observer.as_ref(),
+        };
+        let work = CloneWork {
+            contents: self.contents,
+            plan: &self.ready.plan,
+            files: &self.ready.files,
+            rules: shown.rules,
+            program: &self.ready.program,
+            charset: self.ready.charset,
+            kept: &self.looked.kept,
+            surveyed: &self.looked.surveyed,
+            cluster: self.cluster,
+            before_swap: &before_swap,
+            time: SystemClock.now(),
+            observer: &context.observer,
+        };
+        let applied = apply(&work);
+        let text = match &applied {
+            Ok(_) => format!("an anonymized copy of {from} is in its place"),
+            Err(error) => format!("no anonymized copy of {from}: {error}"),
+        };
+        after::happened(context, to, EventKind::Clone, applied.is_ok(), &text);
+        let applied = applied?;
+        let report = shown.report(&work, &applied, self.key);
+        let place = write_report(&report, config, self.state_dir)?;
+        let done = shown.tell(&applied, &place)?;
+        let ran = Commands { commands: &config.after, ..before_swap }.run(&self.ready.plan.target);
+        ran.map_err(|error| CloneError::After { to: to.to_owned(), error })?;
+        Ok(done)
+    }
+}
+
+/// A snapshot takes its time: who has to say yes, or a name, does it before.
+fn assent_to_fresh(
+    context: &Context,
+    args: &Args,
+    from: &str,
+    to: &str,
+    config: &CloneConfig,
+) -> Result<(), CliError> {
+    let unallowed = !config.from.iter().any(|name| name == from);
+    if unallowed {
+        let what = format!(
+            "its configuration does not let {from} be copied into it; name it in `clone.from`"
+        );
+        return Err(CloneError::refused(format!("target {to}"), what).into());
+    }
+    match config.is_protected && !context.out.can_ask() && args.confirm.as_deref() != Some(to) {
+        true => Err(unconfirmed(to)),
+        false => Ok(()),
+    }
+}
+
+/// What all rows told.
+struct Looked {
+    kept: Kept,
+    surveyed: Surveyed,
+}
+
+/// Looks at all rows: which are copied, and whether they can be rewritten.
+fn look(
+    context: &Context,
+    contents: &Contents<'_, '_>,
+    snapshot: &Snapshot,
+    ready: &Ready,
+) -> Result<Looked, CliError> {
+    let Ready { plan, program, charset, .. } = ready;
+    let (observer, stop) = (context.observer.as_ref(), &context.stop);
+    let time = snapshot_time(snapshot)?;
+    let kept = choose_rows(contents, program, *charset, time, observer, stop);
+    let kept = kept.map_err(|error| told(context, error))?;
+    let (toc, workers) = (&plan.toc, plan.options.workers);
+    let surveyed =
+        survey(contents, toc, program, *charset, &kept, &SystemRandom, workers, observer, stop);
+    let surveyed = surveyed.map_err(|error| told(context, error))?;
+    Ok(Looked { kept, surveyed })
+}
+
+/// When a snapshot was begun.
+fn snapshot_time(snapshot: &Snapshot) -> Result<Timestamp, CliError> {
+    Timestamp::from_nanosecond(i128::from(snapshot.start))
+        .map_err(|error| CliError::usage(format!("the time of the snapshot is none: {error}")))
 }
 
 /// What is known before a row was read.
@@ -327,6 +454,13 @@ fn database_plan(
     Ok(plan)
 }
 
+fn unconfirmed(to: &str) -> CliError {
+    CliError::usage_hint(
+        format!("{to} is protected, and its name was not typed; nothing was changed"),
+        format!("add --confirm {to} if that is what you mean"),
+    )
+}
+
 /// Asks, and of a protected target asks for its name.
 fn assent(
     context: &Context,
@@ -336,12 +470,8 @@ fn assent(
     plan: &DatabasePlan,
 ) -> Result<(), CliError> {
     if config.is_protected && args.confirm.as_deref() != Some(to) {
-        let hint = format!("add --confirm {to} if that is what you mean");
         if !context.out.can_ask() {
-            return Err(CliError::usage_hint(
-                format!("{to} is protected, and its name was not typed; nothing was changed"),
-                hint,
-            ));
+            return Err(unconfirmed(to));
         }
         let question = format!("{to} is protected. Type its name to replace its data: ");
         if ask::answer(context, &question)?.trim() != to {
@@ -358,174 +488,4 @@ fn assent(
         counted(plan.sessions, "session")
     );
     ask::assent(context, &needs, LOOK_FIRST)
-}
-
-/// What is told of a copy, before and after.
-struct Shown<'a> {
-    context: &'a Context,
-    source: &'a Source,
-    to: &'a str,
-    rules: &'a Rules,
-    plan: &'a DatabasePlan,
-    files: &'a FilesPlan,
-}
-
-impl Shown<'_> {
-    fn show(&self, program: &Program, surveyed: &Surveyed) -> Result<(), CliError> {
-        let out = &self.context.out;
-        let (id, snapshot) = &self.source.selected;
-        let emptied: Vec<&str> = program
-            .tables
-            .iter()
-            .filter(|table| table.is_emptied)
-            .map(|table| table.title.as_str())
-            .collect();
-        let made: Vec<String> = self.files.made.values().map(|p| p.display().to_string()).collect();
-        out.record(
-            "plan",
-            &json!({
-                "snapshot": id,
-                "from": snapshot.instance,
-                "to": self.to,
-                "database": self.plan.target,
-                "server": self.plan.server,
-                "rules": self.rules.path.display().to_string(),
-                "rules_fingerprint": self.rules.fingerprint,
-                "tables": program.tables.len(),
-                "emptied": emptied,
-                "rows_surveyed": surveyed.rows,
-                "identifiers": surveyed.originals.identifiers.len(),
-                "full_names": surveyed.originals.pairs.len(),
-                "fingerprint_bytes": surveyed.originals.bytes(),
-                "replaces_bytes": self.plan.replaces,
-                "sessions": self.plan.sessions,
-                "directories": made,
-            }),
-        )?;
-        let zone = zone(&self.source.settings);
-        out.note(&format!(
-            "copy snapshot {} of {} from {} into {}, database {} ({})",
-            id.short(),
-            clean(&snapshot.instance),
-            local_time(snapshot.start, &zone),
-            clean(self.to),
-            clean(&self.plan.target),
-            clean(&self.plan.server)
-        ))?;
-        out.note(&format!(
-            "  rules {} ({}): {}, of these {} emptied; {} rows looked at",
-            clean(&self.rules.path.display().to_string()),
-            self.rules.fingerprint,
-            counted(program.tables.len(), "table"),
-            emptied.len(),
-            surveyed.rows
-        ))?;
-        out.note(&format!(
-            "  looked for in everything copied: {} identifiers, {} full names ({} of memory)",
-            surveyed.originals.identifiers.len(),
-            surveyed.originals.pairs.len() / 2,
-            human_bytes(surveyed.originals.bytes() as u64)
-        ))?;
-        match self.plan.replaces {
-            None => out.note("  there is no database of this name yet")?,
-            Some(bytes) => out.note(&format!(
-                "  REPLACES the database that is there ({}, {} sessions), which is kept for {}",
-                human_bytes(bytes),
-                self.plan.sessions,
-                duration_text(self.plan.options.keep)
-            ))?,
-        }
-        for place in self.files.made.values() {
-            let place = clean(&place.display().to_string());
-            out.note(&format!("  REPLACES {place} by placeholders of the files that rows name"))?;
-        }
-        out.flush()
-    }
-
-    fn report(&self, work: &CloneWork<'_>, applied: &Applied, key: &PseudonymKey) -> CloneReport {
-        let (id, snapshot) = &self.source.selected;
-        let zone = zone(&self.source.settings);
-        CloneReport {
-            from: snapshot.instance.clone(),
-            to: self.to.to_owned(),
-            snapshot: id.to_string(),
-            snapshot_time: local_time(snapshot.start, &zone),
-            time: work.time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
-            database: self.plan.target.clone(),
-            rules: self.rules.path.display().to_string(),
-            rules_fingerprint: self.rules.fingerprint.clone(),
-            key_id: key.id(),
-            program: format!("mrs-backup {}", env!("CARGO_PKG_VERSION")),
-            tables: tables(work.program, &applied.counts),
-            groups: applied.groups.clone(),
-            identifiers_looked_for: work.surveyed.originals.identifiers.len(),
-            names_looked_for: work.surveyed.originals.pairs.len() / 2,
-            files_made: applied.files_made,
-            files_dropped: self.files.dropped.clone().into_iter().collect(),
-        }
-    }
-
-    fn tell(&self, applied: &Applied, report: &Path) -> Result<Done, CliError> {
-        let out = &self.context.out;
-        let target = clean(&self.plan.target);
-        let rows: u64 = applied.counts.values().map(|counts| counts.rows).sum();
-        out.note(&format!(
-            "{} has an anonymized copy of snapshot {}: {rows} rows, {} objects checked, {}",
-            clean(self.to),
-            self.plan.id.short(),
-            applied.outcome.objects,
-            counted(applied.files_made, "placeholder")
-        ))?;
-        out.note(&format!("  report: {}", clean(&report.display().to_string())))?;
-        if let Some(kept) = &applied.outcome.kept {
-            out.note(&format!(
-                "  what it was before is kept as {} for {}; back to it: mrs-backup undo -i {} --database {target}",
-                clean(kept),
-                duration_text(self.plan.options.keep),
-                clean(self.to)
-            ))?;
-        }
-        let kept = applied.directories.iter().filter_map(|directory| directory.kept.as_ref());
-        let kept: Vec<String> = kept.map(|path| path.display().to_string()).collect();
-        Ok(Done::ok(json!({
-            "snapshot": self.plan.id,
-            "database": self.plan.target,
-            "rows": rows,
-            "objects": applied.outcome.objects,
-            "files_made": applied.files_made,
-            "kept": applied.outcome.kept,
-            "kept_directories": kept,
-            "report": report.display().to_string(),
-        })))
-    }
-}
-
-/// Leaves the report, as a page and as JSON; gives the page.
-fn write_report(
-    report: &CloneReport,
-    config: &CloneConfig,
-    state_dir: &Path,
-) -> Result<PathBuf, CliError> {
-    let directory = config.reports.clone().unwrap_or_else(|| state_dir.join("clones"));
-    let failed = |error: std::io::Error| {
-        CliError::io(format!("write the report below {}", directory.display()), &error)
-    };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory).map_err(failed)?;
-    let day = report.time.get(..19).unwrap_or_default().replace([' ', ':'], "-");
-    let name = format!("{}-{day}", report.to);
-    let json: Value = serde_json::to_value(report).unwrap_or_default();
-    let json = serde_json::to_string_pretty(&json).unwrap_or_default();
-    let page = directory.join(format!("{name}.html"));
-    for (path, text) in
-        [(directory.join(format!("{name}.json")), json), (page.clone(), html(report))]
-    {
-        let temporary = path.with_extension("tmp");
-        let mut options = fs::OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&temporary).map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        fs::rename(&temporary, &path).map_err(failed)?;
-    }
-    fs::File::open(&directory).and_then(|directory| directory.sync_all()).map_err(failed)?;
-    Ok(page)
 }

@@ -80,7 +80,7 @@ fn show(context: &Context) -> Result<Done, CliError> {
         Some(name) => config.instance(name)?.clone().with(&sources.access).show(),
         // Flags and environment name one repository; with several instances they are for none.
         None => {
-            let mut config = config.clone();
+            let mut config = Config { state_dir: sources.state_dir_setting()?, ..config.clone() };
             if config.instances.len() == 1 {
                 for instance in config.instances.values_mut() {
                     *instance = instance.clone().with(&sources.access);

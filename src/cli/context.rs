@@ -73,29 +73,29 @@ impl Context {
 
     /// What holds for the repository the options name.
     pub fn settings(&self) -> Result<Settings, CliError> {
-        let settings = self.sources()?.settle(self.global.instance.as_deref())?;
+        let settings = self.settle(&self.sources()?, self.global.instance.as_deref())?;
         self.out.set_instance(settings.instance.as_ref().map(|instance| instance.name.as_str()));
+        Ok(settings)
+    }
+
+    /// What holds for instance `name`, or see [`Sources::settle`]. What variables say instead of the file is told.
+    pub fn settle(&self, sources: &Sources, name: Option<&str>) -> Result<Settings, CliError> {
+        let settings = sources.settle(name)?;
+        for message in &settings.overridden {
+            let item = settings.instance.as_ref().map_or_else(String::new, |one| one.name.clone());
+            self.observer.event(&Event::Warning { item, message: message.clone() });
+        }
         Ok(settings)
     }
 
     /// The store, once its disk is known to be there.
     pub fn store(&self, settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
-        if let Some(mount) = &settings.require_mount {
-            require_mount(mount)?;
-        }
-        let place = Place::parse(&settings.location, settings.written)?;
-        Ok(place.open(&StoreOptions::default())?)
+        store(settings)
     }
 
     /// Time, randomness, names and places for the engine.
     pub fn environment(&self, settings: &Settings) -> Result<Environment, CliError> {
-        make_state_dir(&settings.state_dir)?;
-        Ok(Environment {
-            clock: Arc::new(LocalClock::new(zone(settings))),
-            random: Arc::new(SystemRandom),
-            host: host_name(),
-            state_dir: Some(settings.state_dir.clone()),
-        })
+        environment(settings)
     }
 
     /// The repository.
@@ -104,7 +104,8 @@ impl Context {
         let found = Repository::find(self.store(settings)?)?;
         let place = found.location().to_string();
         let credential = password::existing(self, settings.key.as_ref(), &place)?;
-        let repository = found.open(&credential, self.environment(settings)?)?;
+        let opened = found.open(&credential, self.environment(settings)?);
+        let repository = opened.map_err(|error| CliError::opening(error, settings.key.as_ref()))?;
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }
@@ -155,6 +156,38 @@ impl Context {
         }
         Ok(selector.find(text, &snapshots, &zone(settings))?.clone())
     }
+}
+
+fn store(settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
+    if let Some(mount) = &settings.require_mount {
+        require_mount(mount)?;
+    }
+    let place = Place::parse(&settings.location, settings.written)?;
+    Ok(place.open(&StoreOptions::default())?)
+}
+
+fn environment(settings: &Settings) -> Result<Environment, CliError> {
+    make_state_dir(&settings.state_dir)?;
+    Ok(Environment {
+        clock: Arc::new(LocalClock::new(zone(settings))),
+        random: Arc::new(SystemRandom),
+        host: host_name(),
+        state_dir: Some(settings.state_dir.clone()),
+    })
+}
+
+/// The repository, opened with the key of the configuration where nobody can be asked, its index up to date.
+pub fn open_unasked(
+    settings: &Settings,
+    stop: &Arc<StopFlag>,
+    observer: &Arc<dyn Observer>,
+) -> Result<Repository, CliError> {
+    let found = Repository::find(store(settings)?)?;
+    let credential = password::configured(settings.key.as_ref(), stop, observer.as_ref())?;
+    let repository = found.open(&credential, environment(settings)?)?;
+    heal::read_also_from_copies(&repository, settings.instance.as_ref());
+    repository.refresh()?;
+    Ok(repository)
 }
 
 /// Tells that the old local index is kept, and where.

@@ -95,7 +95,7 @@ fn parse_sample(text: &str) -> Result<Sample, String> {
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let name = args.name.as_deref().or(context.global.instance.as_deref());
-    let settings = context.sources()?.settle(name)?;
+    let settings = context.settle(&context.sources()?, name)?;
     context.out.set_instance(settings.instance.as_ref().map(|instance| instance.name.as_str()));
     let targets = targets(&settings, &args.to)?;
     let source = match &args.from {
@@ -237,7 +237,8 @@ pub fn open_elsewhere(
     let place = store.location().to_string();
     let credential = password::existing(context, settings.key.as_ref(), &place)?;
     let environment = Environment { state_dir: None, ..context.environment(settings)? };
-    Ok(Repository::open(store, &credential, environment)?)
+    Repository::open(store, &credential, environment)
+        .map_err(|error| CliError::opening(error, settings.key.as_ref()))
 }
 
 /// One copy to be made.

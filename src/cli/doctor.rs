@@ -112,7 +112,7 @@ fn one(
 ) -> Result<(), CliError> {
     let name = &status.name;
     context.out.set_instance(Some(name));
-    let settings = sources.settle(Some(name))?;
+    let settings = context.settle(sources, Some(name))?;
     let (Some(instance), Some(config)) = (&settings.instance, &sources.config) else {
         return Ok(());
     };

@@ -13,7 +13,7 @@ use crate::deploy::DeployError;
 use crate::history::HistoryError;
 use crate::home::HomeError;
 use crate::index::IndexError;
-use crate::instance::config::{ConfigError, KeyError};
+use crate::instance::config::{ConfigError, KeyError, KeySource, Setting};
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, MountError, RunError};
 use crate::mount::MountFailure;
@@ -101,6 +101,14 @@ pub enum CliError {
     /// The repository failed.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// What was given opens nothing.
+    #[error("{error}")]
+    WrongKey {
+        /// What the repository says.
+        error: RepositoryError,
+        /// What was given, and who said so.
+        given: Box<Setting<KeySource>>,
+    },
     /// A location is none.
     #[error(transparent)]
     Location(#[from] PlaceError),
@@ -208,6 +216,16 @@ impl From<IndexError> for CliError {
 }
 
 impl CliError {
+    /// A repository was not opened with what `given` leads to. Without it somebody typed a password.
+    pub fn opening(error: RepositoryError, given: Option<&Setting<KeySource>>) -> Self {
+        match given {
+            Some(given) if repository_exit(&error) == Exit::WrongPassword => {
+                Self::WrongKey { error, given: Box::new(given.clone()) }
+            }
+            _ => Self::Repository(error),
+        }
+    }
+
     /// It was asked wrongly.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage { message: message.into(), hint: None }
@@ -266,9 +284,9 @@ impl CliError {
             Self::ClosedPipe => Exit::Ok,
             Self::Interrupted => Exit::Interrupted,
             Self::Foreign(error) | Self::Import(ImportError::Foreign(error)) => foreign_exit(error),
-            Self::Repository(error) | Self::Import(ImportError::Repository(error)) => {
-                repository_exit(error)
-            }
+            Self::Repository(error)
+            | Self::WrongKey { error, .. }
+            | Self::Import(ImportError::Repository(error)) => repository_exit(error),
             Self::SchedulerRuns(_) => Exit::Locked,
             Self::Lock(error) => lock_exit(error),
             Self::Backup(error) => backup_exit(error),
@@ -335,6 +353,7 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         | E::NotEmpty { .. }
         | E::UnknownVersion { .. }
         | E::NoKeySlot { .. }
+        | E::NewerKeys { .. }
         | E::OtherRepository { .. }
         | E::Damaged { .. }
         | E::MissingChunk { .. }
@@ -365,7 +384,7 @@ fn clone_exit(error: &CloneError) -> Exit {
         CloneError::Browse(error) => browse_exit(error),
         CloneError::Restore(error) => database_error::restore_exit(error),
         CloneError::Database(error) => database_error::database_exit(error),
-        CloneError::Io { .. } => Exit::Failed,
+        CloneError::After { .. } | CloneError::Io { .. } => Exit::Failed,
     }
 }
 
@@ -400,9 +419,11 @@ pub(super) fn restore_exit(error: &RestoreError) -> Exit {
     match error {
         RestoreError::Repository(error) => repository_exit(error),
         RestoreError::Pattern(_) => Exit::Usage,
-        RestoreError::Target(_) | RestoreError::NotFound(_) | RestoreError::NoSpace { .. } => {
-            Exit::Failed
-        }
+        RestoreError::Target(_)
+        | RestoreError::NotFound(_)
+        | RestoreError::NothingFits(_)
+        | RestoreError::NotADirectory(_)
+        | RestoreError::NoSpace { .. } => Exit::Failed,
     }
 }
 

@@ -1,5 +1,9 @@
 //! `expire`: review stacks whose time is over go.
 
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
@@ -7,8 +11,9 @@ use crate::deploy::expire::{Due, Removed, due, note_clock, remove, remove_leftov
 use crate::deploy::review::{Review, Reviews, Standing};
 use crate::deploy::{DeployError, Tools};
 use crate::event::counted;
-use crate::instance::lock;
+use crate::instance::{LockError, lock};
 use crate::report::clean;
+use crate::schedule::{EXPIRE_LINE, Ledger, REVIEWS, Task, due_at};
 
 use super::context::Context;
 use super::deploy::target::{reviews, tools};
@@ -17,13 +22,14 @@ use super::{CliError, Done, Exit};
 
 /// Take away review stacks whose time is over: containers, own networks and volumes, images nobody else uses
 ///
-/// Meant for a timer, every quarter of an hour. What cannot be understood stays and is told; one failure does not
+/// Meant for a timer or the scheduler, every quarter of an hour. What cannot be understood stays and is told; one failure does not
 /// stop others. After the clock was set nothing goes before the next time.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mrs-backup expire --list
   mrs-backup expire --dry-run
+  mrs-backup expire --due         from cron, every quarter of an hour
   mrs-backup expire")]
 pub struct Args {
     /// List review stacks and their times
@@ -33,6 +39,10 @@ pub struct Args {
     /// Say what would go; nothing is changed
     #[arg(short = 'n', long, conflicts_with = "list")]
     dry_run: bool,
+
+    /// Nothing if somebody did it in this quarter of an hour, by the ledger
+    #[arg(long, conflicts_with_all = ["list", "dry_run"])]
+    due: bool,
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
@@ -58,9 +68,40 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         let names: Vec<&str> = found.due.iter().map(|one| one.project.name.as_str()).collect();
         return Ok(Done::ok(json!({ "dry_run": true, "due": names })));
     }
-    remove_leftovers(&reviews)?;
+    let state_dir = sources.state_dir()?;
+    let lock = match lock(&state_dir, REVIEWS, Duration::ZERO, &SystemClock, &context.stop) {
+        Err(LockError::Held { .. }) if args.due => {
+            context.out.note("somebody else is at it")?;
+            return Ok(Done::ok(json!({ "is_due": false, "removed": [] })));
+        }
+        lock => lock?,
+    };
+    let ledger = Ledger::new(&state_dir);
+    if args.due && !is_due(&ledger)? {
+        return Ok(Done::ok(json!({ "is_due": false, "removed": [] })));
+    }
+    ledger.begin(REVIEWS, Task::Expire, SystemClock.now())?;
+    // What is due was looked at without the lock.
+    let result = expire(context, &reviews, &state_dir);
+    let exit = result.as_ref().map_or_else(CliError::exit, |done| done.exit);
+    ledger.finish(REVIEWS, Task::Expire, SystemClock.now(), exit.code())?;
+    drop(lock);
+    result
+}
+
+/// Whether nobody did it since it was due last.
+fn is_due(ledger: &Ledger) -> Result<bool, CliError> {
+    let Ok(line) = EXPIRE_LINE.parse() else { return Ok(true) };
+    let (now, entry) = (SystemClock.now(), ledger.read(REVIEWS, Task::Expire)?);
+    let due = due_at(&line, &SystemClock.zone(), &entry, Duration::ZERO, now);
+    Ok(due.is_none_or(|due| due <= now))
+}
+
+fn expire(context: &Context, reviews: &Reviews, state_dir: &Path) -> Result<Done, CliError> {
+    let found = due(reviews, &SystemClock)?;
+    remove_leftovers(reviews)?;
     if found.is_clock_odd && !found.due.is_empty() {
-        note_clock(&reviews, &SystemClock)?;
+        note_clock(reviews, &SystemClock)?;
         let message = format!(
             "the clock was set since the last look: {} would be due, and stay until the next one",
             counted(found.due.len(), "review stack")
@@ -70,19 +111,19 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             .complain(&message, Some("look at the clock: date; if it is right, run it again"));
         return Ok(Done::with(Exit::Failed, json!({ "is_clock_odd": true, "removed": [] })));
     }
-    note_clock(&reviews, &SystemClock)?;
+    note_clock(reviews, &SystemClock)?;
     if found.due.is_empty() {
         return Ok(Done::ok(json!({ "removed": [] })));
     }
-    let tools = tools(context, std::sync::Arc::new(SystemClock), crate::compose::Redactor::new())?;
-    remove_all(context, &tools, &reviews, &sources.state_dir()?, found.due)
+    let tools = tools(context, Arc::new(SystemClock), crate::compose::Redactor::new())?;
+    remove_all(context, &tools, reviews, state_dir, found.due)
 }
 
 fn remove_all(
     context: &Context,
     tools: &Tools,
     reviews: &Reviews,
-    state_dir: &std::path::Path,
+    state_dir: &Path,
     due: Vec<Review>,
 ) -> Result<Done, CliError> {
     let (mut exit, mut removed) = (Exit::Ok, Vec::new());
@@ -113,10 +154,10 @@ fn remove_one(
     context: &Context,
     tools: &Tools,
     reviews: &Reviews,
-    state_dir: &std::path::Path,
+    state_dir: &Path,
     name: &str,
 ) -> Result<Option<Removed>, CliError> {
-    let _lock = lock(state_dir, name, std::time::Duration::ZERO, &SystemClock, &context.stop)?;
+    let _lock = lock(state_dir, name, Duration::ZERO, &SystemClock, &context.stop)?;
     let now = SystemClock.now();
     let review = reviews.read(name, now);
     match review.standing {

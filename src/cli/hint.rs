@@ -1,7 +1,7 @@
 //! What to do next, by error.
 
 use crate::clone::CloneError;
-use crate::instance::config::ConfigError;
+use crate::instance::config::{ConfigError, KeySource, Origin, Setting};
 use crate::instance::migrate::MigrateError;
 use crate::instance::{LockError, RunError};
 use crate::ops::backup::BackupError;
@@ -46,6 +46,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Repository(error) | CliError::Import(ImportError::Repository(error)) => {
             return repository(error);
         }
+        CliError::WrongKey { error, given } => return Some(wrong_key(error, given)),
         CliError::Foreign(error) | CliError::Import(ImportError::Foreign(error)) => foreign(error),
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
@@ -78,7 +79,10 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::StateDir { .. } => "choose another with --state-dir DIR",
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
-        CliError::Restore(RestoreError::NotFound(_)) => "mrs-backup ls SNAPSHOT",
+        CliError::Restore(RestoreError::NotFound(_) | RestoreError::NothingFits(_)) => {
+            "mrs-backup ls SNAPSHOT, or mrs-backup find NAME"
+        }
+        CliError::Restore(RestoreError::NotADirectory(_)) => "choose another target",
         CliError::Restore(RestoreError::NoSpace { .. }) => NO_SPACE,
         CliError::Dump(DumpError::NotAFile { .. }) => {
             "mrs-backup restore SNAPSHOT TARGET --path PATH"
@@ -142,6 +146,11 @@ fn clone(error: &CloneError) -> Option<String> {
         CloneError::Browse(error) => return browse(error),
         CloneError::Restore(error) => return database_error::restore_hint(error),
         CloneError::Database(error) => return database_error::database_hint(error),
+        CloneError::After { to, .. } => {
+            return Some(format!(
+                "mend it and run the command again, or go back: mrs-backup undo -i {to}"
+            ));
+        }
         CloneError::Io { .. } => return None,
     };
     Some(text.to_owned())
@@ -194,6 +203,9 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::NoKeySlot { .. } => {
             "put the objects of `keys/` back from any copy of this repository: they never change"
         }
+        E::NewerKeys { .. } => {
+            "open it with the newest one: mrs-backup key list shows when each was made"
+        }
         E::Damaged { .. }
         | E::UnreadableChunk { .. }
         | E::UnreadableSegment { .. }
@@ -212,6 +224,26 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         }
     };
     Some(text.to_owned())
+}
+
+/// Says what was tried: it may be another one than the reader thinks.
+fn wrong_key(error: &RepositoryError, given: &Setting<KeySource>) -> String {
+    let source = &given.value;
+    let said = match given.origin {
+        Origin::Environment(name) | Origin::Legacy(name) => match source {
+            KeySource::Env(_) => "; unset it".to_owned(),
+            _ => format!(", as {name} says; unset that"),
+        },
+        Origin::File | Origin::Default => ", as the configuration says; correct that".to_owned(),
+        Origin::Flag => String::new(),
+    };
+    let other = match error {
+        RepositoryError::OtherCredential { credential: "password", .. } => "--key-file FILE",
+        RepositoryError::OtherCredential { .. } => "--password-file FILE",
+        _ => "--password-file FILE or --key-file FILE",
+    };
+    let or = if said.is_empty() { "; " } else { ", or " };
+    format!("tried was {source}{said}{or}name another with {other}")
 }
 
 fn backup(error: &BackupError) -> Option<String> {

@@ -102,7 +102,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
             "use --recovery-sheet FILE",
         ));
     }
-    let settings = context.sources()?.settle(name)?;
+    let settings = context.settle(&context.sources()?, name)?;
     let store = context.store(&settings)?;
     let credential = match store.survey()? {
         Survey::Missing | Survey::Empty | Survey::Headless => {

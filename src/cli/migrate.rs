@@ -1,5 +1,6 @@
 //! `migrate`: from what was there before.
 
+mod dumps;
 mod restic;
 mod scripts;
 

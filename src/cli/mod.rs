@@ -92,11 +92,11 @@ Examples:
   mrs-backup deploy mrs-production --plan   what a new version would change
   mrs-backup status root@one root@two       the same on other machines, by ssh
 
-Exit codes: 0 done; 1 failed, or damage found; 2 wrong options or configuration;
-3 snapshot incomplete, or items not restored; 10 no repository; 11 instance locked;
-12 wrong password; 21 a test restore failed; 30 a deployment failed and the earlier one is
-back; 31 a deployment failed and needs somebody; 32 an anonymized copy was refused;
-130 interrupted.
+Exit codes: 0 done; 1 failed, or damage found, or nothing found; 2 wrong options or
+configuration; 3 snapshot incomplete, or items not restored; 10 no repository; 11 instance
+locked; 12 wrong password or key file; 20 a copy is not up to date; 21 a test restore failed;
+30 a deployment failed and the earlier one is back; 31 a deployment failed and needs somebody;
+32 an anonymized copy was refused; 130 interrupted.
 
 The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
@@ -212,8 +212,38 @@ pub fn main() -> u8 {
                 None => without_command(cli.global).code(),
             }
         }
+        Err(error) if error.use_stderr() && is_check(&arguments) => {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            let out = output::Output::new(output::Style::default(), "");
+            // Whoever asks reads one line.
+            let told = out.line(&format!("UNKNOWN - {}", crate::report::clean(line)));
+            finish(&out, told.map(|()| Done::with(status::CHECK_UNKNOWN, json!({}))), false).code()
+        }
         Err(error) => misused(&error).code(),
     }
+}
+
+/// Why these arguments, the program's name aside, would be refused; `None` if they would not. Nothing is done: it is for tests of
+/// what documents tell people to type.
+pub fn refusal(arguments: &[OsString]) -> Option<String> {
+    let words = match hosts::of(arguments, takes_value) {
+        Some(call) => call.words,
+        None => arguments.to_vec(),
+    };
+    let words = std::iter::once(OsString::from("mrs-backup")).chain(words);
+    let is_help = |error: &clap::Error| {
+        !error.use_stderr()
+            || error.kind() == clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    };
+    let error = Cli::try_parse_from(words).err().filter(|error| !is_help(error))?;
+    Some(error.to_string())
+}
+
+/// Whether a program of the Nagios kind asks, to which 2 would mean that data are at risk.
+fn is_check(arguments: &[OsString]) -> bool {
+    let has = |word: &str| arguments.iter().any(|argument| argument == word);
+    has("status") && has("--check")
 }
 
 /// The command on other machines, once it is known to be one.
@@ -457,6 +487,17 @@ mod tests {
     #[test]
     fn the_tree_of_commands_holds_together() {
         command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_told() {
+        let readme = include_str!("../../README.md");
+        for exit in Exit::ALL {
+            let code = exit.code();
+            assert!(readme.contains(&format!("\n| {code} | ")), "README.md: {code}");
+            let is_code = |word: &str| word == code.to_string();
+            assert!(AFTER_HELP.split([' ', '\n']).any(is_code), "--help: {code}");
+        }
     }
 
     #[test]

@@ -49,9 +49,13 @@ pub struct Args {
 
 pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     if !args.target.is_dir() {
+        let hint = match args.target.symlink_metadata() {
+            Ok(_) => "name a directory; what is in it is hidden until it is unmounted".to_owned(),
+            Err(_) => format!("mkdir {}", args.target.display()),
+        };
         return Err(CliError::usage_hint(
             format!("{} is no directory", args.target.display()),
-            format!("mkdir {}", args.target.display()),
+            hint,
         ));
     }
     let settings = context.settings()?;

@@ -16,7 +16,7 @@ use super::{CliError, Done, Exit, after};
 /// Show who is told of what; try whether it arrives
 ///
 /// Channels are in the configuration, as [notify.NAME]. `run` tells by itself what is new, and so does `schedule` of what is
-/// stale; without `schedule`, `notify --due` from cron does that. What could not be delivered waits three days.
+/// stale; with timers, `units install` makes one of `notify --due`, and without systemd cron does that. What could not be delivered waits three days.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -94,7 +94,7 @@ fn report(context: &Context, told: &[Delivery]) -> Result<Done, CliError> {
     let mut exit = Exit::Ok;
     for one in told {
         let (channel, result) = (&one.channel, &one.result);
-        let error = result.as_ref().err();
+        let error = result.as_ref().err().map(|error| &error.reason);
         context.out.record(
             "delivery",
             &json!({ "channel": channel, "delivered": result.as_ref().ok(), "message": error }),
@@ -106,7 +106,7 @@ fn report(context: &Context, told: &[Delivery]) -> Result<Done, CliError> {
                     .note(&format!("{channel}: {} delivered", counted(*count, "message")))?;
             }
             Err(error) => {
-                context.out.complain(&format!("{channel}: {}", clean(error)), None);
+                context.out.complain(&format!("{channel}: {}", clean(&error.reason)), None);
                 exit = Exit::Failed;
             }
         }

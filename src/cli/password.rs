@@ -1,9 +1,10 @@
 //! Where passwords and keys come from, for the repository and for new slots.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::crypto::slot::{Credential, KdfCost};
-use crate::event::Event;
+use crate::event::{Event, Observer, StopFlag};
 use crate::instance::config::{KeyReader, KeySource, Setting, process_environment};
 
 use super::args::Cost;
@@ -15,13 +16,32 @@ const HOW: &str = "use --password-file FILE, --key-file FILE or MRS_BACKUP_PASSW
 
 /// Reads `source`; what should be known about it is told.
 fn read(context: &Context, source: &KeySource) -> Result<Credential, CliError> {
-    let stop = std::sync::Arc::clone(&context.stop);
-    let reader = KeyReader { environment: &process_environment, stop };
+    read_with(source, &context.stop, context.observer.as_ref())
+}
+
+fn read_with(
+    source: &KeySource,
+    stop: &Arc<StopFlag>,
+    observer: &dyn Observer,
+) -> Result<Credential, CliError> {
+    let reader = KeyReader { environment: &process_environment, stop: Arc::clone(stop) };
     let (credential, warnings) = reader.credential(source)?;
     for message in warnings {
-        context.observer.event(&Event::Warning { item: "key".to_owned(), message });
+        observer.event(&Event::Warning { item: "key".to_owned(), message });
     }
     Ok(credential)
+}
+
+/// What opens an existing repository where nobody can be asked.
+pub fn configured(
+    key: Option<&Setting<KeySource>>,
+    stop: &Arc<StopFlag>,
+    observer: &dyn Observer,
+) -> Result<Credential, CliError> {
+    match key {
+        Some(setting) => read_with(&setting.value, stop, observer),
+        None => Err(CliError::usage_hint(NO_PASSWORD, HOW)),
+    }
 }
 
 /// What opens an existing repository.

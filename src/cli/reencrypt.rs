@@ -115,7 +115,8 @@ fn open(
         ));
     }
     let credential = password::existing(context, key.as_ref(), &place)?;
-    let target = Repository::open(store, &credential, context.environment(settings)?)?;
+    let target = Repository::open(store, &credential, context.environment(settings)?)
+        .map_err(|error| CliError::opening(error, key.as_ref()))?;
     if target.config().id == source.config().id {
         return Err(CliError::usage_hint(
             format!("{place} is a copy of the same repository"),

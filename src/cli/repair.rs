@@ -5,18 +5,19 @@ use serde_json::json;
 
 use crate::event::counted;
 use crate::id::PackId;
+use crate::instance::config::{Origin, Repository as Place, Setting};
 use crate::ops::repair::{
     PacksReport, Remedy, SnapshotRepair, apply_snapshots, known_damage, plan_snapshots,
     repair_packs,
 };
 use crate::report::{clean, human_bytes};
-use crate::repository::{Environment, IngestOptions, Repository, RepositoryError};
-use crate::store::{Place, StoreOptions, Written};
+use crate::repository::{IngestOptions, Repository, RepositoryError};
 
 use super::context::{Context, zone};
+use super::copy::open_elsewhere;
 use super::format::local_time;
 use super::settings::Settings;
-use super::{CliError, Done, Exit, ask, index, password};
+use super::{CliError, Done, Exit, ask, index};
 
 /// What to do where nobody can be asked.
 const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
@@ -88,22 +89,20 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
 }
 
-/// Opens a copy, with an index in memory: on disk it would be taken for that of the repository itself.
+/// Opens a copy, and sees to it that it is one.
 fn open_copy(
     context: &Context,
     settings: &Settings,
     repository: &Repository,
     location: &str,
 ) -> Result<Repository, CliError> {
-    let store = Place::parse(location, Written::InArguments)?.open(&StoreOptions::default())?;
-    let place = store.location().clone();
-    let credential = password::existing(context, settings.key.as_ref(), &place.to_string())?;
-    let environment = Environment { state_dir: None, ..context.environment(settings)? };
-    let copy = Repository::open(store, &credential, environment)?;
+    let place = Setting::new(Place::new(location), Origin::Flag);
+    let copy = open_elsewhere(context, settings, &place)?;
     let (found, expected) = (copy.config().id, repository.config().id);
     if found != expected {
         let (found, expected) = (found.to_hex(), expected.to_hex());
-        return Err(RepositoryError::OtherRepository { location: place, found, expected }.into());
+        let location = copy.store().location().clone();
+        return Err(RepositoryError::OtherRepository { location, found, expected }.into());
     }
     Ok(copy)
 }

@@ -10,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::event::counted;
 use crate::instance::config::Instance;
-use crate::ops::restore::{Overwrite, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan};
+use crate::ops::restore::{
+    Overwrite, RestoreError, RestoreOptions, RestoreOutcome, RestorePlan, apply, plan,
+};
 use crate::report::{clean, human_bytes};
 
 use crate::repository::Repository;
@@ -69,7 +71,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value = "if-changed")]
     overwrite: Choice,
 
-    /// Remove what is in the target but not in the snapshot
+    /// Remove what is in the restored directories but not in the snapshot. Directories that are only the
+    /// way to what was backed up are left alone
     #[arg(long)]
     delete: bool,
 
@@ -115,7 +118,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let target = args.target.as_deref().filter(|_| !args.is_partial());
     let target = target.and_then(|target| home::instance_at(&sources, target));
     let name = context.global.instance.as_deref().or(target.as_deref());
-    let settings = sources.settle(name)?;
+    let settings = context.settle(&sources, name)?;
     context.out.set_instance(settings.instance.as_ref().map(|instance| instance.name.as_str()));
     let repository = context.open_to_read(&settings)?;
     let target = match (&target, &sources.config) {
@@ -178,6 +181,9 @@ fn restore(
         metadata_of_kept: false,
     };
     let plan = plan(repository, id, snapshot, &target, options, &context.stop)?;
+    if plan.is_empty() && !plan.options.include.is_empty() {
+        return Err(RestoreError::NothingFits(quoted(&plan.options.include)).into());
+    }
     show(context, &plan, &local_time(plan.snapshot.start, &zone(settings)))?;
     if args.dry_run {
         context.out.note("nothing was written")?;
@@ -192,6 +198,11 @@ fn restore(
     }
     let outcome = apply(repository, &plan, &context.stop, &context.observer)?;
     report(context, &plan, &target, &outcome)
+}
+
+fn quoted(patterns: &[String]) -> String {
+    let quoted: Vec<String> = patterns.iter().map(|pattern| format!("`{pattern}`")).collect();
+    quoted.join(", ")
 }
 
 fn report(

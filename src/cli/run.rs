@@ -116,6 +116,22 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
 }
 
+/// Takes a snapshot of an instance as the night does.
+pub fn fresh_snapshot(context: &Context, name: &str) -> Result<Exit, CliError> {
+    let args = Args {
+        name: Some(name.to_owned()),
+        all: false,
+        due: false,
+        job: None,
+        only: vec![Step::Snapshot],
+        skip: Vec::new(),
+        lock_wait: None,
+        tags: Vec::new(),
+        dry_run: false,
+    };
+    run_one(context, &context.sources()?, name, &args).map(|done| done.exit)
+}
+
 /// The instances meant.
 fn chosen(context: &Context, config: &Config, args: &Args) -> Result<Vec<String>, CliError> {
     let has_schedule = |instance: &&Instance| !instance.schedule.value.jobs.is_empty();
@@ -214,7 +230,7 @@ fn run_one(
     args: &Args,
 ) -> Result<Done, CliError> {
     context.out.set_instance(Some(name));
-    let settings = sources.settle(Some(name))?;
+    let settings = context.settle(sources, Some(name))?;
     let Some(instance) = &settings.instance else {
         return Err(CliError::usage(format!("there is no instance `{name}`")));
     };

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use crate::clock::{Clock, SystemClock};
 use crate::instance::Job;
 use crate::instance::config::Config;
+use crate::schedule::REVIEWS;
 
 use super::context::Context;
 use super::format::{json_time, local_time, table};
@@ -22,7 +23,7 @@ use board::Board;
 ///
 /// A daemon, in place of timers; both may be there, for a ledger below the state directory tells each what
 /// the other did. Jobs of one instance come one by one, and those missed while the machine was off are
-/// caught up once. Under systemd it says when it is ready, what it does, and that it lives. SIGHUP makes
+/// caught up once. Where the configuration has [review], review stacks are looked at every quarter of an hour. Under systemd it says when it is ready, what it does, and that it lives. SIGHUP makes
 /// it read the configuration again, SIGTERM stop: what is at work stops at the next safe place, and is begun
 /// again later.
 #[derive(Debug, clap::Args)]
@@ -86,6 +87,11 @@ fn load(context: &Context, scope: &Scope) -> Result<Board, CliError> {
     Ok(board)
 }
 
+/// As people read it.
+fn instance_name(instance: &str) -> &str {
+    if instance == REVIEWS { "review stacks" } else { instance }
+}
+
 fn nothing(config: &Config) -> CliError {
     CliError::usage_hint(
         format!("nothing is scheduled in {}", config.path.display()),
@@ -118,7 +124,7 @@ fn list(context: &Context, mut board: Board) -> Result<Done, CliError> {
             "scheduled",
             &json!({
                 "scheduled_instance": planned.instance,
-                "job": planned.job,
+                "job": planned.task,
                 "line": planned.line.to_string(),
                 "next": time(planned.due),
                 "is_due": planned.due.is_some_and(|due| due <= now),
@@ -130,8 +136,8 @@ fn list(context: &Context, mut board: Board) -> Result<Done, CliError> {
         rows.push((
             planned.due,
             vec![
-                planned.instance.to_owned(),
-                planned.job.name().to_owned(),
+                instance_name(planned.instance).to_owned(),
+                planned.task.name().to_owned(),
                 next,
                 planned.line.to_string(),
                 last,

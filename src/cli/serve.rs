@@ -1,4 +1,4 @@
-//! `serve`: metrics and the page over HTTP.
+//! `serve`: metrics, the page and, where that is wanted, what is in snapshots, over HTTP.
 
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::{CliError, Done};
 
 mod address;
 mod answer;
+mod browse;
 mod guard;
 mod limited;
 mod server;
@@ -20,9 +21,11 @@ pub use server::Server;
 /// How often we look whether somebody asked to stop.
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Serve metrics over HTTP until it is stopped
+/// Serve metrics and the status page over HTTP until it is stopped
 ///
-/// Answers at /metrics, from what the runs noted down: no repository is opened. `schedule` does the same where the
+/// Answers at /metrics and with the status page at /, from what the runs noted down: no repository is opened. With
+/// `browse = true` in [serve] of the configuration, whoever gives its password or token can look into snapshots at /browse/INSTANCE and
+/// take single files and databases; nothing can be changed. `schedule` does the same where the
 /// configuration has [serve]. Listens on 127.0.0.1:9479, and on docker0 where Prometheus runs in a container;
 /// anything that other machines can reach needs a password or a token in the configuration.
 #[derive(Debug, clap::Args)]
@@ -30,7 +33,8 @@ const PATIENCE: Duration = Duration::from_millis(100);
 Examples:
   mrs-backup serve
   mrs-backup serve --listen 127.0.0.1:8080
-  curl http://127.0.0.1:9479/metrics")]
+  curl http://127.0.0.1:9479/metrics
+  xdg-open http://127.0.0.1:9479/")]
 pub struct Args {
     /// Listen here (may be repeated); an interface means its address: docker0:9479
     #[arg(long, value_name = "ADDRESS:PORT", value_parser = ListenAddress::parse)]

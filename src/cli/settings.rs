@@ -13,6 +13,7 @@ use super::CliError;
 use super::args::Global;
 
 const STATE_DIR: &str = "MRS_BACKUP_STATE_DIR";
+const SYSTEMD_STATE_DIR: &str = "STATE_DIRECTORY";
 
 /// All that was said by flags, environment and file.
 #[derive(Debug)]
@@ -39,6 +40,8 @@ pub struct Settings {
     pub require_mount: Option<PathBuf>,
     /// Where indexes and locks are kept.
     pub state_dir: PathBuf,
+    /// What environment variables say instead of the file.
+    pub overridden: Vec<String>,
 }
 
 impl Sources {
@@ -75,6 +78,8 @@ impl Sources {
             (Some(config), None) if self.access.repository.is_none() => Some(only(config)?),
             _ => None,
         };
+        let overridden =
+            instance.map(|instance| instance.overridden_by(&self.access)).unwrap_or_default();
         let instance = instance.cloned().map(|instance| instance.with(&self.access));
         let access = instance.as_ref().map_or_else(|| self.access.clone(), Instance::access);
         let Some(repository) = access.repository else {
@@ -99,38 +104,49 @@ impl Sources {
             require_mount,
             state_dir: self.state_dir()?,
             instance,
+            overridden,
         })
     }
 
     /// The flag, our variable, the file, systemd's, or the usual place.
     pub fn state_dir(&self) -> Result<PathBuf, CliError> {
+        Ok(self.state_dir_setting()?.value)
+    }
+
+    /// The state directory, and who says so.
+    pub fn state_dir_setting(&self) -> Result<Setting<PathBuf>, CliError> {
         let variable = |name: &str| {
             std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from)
         };
-        if let Some(dir) = self.state_dir.clone().or_else(|| variable(STATE_DIR)) {
-            return std::path::absolute(&dir)
-                .map_err(|error| CliError::StateDir { path: dir, reason: error.to_string() });
+        let flag = self.state_dir.clone().map(|dir| Setting::new(dir, Origin::Flag));
+        let ours = || Some(Setting::new(variable(STATE_DIR)?, Origin::Environment(STATE_DIR)));
+        if let Some(Setting { value, origin }) = flag.or_else(ours) {
+            return match std::path::absolute(&value) {
+                Ok(dir) => Ok(Setting::new(dir, origin)),
+                Err(error) => Err(CliError::StateDir { path: value, reason: error.to_string() }),
+            };
         }
         let of_file = self.config.as_ref().map(|config| &config.state_dir);
         if let Some(dir) = of_file.filter(|dir| dir.origin == Origin::File) {
-            return Ok(dir.value.clone());
+            return Ok(dir.clone());
         }
         // systemd lists several with colons; the first one is ours as well as any.
-        if let Some(dirs) = variable("STATE_DIRECTORY")
+        if let Some(dirs) = variable(SYSTEMD_STATE_DIR)
             && let Some(first) = std::env::split_paths(&dirs).next()
         {
-            return Ok(first);
+            return Ok(Setting::new(first, Origin::Environment(SYSTEMD_STATE_DIR)));
         }
+        let usual = |dir| Ok(Setting::new(dir, Origin::Default));
         if rustix::process::geteuid().is_root() {
-            return Ok(PathBuf::from(crate::instance::config::DEFAULT_STATE_DIR));
+            return usual(PathBuf::from(crate::instance::config::DEFAULT_STATE_DIR));
         }
         variable("XDG_STATE_HOME")
             .or_else(|| variable("HOME").map(|home| home.join(".local/state")))
             .filter(|base| base.is_absolute())
-            .map(|base| base.join("mrs-backup"))
-            .ok_or_else(|| {
-                CliError::usage_hint("there is no place for state", "use --state-dir DIR")
-            })
+            .map_or_else(
+                || Err(CliError::usage_hint("there is no place for state", "use --state-dir DIR")),
+                |base| usual(base.join("mrs-backup")),
+            )
     }
 }
 

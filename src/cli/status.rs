@@ -52,11 +52,11 @@ pub struct Args {
     max_age: Option<std::time::Duration>,
 }
 
-/// Codes of Nagios are other ones than ours, but the same numbers.
+/// Codes of Nagios are other ones than ours, but the same numbers. `misused` knows the last one, too.
 const CHECK_OK: Exit = Exit::Ok;
 const CHECK_WARNING: Exit = Exit::Failed;
 const CHECK_CRITICAL: Exit = Exit::Usage;
-const CHECK_UNKNOWN: Exit = Exit::Incomplete;
+pub const CHECK_UNKNOWN: Exit = Exit::Incomplete;
 
 pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     if args.metrics {
@@ -66,8 +66,8 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
         return Ok(Done::ok(json!({})));
     }
     if let Some(path) = &args.html {
-        let text =
-            super::after::page(&context.sources()?, context.global.instance.as_deref(), None)?;
+        let named = context.global.instance.as_deref();
+        let text = super::after::page(&context.sources()?, named, None, false)?;
         if path.as_os_str() == "-" {
             context.out.raw(text.as_bytes())?;
         } else {

@@ -58,7 +58,7 @@ pub struct Args {
 
 /// Where throw-away servers live unless somebody says otherwise: not in the state directory, which the
 /// server's own user may not enter.
-fn default_base(settings: &Settings) -> PathBuf {
+pub fn default_base(settings: &Settings) -> PathBuf {
     let mut name = settings.state_dir.clone().into_os_string();
     name.push("-scratch");
     PathBuf::from(name)
@@ -130,7 +130,7 @@ fn names<'n>(names: impl Iterator<Item = &'n str>) -> String {
 
 /// Of what the server is made: what the configuration says; else the image of the instance's container,
 /// which has the same extensions; else what is installed here.
-fn maker(context: &Context, settings: &Settings, wanted: u32) -> Result<Maker, CliError> {
+pub fn maker(context: &Context, settings: &Settings, wanted: u32) -> Result<Maker, CliError> {
     let config = restore_config(settings);
     let of_source = settings.instance.as_ref().and_then(|instance| instance.postgres.as_ref());
     let chosen: Vec<PathBuf> = config
@@ -156,7 +156,8 @@ fn maker(context: &Context, settings: &Settings, wanted: u32) -> Result<Maker, C
     }
 }
 
-fn start(
+/// Starts one, of at least the version that is `wanted`.
+pub fn start(
     context: &Context,
     base: &Path,
     maker: Maker,

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
+use crate::event::counted;
 use crate::instance::config::EventKind;
 use crate::instance::config::Instance;
 use crate::ops::restore_database::{UndoPlan, drop_kept, plan_undo, undo};
@@ -22,19 +23,24 @@ const LOOK_FIRST: &str = "look at it with --dry-run, then add --yes to do it";
 /// Swap back to what was there before the last restore
 ///
 /// After a restore into the home of an instance files and databases go back together; with --database, or where only
-/// a database was restored, that alone. What is live now is kept in its turn: `undo` again brings it back. A restore
-/// that was killed at half its way is taken back.
+/// a database was replaced since (a restore of it, a clone), that alone: what was done last is taken back. What is live now is
+/// kept in its turn: `undo` again brings it back. A restore that was killed at half its way is taken back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mrs-backup undo --list                  what is kept
-  mrs-backup undo -i mrs-production       files and databases of a home
+  mrs-backup undo -i mrs-production       what was done last to an instance
+  mrs-backup undo -i mrs-staging --home   the restore of its home, even if a clone came after it
   mrs-backup undo --database mrs          one database
   mrs-backup undo --drop --database mrs   give the room free: nothing can be taken back then")]
 pub struct Args {
     /// The database, as it is called in use
     #[arg(long, value_name = "NAME")]
     database: Option<String>,
+
+    /// Files and databases of the home, even if a database was replaced since
+    #[arg(long, conflicts_with_all = ["database", "list", "drop"])]
+    home: bool,
 
     /// Only list what is kept
     #[arg(long, conflicts_with_all = ["drop", "expired"])]
@@ -58,45 +64,107 @@ pub struct Args {
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
-    let settings = context.sources()?.settle(context.global.instance.as_deref())?;
+    let settings = context.settings()?;
     let zone = zone(&settings);
     // With a database named nothing else is meant.
     let instance = settings.instance.as_ref().filter(|_| args.database.is_none());
     let homes = match instance {
         Some(instance) if args.list => list_homes(context, instance)?,
         Some(instance) if args.drop => drop_homes(context, &settings, instance, &args)?,
-        Some(instance) => {
+        Some(instance) if args.home || !is_database_newer(context, &settings, instance)? => {
             let how = home::UndoArgs { confirm: args.confirm.as_deref(), is_dry_run: args.dry_run };
             if let Some(done) = home::undo(context, &settings, instance, &how)? {
                 return Ok(done);
             }
             0
         }
-        None => 0,
+        _ => 0,
     };
+    if args.home {
+        return Err(CliError::usage("nothing is kept of a home from before a restore"));
+    }
     let has_databases = instance.is_none_or(|instance| instance.postgres.is_some());
     if !has_databases && (args.list || args.drop) {
         return Ok(Done::ok(json!({ "homes": homes })));
     }
     let cluster = cluster(context, &settings, "undo")?;
     if args.list {
-        let mut all = kept(&mut cluster.maintenance("")?)?;
-        all.retain(|found| args.database.as_ref().is_none_or(|name| found.marker.of == *name));
-        for found in &all {
-            context.out.record("kept", &describe(found))?;
-            context.out.line(&format!("{}  {}", line(found), told(&found.marker, &zone)))?;
-        }
-        if all.is_empty() {
-            context.out.note("no database is kept from before a restore")?;
-        }
-        return Ok(Done::ok(json!({ "kept": all.len(), "homes": homes })));
+        return list(context, &cluster, &args, homes, &zone);
     }
+    let databases = match (&args.database, instance) {
+        (Some(name), _) => vec![name.clone()],
+        // The server may have those of other instances, too.
+        (None, Some(instance)) => names(instance),
+        (None, None) => Vec::new(),
+    };
     let _lock = if args.dry_run { None } else { lock_instance(context, &settings)? };
     let now = SystemClock.now();
     if args.drop {
-        return drop_some(context, &cluster, &args, now, &zone);
+        let which = Dropped { databases: &databases, expired: args.expired, dry: args.dry_run };
+        return drop_some(context, &cluster, &which, now, &zone);
     }
-    swap_back(context, &settings, &cluster, &args, now)
+    swap_back(context, &settings, &cluster, &databases, args.dry_run, now)
+}
+
+/// The databases of an instance.
+fn names(instance: &Instance) -> Vec<String> {
+    instance.postgres.as_ref().map_or_else(Vec::new, |postgres| postgres.databases.value.clone())
+}
+
+/// Whether a database was replaced by itself (a restore of it, a clone) after the home was.
+fn is_database_newer(
+    context: &Context,
+    settings: &Settings,
+    instance: &Instance,
+) -> Result<bool, CliError> {
+    let journal = home::work(context, instance, None).journal()?;
+    let homes = journal.kept()?;
+    let names = names(instance);
+    let Some(newest) = homes.first().filter(|_| !names.is_empty()) else { return Ok(false) };
+    if journal.unfinished()?.is_some() {
+        return Ok(false);
+    }
+    let found = match cluster(context, settings, "undo")
+        .and_then(|cluster| Ok(kept(&mut cluster.maintenance("")?)?))
+    {
+        Ok(found) => found,
+        Err(error) => {
+            let message = error.message();
+            context.out.note(&format!("what the database server keeps is not known: {message}"))?;
+            return Ok(false);
+        }
+    };
+    let of_home = |name: &String| {
+        homes.iter().flat_map(|one| &one.databases).any(|one| one.aside.as_ref() == Some(name))
+    };
+    let is_newer = found.iter().any(|one| {
+        names.contains(&one.marker.of) && one.marker.time > newest.time && !of_home(&one.name)
+    });
+    if is_newer {
+        let line = home::line(instance, newest);
+        context.out.note(&format!("older, and not taken back now (--home does): {line}"))?;
+    }
+    Ok(is_newer)
+}
+
+/// Tells which databases are kept.
+fn list(
+    context: &Context,
+    cluster: &Cluster,
+    args: &Args,
+    homes: usize,
+    zone: &jiff::tz::TimeZone,
+) -> Result<Done, CliError> {
+    let mut all = kept(&mut cluster.maintenance("")?)?;
+    all.retain(|found| args.database.as_ref().is_none_or(|name| found.marker.of == *name));
+    for found in &all {
+        context.out.record("kept", &describe(found))?;
+        context.out.line(&format!("{}  {}", line(found), told(&found.marker, zone)))?;
+    }
+    if all.is_empty() {
+        context.out.note("no database is kept from before a restore")?;
+    }
+    Ok(Done::ok(json!({ "kept": all.len(), "homes": homes })))
 }
 
 /// One database, and what was put aside with it.
@@ -104,13 +172,14 @@ fn swap_back(
     context: &Context,
     settings: &Settings,
     cluster: &Cluster,
-    args: &Args,
+    databases: &[String],
+    is_dry_run: bool,
     now: Timestamp,
 ) -> Result<Done, CliError> {
     let zone = zone(settings);
-    let plan = plan_undo(cluster, args.database.as_deref())?;
+    let plan = plan_undo(cluster, databases)?;
     show(context, &plan, &zone)?;
-    if args.dry_run {
+    if is_dry_run {
         context.out.note("nothing was changed")?;
         return Ok(Done::ok(json!({ "dry_run": true, "incoming": describe(&plan.incoming) })));
     }
@@ -204,23 +273,38 @@ fn drop_homes(
     Ok(kept.len())
 }
 
+/// What is to be dropped.
+struct Dropped<'a> {
+    /// Of these; none named: of all.
+    databases: &'a [String],
+    /// Only what was kept long enough.
+    expired: bool,
+    /// Only shown.
+    dry: bool,
+}
+
 fn drop_some(
     context: &Context,
     cluster: &Cluster,
-    args: &Args,
+    which: &Dropped<'_>,
     now: Timestamp,
     zone: &jiff::tz::TimeZone,
 ) -> Result<Done, CliError> {
     let is_meant = |marker: &Marker| {
-        args.database.as_ref().is_none_or(|name| marker.of == *name)
-            && (!args.expired || marker.until.is_some_and(|until| until <= now))
+        (which.databases.is_empty() || which.databases.contains(&marker.of))
+            && (!which.expired || marker.until.is_some_and(|until| until <= now))
     };
     let mut all = kept(&mut cluster.maintenance("")?)?;
+    let there = all.len();
     all.retain(|found| is_meant(&found.marker));
+    if !which.expired && all.len() < there {
+        let others = counted(there - all.len(), "database");
+        context.out.note(&format!("{others} kept of other names stay; --database drops them"))?;
+    }
     for found in &all {
         context.out.note(&format!("drop {}  {}", line(found), told(&found.marker, zone)))?;
     }
-    if all.is_empty() || args.dry_run {
+    if all.is_empty() || which.dry {
         context.out.note("nothing was changed")?;
         return Ok(Done::ok(json!({ "dropped": Vec::<Value>::new() })));
     }

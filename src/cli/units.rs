@@ -14,8 +14,8 @@ use crate::event::counted;
 use crate::instance::config::{Config, Instance, Origin, process_environment};
 use crate::schedule::Ledger;
 use crate::schedule::units::{
-    EXPIRE, FAILED, Machine, SCHEDULER, SCRIPTS, UnitFile, all_units, expire, is_ours, of_instance,
-    scheduler, scripts, shared, unit_name,
+    EXPIRE, FAILED, Machine, NOTIFY, SCHEDULER, SCRIPTS, UnitFile, all_units, expire, is_ours,
+    notify, of_instance, scheduler, scripts, shared, unit_name,
 };
 
 use super::context::Context;
@@ -149,8 +149,12 @@ fn plan<'a>(
     let machine = machine(context, sources, config, choice)?;
     let mut units = shared(&machine);
     let mut enabled = Vec::new();
+    let reviews = match has_reviews {
+        true => Some(super::deploy::target::reviews(Some(config))?.base),
+        false => None,
+    };
     if choice.scheduler {
-        let unit = scheduler(instances.iter().copied(), &machine);
+        let unit = scheduler(&instances, reviews, &machine);
         enabled.push(unit.name.clone());
         units.push(unit);
     } else {
@@ -159,10 +163,17 @@ fn plan<'a>(
             let jobs = instance.schedule.value.jobs.keys();
             enabled.extend(jobs.map(|job| format!("{}.timer", unit_name(&instance.name, *job))));
         }
-    }
-    if has_reviews {
-        units.extend(expire(&super::deploy::target::reviews(Some(config))?.base, &machine));
-        enabled.push(EXPIRE[1].to_owned());
+        if let Some(home) = reviews {
+            units.extend(expire(&home, &machine));
+            enabled.push(EXPIRE[1].to_owned());
+        }
+        // The scheduler looks by itself; timers notice nothing that does not run.
+        if let Some(first) =
+            instances.first().filter(|_| is_all && !config.telling.notify.is_empty())
+        {
+            units.extend(notify(first, &machine));
+            enabled.push(NOTIFY[1].to_owned());
+        }
     }
     let mut files = Vec::new();
     for instance in instances.iter().filter(|_| !choice.no_scripts) {
@@ -195,6 +206,7 @@ fn machine(
         systemd: choice.systemd_version.unwrap_or_else(systemd_version),
         written: config.telling.directories(),
         credentials: config.telling.credentials(),
+        serving_credentials: config.telling.serving_credentials(),
     })
 }
 
@@ -263,11 +275,12 @@ fn install(
             ledger.first_seen(&instance.name, *job, SystemClock.now())?;
         }
     }
-    // A job that is no longer scheduled, or that the scheduler does from now on.
+    // A job that is no longer scheduled, or that the scheduler does from now on; or the scheduler itself.
     let is_wanted = |name: &String| plan.units.iter().any(|unit| unit.name == *name);
     let mut stale: Vec<String> = plan.instances.iter().flat_map(|one| all_units(one)).collect();
     if choice.instance.is_none() && context.global.instance.is_none() {
-        stale.extend(EXPIRE.map(str::to_owned));
+        stale.extend(EXPIRE.into_iter().chain(NOTIFY).map(str::to_owned));
+        stale.push(SCHEDULER.to_owned());
     }
     stale.retain(|name| !is_wanted(name));
     let (removed, _) = remove_units(context, choice, &stale)?;
@@ -308,7 +321,7 @@ fn remove(context: &Context, config: &Config, choice: &Choice) -> Result<Done, C
     // Timers need it as well as the scheduler.
     if is_all && !choice.scheduler {
         units.push(FAILED.to_owned());
-        units.extend(EXPIRE.map(str::to_owned));
+        units.extend(EXPIRE.into_iter().chain(NOTIFY).map(str::to_owned));
     }
     let (mut removed, disabled) = remove_units(context, choice, &units)?;
     let homes = instances.iter().filter(|_| !choice.scheduler && !choice.no_scripts);
@@ -334,15 +347,14 @@ fn remove_units(
         |name: &&String| fs::read_to_string(directory.join(name)).is_ok_and(|text| is_ours(&text));
     let disabled: Vec<String> = names.iter().filter(is_started).filter(is_there).cloned().collect();
     if !disabled.is_empty() {
-        let words = |first: &[&'static str]| -> Vec<String> {
-            first.iter().map(|word| (*word).to_owned()).chain(disabled.iter().cloned()).collect()
-        };
-        let call = |words: Vec<String>| {
-            systemctl(choice, &words.iter().map(String::as_str).collect::<Vec<_>>())
-        };
-        call(words(&["disable", "--now"]))?;
-        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot.
-        let _ = call(words(&["clean", "--what=state"]));
+        let names = disabled.iter().map(String::as_str);
+        let disable: Vec<&str> = ["disable", "--now"].into_iter().chain(names.clone()).collect();
+        systemctl(choice, &disable)?;
+        // The memory of a timer: installed again some day, it has missed nothing. Old systemd cannot. Never that of a
+        // service, which would be our whole state directory; and one by one, for a timer that never ran has none.
+        for timer in names.filter(|name| name.ends_with(".timer")) {
+            let _ = systemctl(choice, &["clean", "--what=state", timer]);
+        }
     }
     let mut removed = Vec::new();
     for name in names {

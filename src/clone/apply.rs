@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::anonymize::{Charset, Counts, Program, RewriteError, Rules};
+use crate::anonymize::{Charset, Counts, Kept, Program, RewriteError, Rules};
 use crate::event::{Event, Observer};
 use crate::ops::restore_database::{
     Contents, DatabaseOutcome, DatabasePlan, Replacing, RestoreDatabaseError,
@@ -13,6 +13,7 @@ use crate::ops::restore_database::{
 use crate::postgres::{identifier, qualified};
 use crate::target::postgres::{Cluster, DatabaseError, Reason, new_name};
 
+use super::commands::Commands;
 use super::contents::Anonymized;
 use super::error::CloneError;
 use super::files::{FilesPlan, StagedFiles, SwappedDirectory};
@@ -36,10 +37,14 @@ pub struct CloneWork<'a> {
     pub program: &'a Program,
     /// The encoding of the rows.
     pub charset: Charset,
+    /// Which rows.
+    pub kept: &'a Kept,
     /// What the first pass found.
     pub surveyed: &'a Surveyed,
     /// Where to.
     pub cluster: &'a Cluster,
+    /// What is run in the new database before the swap.
+    pub before_swap: &'a Commands<'a>,
     /// When: what is put aside is called by it.
     pub time: Timestamp,
     /// Who listens.
@@ -70,6 +75,7 @@ pub fn apply(work: &CloneWork<'_>) -> Result<Applied, CloneError> {
         work.program,
         work.charset,
         &work.surveyed.originals,
+        work.kept,
         &staged,
     );
     let time = work.time;
@@ -83,6 +89,7 @@ pub fn apply(work: &CloneWork<'_>) -> Result<Applied, CloneError> {
     };
     let (mut groups, mut directories) = (Vec::new(), Vec::new());
     let result = replacing.run(&anonymized, || {
+        run_commands(work)?;
         groups = smallest_groups(work)?;
         work.observer.event(&Event::StepStarted { step: "files", total_bytes: None });
         directories = staged.swap(time).map_err(|error| DatabaseError::Differs {
@@ -108,6 +115,20 @@ pub fn apply(work: &CloneWork<'_>) -> Result<Applied, CloneError> {
             Err(failed(error, anonymized.take_failure()))
         }
     }
+}
+
+/// Runs the target's own commands in the database that is ready.
+fn run_commands(work: &CloneWork<'_>) -> Result<(), DatabaseError> {
+    if work.before_swap.commands.is_empty() {
+        return Ok(());
+    }
+    work.observer.event(&Event::StepStarted { step: "commands", total_bytes: None });
+    let ran = work.before_swap.run(&new_name(&work.plan.target));
+    work.cluster.check_stop()?;
+    ran.map_err(|error| DatabaseError::Differs {
+        what: format!("before_swap: command `{}`", error.command),
+        reason: error.reason,
+    })
 }
 
 /// What to tell: a row that was not rewritten is the cause of whatever came of it. If the half-made database is

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 
 use crate::anonymize::transform::FileSink;
 use crate::anonymize::{
-    Charset, Counts, Originals, Program, RewriteError, Rewriter, Rewritten, RowStream, TableProgram,
+    Charset, Counts, Kept, Originals, Program, RewriteError, Rewriter, Rewritten, RowStream,
+    TableProgram,
 };
 use crate::ops::restore_database::{Contents, Incoming};
 use crate::snapshot::TableManifest;
@@ -25,6 +26,8 @@ pub struct Anonymized<'a> {
     pub charset: Charset,
     /// What was removed.
     pub originals: &'a Originals,
+    /// Which rows.
+    pub kept: &'a Kept,
     /// Takes placeholders.
     pub files: &'a dyn FileSink,
     failure: Mutex<Option<RewriteError>>,
@@ -100,10 +103,11 @@ impl<'a> Anonymized<'a> {
         program: &'a Program,
         charset: Charset,
         originals: &'a Originals,
+        kept: &'a Kept,
         files: &'a dyn FileSink,
     ) -> Self {
         let (failure, counts) = (Mutex::default(), Mutex::default());
-        Self { contents, toc, program, charset, originals, files, failure, counts }
+        Self { contents, toc, program, charset, originals, kept, files, failure, counts }
     }
 
     /// The first row that was not rewritten, and why. What others say of it is less.
@@ -124,7 +128,16 @@ impl<'a> Anonymized<'a> {
     }
 
     fn rewriter(&self, table: &'a TableProgram) -> Rewriter<'a> {
-        Rewriter::new(table, self.charset, self.originals, self.files)
+        let kept = self.kept.of(&table.title);
+        Rewriter::new(table, self.charset, self.originals, self.files).keeping(kept)
+    }
+
+    /// How many rows of a table have to come.
+    fn wanted(&self, program: &TableProgram, rows: u64) -> u64 {
+        match program.is_emptied {
+            true => 0,
+            false => self.kept.rows_of(&program.title, rows),
+        }
     }
 
     fn program_of(&self, schema: &str, name: &str) -> Result<&'a TableProgram, String> {
@@ -205,9 +218,7 @@ impl Incoming for Anonymized<'_> {
             self.contents.archived().into_iter().cloned().collect();
         for table in &mut tables {
             let program = self.program.table(&table.schema, &table.name);
-            if program.is_some_and(|program| program.is_emptied) {
-                table.rows = 0;
-            }
+            table.rows = program.map_or(table.rows, |program| self.wanted(program, table.rows));
         }
         tables
     }
@@ -224,7 +235,7 @@ impl Incoming for Anonymized<'_> {
 
     fn compare(&self, table: &TableManifest, found: &Found) -> Result<(), String> {
         let program = self.program_of(&table.schema, &table.name)?;
-        let wanted = if program.is_emptied { 0 } else { table.rows };
+        let wanted = self.wanted(program, table.rows);
         match found.rows == wanted {
             true => Ok(()),
             false => Err(format!("{} rows where {wanted} should have come", found.rows)),

@@ -6,6 +6,8 @@ use crate::ops::restore_database::RestoreDatabaseError;
 use crate::repository::RepositoryError;
 use crate::target::postgres::DatabaseError;
 
+use super::commands::CommandFailed;
+
 /// Everything that keeps a copy from being made, found before anything was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal(pub Vec<Problem>);
@@ -47,6 +49,14 @@ pub enum CloneError {
     /// The server.
     #[error(transparent)]
     Database(Box<DatabaseError>),
+    /// A command failed when the copy was in its place already.
+    #[error("the copy is in its place in {to}, but after it {error}")]
+    After {
+        /// The target.
+        to: String,
+        /// What failed.
+        error: CommandFailed,
+    },
     /// What is stored is damaged, or a directory cannot be written.
     #[error("{what}: {reason}")]
     Io {

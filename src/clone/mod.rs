@@ -5,21 +5,27 @@
 //! of them touches a disk before, and what leaves this process is rewritten already.
 
 mod apply;
+mod commands;
 mod contents;
 mod draft;
 mod error;
 mod files;
 mod guard;
+mod preview;
 mod report;
 mod schema;
+mod subset;
 mod survey;
 
 pub use apply::{Applied, CloneWork, apply};
+pub use commands::{CommandFailed, Commands};
 pub use contents::Anonymized;
 pub use draft::draft;
 pub use error::{CloneError, Refusal};
 pub use files::{FilesPlan, StagedFiles, SwappedDirectory, undo_files};
 pub use guard::{Guard, check_target};
+pub use preview::{PreviewColumn, PreviewRow, masked, preview};
 pub use report::{CloneReport, ColumnReport, GroupReport, TableReport, html, tables};
 pub use schema::{clean_toc, schema_of};
+pub use subset::choose_rows;
 pub use survey::{Surveyed, survey};

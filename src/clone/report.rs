@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::anonymize::{Action, Counts, Program, TableProgram};
+use crate::anonymize::{Action, Counts, Kept, KeptRows, Program, TableProgram};
 use crate::report::clean;
 
 /// A column.
@@ -29,6 +29,10 @@ pub struct TableReport {
     pub is_emptied: bool,
     /// Rows copied.
     pub rows: u64,
+    /// Rows left out, because only a part was to be copied.
+    pub dropped: u64,
+    /// References that became NULL, because what they lead to was left out.
+    pub references_erased: u64,
     /// Columns.
     pub columns: Vec<ColumnReport>,
 }
@@ -87,8 +91,13 @@ pub struct CloneReport {
 pub fn tables(
     program: &Program,
     counts: &std::collections::BTreeMap<String, Counts>,
+    kept: &Kept,
 ) -> Vec<TableReport> {
-    program.tables.iter().map(|table| table_report(table, counts.get(&table.title))).collect()
+    let report = |table: &TableProgram| TableReport {
+        references_erased: kept.of(&table.title).map_or(0, KeptRows::references_erased),
+        ..table_report(table, counts.get(&table.title))
+    };
+    program.tables.iter().map(report).collect()
 }
 
 fn table_report(table: &TableProgram, counts: Option<&Counts>) -> TableReport {
@@ -107,6 +116,8 @@ fn table_report(table: &TableProgram, counts: Option<&Counts>) -> TableReport {
         name: table.title.clone(),
         is_emptied: table.is_emptied,
         rows: counts.filter(|_| !table.is_emptied).map_or(0, |counts| counts.rows),
+        dropped: counts.map_or(0, |counts| counts.dropped),
+        references_erased: 0,
         columns: table.columns.iter().enumerate().map(column).collect(),
     }
 }
@@ -192,9 +203,15 @@ fn table(table: &TableReport, page: &mut String) {
         page.push_str("<p>Emptied: no row was copied.</p>");
         return;
     }
+    let mut rows = format!("{} rows", table.rows);
+    if table.dropped > 0 {
+        rows.push_str(&format!(", {} left out", table.dropped));
+    }
+    if table.references_erased > 0 {
+        rows.push_str(&format!(", {} references made NULL", table.references_erased));
+    }
     page.push_str(&format!(
-        "<p>{} rows.</p><table><tr><th>Column<th>Rule<th>Made anew<th>NULL or empty",
-        table.rows
+        "<p>{rows}.</p><table><tr><th>Column<th>Rule<th>Made anew<th>NULL or empty"
     ));
     for column in &table.columns {
         let class = if column.is_kept { " class=kept" } else { "" };
@@ -232,6 +249,8 @@ mod tests {
                 name: "person".to_owned(),
                 is_emptied: false,
                 rows: 2,
+                dropped: 3,
+                references_erased: 1,
                 columns: vec![ColumnReport {
                     name: "a\"b".to_owned(),
                     rule: "kept: 1 < 2".to_owned(),
@@ -248,6 +267,7 @@ mod tests {
         };
         let page = html(&report);
         assert!(!page.contains("<script") && !page.contains("<b>"));
+        assert!(page.contains("2 rows, 3 left out, 1 references made NULL."));
         assert!(page.contains("kept: 1 &lt; 2") && page.contains("&lt;script&gt;"));
         let json = serde_json::to_value(&report).unwrap();
         assert_eq!(json["tables"][0]["columns"][0]["is_kept"], true);

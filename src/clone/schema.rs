@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use crate::anonymize::{Column, Reference, Schema, Table};
+use crate::anonymize::{Column, Reference, Schema, Table, title};
 use crate::snapshot::DatabaseManifest;
 use crate::source::archive::{Toc, TocEntry};
 
@@ -97,7 +97,20 @@ pub fn schema_of(manifest: &DatabaseManifest, toc: &Toc) -> Schema {
             _ => {}
         }
     }
-    Schema { tables: tables.into_values().collect() }
+    let known = |table: &(String, String)| tables.contains_key(table);
+    let foreign = toc.entries.iter().filter(|entry| entry.kind == "FK CONSTRAINT");
+    let ends = foreign.filter_map(ends).flat_map(|(own, other)| [own, other]);
+    let mut unfollowed: Vec<String> =
+        ends.filter(|end| !known(end)).map(|(schema, name)| title(&schema, &name)).collect();
+    unfollowed.sort();
+    unfollowed.dedup();
+    Schema { tables: tables.into_values().collect(), unfollowed }
+}
+
+/// The tables at both ends of a foreign key.
+fn ends(entry: &TocEntry) -> Option<((String, String), (String, String))> {
+    let found = FOREIGN.as_ref()?.captures(&entry.definition)?;
+    Some(((plain(&found[1]), plain(&found[2])), (plain(&found[4]), plain(&found[5]))))
 }
 
 type Tables = BTreeMap<(String, String), Table>;

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, Read};
 use std::sync::{Mutex, PoisonError};
 
 use crate::anonymize::{
-    Charset, FingerprintKey, Gatherer, Originals, Problem, Program, Surveyor, TableProgram,
+    Charset, FingerprintKey, Gatherer, Kept, KeptRows, Originals, Problem, Program, Surveyor,
+    TableProgram,
 };
 use crate::crypto::random::Randomness;
 use crate::event::{Event, Observer, StopFlag};
@@ -42,6 +43,7 @@ struct Pass<'a> {
     program: &'a Program,
     charset: Charset,
     key: FingerprintKey,
+    kept: &'a Kept,
     found: Mutex<Found>,
     observer: &'a dyn Observer,
     stop: &'a StopFlag,
@@ -55,6 +57,7 @@ pub fn survey(
     toc: &Toc,
     program: &Program,
     charset: Charset,
+    kept: &Kept,
     random: &dyn Randomness,
     workers: usize,
     observer: &dyn Observer,
@@ -63,7 +66,7 @@ pub fn survey(
     let key = FingerprintKey::new(random);
     let gatherer = Gatherer::new(key.clone(), program.scanned);
     let found = Mutex::new(Found { gatherer, problems: Vec::new(), rows: 0 });
-    let pass = Pass { contents, program, charset, key, found, observer, stop };
+    let pass = Pass { contents, program, charset, key, kept, found, observer, stop };
     let bytes: u64 = pass.streamed().map(|table| table.bytes).sum();
     let total_bytes = Some(bytes + contents.archive_bytes());
     observer.event(&Event::StepStarted { step: "survey", total_bytes });
@@ -141,7 +144,8 @@ impl<'a> Pass<'a> {
     fn begin(&self, program: &'a TableProgram) -> Surveying<'a> {
         let gatherer = Gatherer::new(self.key.clone(), self.program.scanned);
         let surveyor = Surveyor::new(program, self.charset);
-        Surveying { program, surveyor, gatherer, line: Vec::new() }
+        let kept = self.kept.of(&program.title);
+        Surveying { program, surveyor, gatherer, kept, line: Vec::new() }
     }
 
     /// Adds what was found of a table to the rest.
@@ -197,12 +201,16 @@ struct Surveying<'a> {
     program: &'a TableProgram,
     surveyor: Surveyor<'a>,
     gatherer: Gatherer,
+    kept: Option<&'a KeptRows>,
     line: Vec<u8>,
 }
 
 impl Surveying<'_> {
     fn row(&mut self, line: &[u8]) {
-        self.surveyor.row(line, &mut self.gatherer);
+        match self.kept.is_none_or(|kept| kept.keeps(self.surveyor.rows())) {
+            true => self.surveyor.row(line, &mut self.gatherer),
+            false => self.surveyor.dropped(line, &mut self.gatherer),
+        }
     }
 
     fn push(&mut self, bytes: &[u8]) {
@@ -210,8 +218,10 @@ impl Surveying<'_> {
             self.line.extend_from_slice(piece);
             if self.line.last() == Some(&b'\n') {
                 self.line.pop();
-                self.surveyor.row(&self.line, &mut self.gatherer);
-                self.line.clear();
+                let mut line = std::mem::take(&mut self.line);
+                self.row(&line);
+                line.clear();
+                self.line = line;
             }
         }
     }

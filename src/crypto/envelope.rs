@@ -11,7 +11,7 @@ use super::random::Randomness;
 const MAGIC: &[u8; 8] = b"MRSBOBJ1";
 
 /// Magic, kind, three zeros, key id.
-const HEADER: usize = 16;
+pub const HEADER: usize = 16;
 
 /// `u32 r ‖ u32 s`, in front of the frame.
 const LENGTHS: usize = 8;
@@ -114,6 +114,13 @@ pub fn open<T: for<'b> minicbor::Decode<'b, ()>>(
         return Err(content("bytes are left over"));
     }
     Ok(value)
+}
+
+/// The key an object of this kind claims to be sealed with, from its first [`HEADER`] bytes. `None` if it is none.
+pub fn claimed_key(kind: SealedKind, header: &[u8]) -> Option<KeyId> {
+    let [fixed @ .., a, b, c, d] = header.first_chunk::<HEADER>()?;
+    let is_it = fixed.starts_with(MAGIC) && fixed.get(8) == Some(&(kind as u8));
+    is_it.then_some(KeyId(u32::from_le_bytes([*a, *b, *c, *d])))
 }
 
 /// The 16 bytes an object begins with.

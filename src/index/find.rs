@@ -1,6 +1,6 @@
 //! Where chunks are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use rusqlite::{Connection, Row, params};
 
@@ -9,7 +9,7 @@ use crate::id::{ChunkId, PackId, SegmentId, SessionId};
 use crate::pack::{SegmentEntry, SegmentKind};
 
 use super::db::{Failure, bytes, bytes_or_none, valid};
-use super::rows::{chunks_from, class_from, find_chunk, lookup_key, segment_from};
+use super::rows::{chunk_records, chunks_from, class_from, find_chunk, lookup_key, segment_from};
 use super::store::{Index, IndexError, Place};
 
 /// Segments found by a key, with their packs; rows pending for others are left out.
@@ -134,6 +134,24 @@ impl Index {
         })
     }
 
+    /// The same with `entry.chunks` filled: for a reader that will ask for the chunks beside it next.
+    pub fn locate_with_neighbours(
+        &self,
+        chunk: &ChunkId,
+        session: Option<SessionId>,
+    ) -> Result<Vec<Place>, IndexError> {
+        self.read("looking for a chunk", |connection| {
+            places(connection, chunk.as_bytes(), session, |row, entry| {
+                let column = bytes_or_none(row, 8, CHUNKS)?;
+                let found = find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)?;
+                if found.is_some() {
+                    entry.chunks = chunks_from(entry, column)?;
+                }
+                Ok(found)
+            })
+        })
+    }
+
     /// Everywhere segment `id` is.
     pub fn locate_segment(
         &self,
@@ -164,7 +182,14 @@ impl Index {
         session: SessionId,
     ) -> Result<Vec<Option<u32>>, IndexError> {
         self.read_together("looking for chunks", |connection| {
-            chunks.iter().map(|chunk| usable_length(connection, chunk, session)).collect()
+            let mut neighbours = HashMap::new();
+            let mut length_of = |chunk: &ChunkId| {
+                if let Some(length) = neighbours.get(chunk) {
+                    return Ok(Some(*length));
+                }
+                usable_length(connection, chunk, session, Some(&mut neighbours))
+            };
+            chunks.iter().map(&mut length_of).collect()
         })
     }
 
@@ -175,7 +200,7 @@ impl Index {
         session: SessionId,
     ) -> Result<bool, IndexError> {
         self.read("looking for a chunk", |connection| {
-            Ok(usable_length(connection, chunk, session)?.is_some())
+            Ok(usable_length(connection, chunk, session, None)?.is_some())
         })
     }
 
@@ -232,15 +257,15 @@ fn places(
     connection: &Connection,
     id: &[u8; 32],
     session: Option<SessionId>,
-    inside: impl Fn(&Row<'_>, &SegmentEntry) -> Result<Option<(u32, u32)>, Failure>,
+    inside: impl Fn(&Row<'_>, &mut SegmentEntry) -> Result<Option<(u32, u32)>, Failure>,
 ) -> Result<Vec<Place>, Failure> {
     let mut statement = connection.prepare_cached(PLACES)?;
     let session = session.as_ref().map(SessionId::as_bytes);
     let mut rows = statement.query(params![lookup_key(id), session])?;
     let mut places = Vec::new();
     while let Some(row) = rows.next()? {
-        let entry = segment_from(row, 0)?;
-        let Some((chunk_offset, chunk_len)) = inside(row, &entry)? else {
+        let mut entry = segment_from(row, 0)?;
+        let Some((chunk_offset, chunk_len)) = inside(row, &mut entry)? else {
             continue;
         };
         let pack = PackId::from_slice(bytes(row, 9, "id of a pack")?);
@@ -264,10 +289,13 @@ fn places(
     Ok(places)
 }
 
+/// The length of `chunk`, if it is in a usable pack. What lies in the same segment is added to `neighbours`: of small
+/// files, many are asked for together, and reading such a segment's row costs more than finding it.
 fn usable_length(
     connection: &Connection,
     chunk: &ChunkId,
     session: SessionId,
+    neighbours: Option<&mut HashMap<ChunkId, u32>>,
 ) -> Result<Option<u32>, Failure> {
     let mut statement = connection.prepare_cached(USABLE)?;
     let mut rows = statement.query(params![lookup_key(chunk.as_bytes()), session.as_bytes()])?;
@@ -280,6 +308,10 @@ fn usable_length(
                 Some(base) => is_whole(connection, base, session, MAX_CHAIN)?,
             }
         {
+            if let (Some(neighbours), Some(column)) = (neighbours, column) {
+                let records = chunk_records(column)?;
+                neighbours.extend(records.map(|(id, len)| (ChunkId::new(id), len)));
+            }
             return Ok(Some(len));
         }
     }

@@ -68,6 +68,12 @@ impl ShortId {
         Self(short)
     }
 
+    /// The first four bytes, as a number that grows with the id.
+    pub const fn prefix(&self) -> u32 {
+        let [a, b, c, d, ..] = self.0;
+        u32::from_be_bytes([a, b, c, d])
+    }
+
     /// The first eight digits of the id, for people.
     pub fn digits(&self) -> String {
         crate::id::to_hex(&self.0[..4])

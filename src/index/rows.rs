@@ -56,7 +56,9 @@ fn chunks_column(entry: &SegmentEntry) -> Option<Vec<u8>> {
     Some(column)
 }
 
-fn chunk_records(column: &[u8]) -> Result<impl Iterator<Item = ([u8; 32], u32)>, Failure> {
+pub(super) fn chunk_records(
+    column: &[u8],
+) -> Result<impl Iterator<Item = ([u8; 32], u32)>, Failure> {
     let records = column.as_chunks::<CHUNK_LEN>();
     if !records.1.is_empty() {
         return Err(Failure::Damaged("chunks of a segment"));

@@ -44,7 +44,7 @@ pub struct Place {
     pub pack: PackId,
     /// Of which class.
     pub class: PackClass,
-    /// In which segment; `entry.chunks` is empty here.
+    /// In which segment; `entry.chunks` is empty unless it was asked for.
     pub entry: SegmentEntry,
     /// First byte of the chunk in the segment's raw bytes.
     pub chunk_offset: u32,

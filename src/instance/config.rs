@@ -332,10 +332,7 @@ impl Config {
     /// Reads the file at `path`. Repositories and keys are the file's: flags and environment come
     /// in with [`Access::gather`] and [`Instance::with`].
     pub fn load(path: &Path, environment: Environment<'_>) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
+        let text = diagnose::read_text(path)?;
         Self::parse(&text, path, environment)
     }
 

@@ -109,6 +109,7 @@ pub fn plan(
         excludes: Excludes::new(&instance.exclude.value)?,
         exclude_caches: instance.exclude_caches.value,
         one_file_system: instance.one_file_system.value,
+        own: Vec::new(),
     });
     let stack = compose::look(instance, options.logged_until, now, stop, observer);
     let file = stack.as_ref().and_then(|stack| stack.file.as_ref());

@@ -85,12 +85,25 @@ fn jobs(all: &mut All, overview: &Overview) {
             let runs: Vec<&Run> = runs.collect();
             let ended = runs.iter().rfind(|run| run.state() != RunState::Running);
             let is_good = |run: &&&Run| run.ended.as_ref().is_some_and(|end| end.exit_code == 0);
-            set(&success, labels(), seconds(runs.iter().rfind(is_good).map(|run| run.last_time())));
-            set(&began, labels(), seconds(runs.last().map(|run| run.begun.time)));
+            // The history is read a month back: of a job that is done once a quarter the ledger knows more.
+            let ledger = due.map(|next| next.last).unwrap_or_default();
+            let ended_well = ledger.finished.filter(|_| ledger.exit_code == Some(0));
+            let good = runs.iter().rfind(is_good).map(|run| run.last_time());
+            set(&success, labels(), seconds(good.or(ended_well)));
+            set(
+                &began,
+                labels(),
+                seconds(runs.last().map(|run| run.begun.time).or(ledger.started)),
+            );
             set(&next, labels(), seconds(due.and_then(|next| next.due)));
-            set(&status, labels(), ended.map_or(NEVER, |run| status_of(run)));
-            let took = ended
-                .map_or(0.0, |run| run.last_time().duration_since(run.begun.time).as_secs_f64());
+            let code = || ledger.exit_code.map_or(NEVER, f64::from);
+            set(&status, labels(), ended.map_or_else(code, |run| status_of(run)));
+            let span = |begin: Timestamp, end: Timestamp| end.duration_since(begin).as_secs_f64();
+            let took = match (ended, ledger.started, ledger.finished) {
+                (Some(run), ..) => span(run.begun.time, run.last_time()),
+                (None, Some(begin), Some(end)) => span(begin, end),
+                _ => 0.0,
+            };
             set(&duration, labels(), took);
         }
     }

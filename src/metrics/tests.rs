@@ -3,6 +3,7 @@ use jiff::tz::TimeZone;
 
 use super::*;
 use crate::instance::Job;
+use crate::schedule::Entry;
 use crate::status::{InstanceStatus, NextRun, Overview};
 
 fn never(name: &str) -> InstanceStatus {
@@ -17,7 +18,7 @@ fn never(name: &str) -> InstanceStatus {
         tests: None,
         proof: None,
         running: None,
-        next: vec![NextRun { job: Job::Check, due: None }],
+        next: vec![NextRun { job: Job::Check, due: None, last: Entry::default() }],
         points: Vec::new(),
         sizes: Vec::new(),
         known: None,
@@ -48,6 +49,32 @@ fn who_was_never_backed_up_has_every_series() {
     }
     assert!(!text.contains("job=\"prune\""), "nobody asked for it");
     assert!(text.ends_with("# EOF\n"));
+}
+
+#[test]
+fn what_is_done_once_a_quarter_was_not_never() {
+    let mut quarterly = never("a");
+    quarterly.next[0].last = Entry {
+        started: "2026-09-01T05:00:00Z".parse().ok(),
+        finished: "2026-09-01T05:01:30Z".parse().ok(),
+        exit_code: Some(0),
+        ..Entry::default()
+    };
+    let now = "2026-11-26T12:00:00Z".parse().expect("a time");
+    let mut overview = Overview { now, host: "h".to_owned(), instances: vec![quarterly] };
+    let value = |overview: &Overview, name: &str| {
+        let text = render(overview, "0.1.0");
+        let series = format!("mrs_backup_{name}{{instance=\"a\",job=\"check\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        line.unwrap_or_else(|| panic!("{series}: {text}")).to_owned()
+    };
+    assert_eq!(value(&overview, "last_success_timestamp_seconds"), "1788238890.0");
+    assert_eq!(value(&overview, "last_run_timestamp_seconds"), "1788238800.0");
+    assert_eq!(value(&overview, "last_run_status"), "0.0");
+    assert_eq!(value(&overview, "duration_seconds"), "90.0");
+    overview.instances[0].next[0].last.exit_code = Some(1);
+    assert_eq!(value(&overview, "last_success_timestamp_seconds"), "0.0");
+    assert_eq!(value(&overview, "last_run_status"), "1.0");
 }
 
 #[test]

@@ -16,6 +16,14 @@ type Entries = Arc<Vec<Node>>;
 /// The chunks a directory refers to, and all pieces they lead to.
 type List = (Vec<ChunkRef>, Arc<Vec<ChunkRef>>);
 
+/// An entry, and where it is: the piece of the directory, and the place in it.
+#[derive(Debug)]
+pub struct Found {
+    pub piece: usize,
+    pub place: usize,
+    pub node: Node,
+}
+
 /// Looks names up.
 #[derive(Debug)]
 pub struct Directories {
@@ -70,12 +78,23 @@ impl Directories {
         Ok(nodes)
     }
 
-    /// The entry of this name.
+    /// The entry at a place in a piece.
+    pub fn at(
+        &self,
+        directory: &StreamRef,
+        (piece, place): (usize, usize),
+    ) -> Result<Option<Node>, RepositoryError> {
+        let pieces = self.list(directory)?;
+        let Some(piece) = pieces.get(piece) else { return Ok(None) };
+        Ok(self.entries(piece)?.get(place).cloned())
+    }
+
+    /// The entry of this name, and where it is: the piece, and the place in it.
     pub fn find(
         &self,
         directory: &StreamRef,
         name: &[u8],
-    ) -> Result<Option<Node>, RepositoryError> {
+    ) -> Result<Option<Found>, RepositoryError> {
         let pieces = self.list(directory)?;
         // The last piece whose first name is not greater has it, if any has.
         let (mut low, mut high) = (0, pieces.len());
@@ -88,10 +107,12 @@ impl Directories {
                 _ => high = middle,
             }
         }
-        let Some(piece) = low.checked_sub(1).and_then(|at| pieces.get(at)) else { return Ok(None) };
+        let Some(number) = low.checked_sub(1) else { return Ok(None) };
+        let Some(piece) = pieces.get(number) else { return Ok(None) };
         let entries = self.entries(piece)?;
         let found = entries.binary_search_by(|node| node.name.as_slice().cmp(name));
-        Ok(found.ok().and_then(|at| entries.get(at)).cloned())
+        let found = found.ok().and_then(|at| Some((at, entries.get(at)?)));
+        Ok(found.map(|(at, node)| Found { piece: number, place: at, node: node.clone() }))
     }
 }
 

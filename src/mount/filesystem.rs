@@ -20,10 +20,11 @@ use crate::snapshot::{Node, NodeKind, Selected};
 use super::MountOptions;
 use super::attributes::{attributes, kind_of};
 use super::databases::{self, OpenDump};
-use super::directory::Directories;
+use super::directory::{Directories, Found};
 use super::entries::{Entry, EntryTable, What};
 use super::file::OpenFile;
 use super::places::{Made, places};
+use super::positions::{Position, Positions, is_position};
 
 /// How long the kernel may believe what it was told: nothing here ever changes.
 const TTL: Duration = Duration::from_secs(3600);
@@ -47,6 +48,7 @@ pub struct SnapshotFs {
     snapshots: &'static [Selected],
     directories: Directories,
     entries: EntryTable,
+    positions: Positions,
     links: Mutex<HashMap<usize, Links>>,
     open: Mutex<HashMap<u64, Arc<Mutex<Open>>>>,
     last_handle: AtomicU64,
@@ -73,6 +75,7 @@ impl SnapshotFs {
             snapshots,
             directories: Directories::new(fetcher),
             entries: EntryTable::new(root),
+            positions: Positions::default(),
             links: Mutex::default(),
             open: Mutex::default(),
             last_handle: AtomicU64::new(0),
@@ -88,11 +91,40 @@ impl SnapshotFs {
     }
 
     fn entry(&self, number: INodeNo) -> Result<Entry, Errno> {
-        self.entries.get(number.0).ok_or(Errno::ENOENT)
+        if !is_position(number.0) {
+            return self.entries.get(number.0).ok_or(Errno::ENOENT);
+        }
+        let at = self.positions.find(number.0).ok_or(Errno::ENOENT)?;
+        let node = self.directories.at(&at.directory, (at.piece, at.place));
+        let node = node.map_err(|error| self.unreadable(b"directory", &error))?;
+        let node = node.ok_or(Errno::ENOENT)?;
+        let name = node.name.clone();
+        Ok(Entry { parent: at.parent, name, what: self.linked(at.snapshot, node)? })
     }
 
-    /// The entry of this name in a directory.
-    fn child(&self, parent: &Entry, name: &[u8]) -> Result<What, Errno> {
+    /// The entry of this name in the directory with this number, and its own number, which the kernel knows from now on.
+    fn look_up(&self, parent: u64, name: &[u8]) -> Result<(u64, What), Errno> {
+        let directory = self.entry(INodeNo(parent))?;
+        if let What::Node { snapshot, node, .. } = &directory.what
+            && node.kind == NodeKind::Directory
+        {
+            let content = node.content.clone().unwrap_or_default();
+            let found = self.directories.find(&content, name);
+            let found = found.map_err(|error| self.unreadable(name, &error))?;
+            if let Some(Found { piece, place, node }) = found {
+                let snapshot = *snapshot;
+                let what = self.linked(snapshot, node)?;
+                let at = Position { parent, snapshot, directory: content, piece, place };
+                return Ok((self.positions.looked_up(&at).ok_or(Errno::ENFILE)?, what));
+            }
+        }
+        let what = self.made(&directory, name)?;
+        let entry = Entry { parent, name: name.to_vec(), what: what.clone() };
+        Ok((self.entries.looked_up(entry), what))
+    }
+
+    /// The entry of this name in a directory, if it is in no snapshot's tree.
+    fn made(&self, parent: &Entry, name: &[u8]) -> Result<What, Errno> {
         match &parent.what {
             What::Made(Made::Directory(names)) => match names.get(name) {
                 Some(Made::Snapshot(number)) => Ok(top(self.snapshots, *number)),
@@ -105,18 +137,9 @@ impl SnapshotFs {
                 Ok(What::Dump(*snapshot, at))
             }
             What::Node { snapshot, node, is_top } if node.kind == NodeKind::Directory => {
-                let content = node.content.clone().unwrap_or_default();
-                let found = self.directories.find(&content, name);
-                let found = found.map_err(|error| self.unreadable(name, &error))?;
-                match found {
-                    Some(node) => self.linked(*snapshot, node),
-                    None if *is_top
-                        && name == databases::DIRECTORY
-                        && self.has_databases(*snapshot) =>
-                    {
-                        Ok(What::Databases(*snapshot))
-                    }
-                    None => Err(Errno::ENOENT),
+                match *is_top && name == databases::DIRECTORY && self.has_databases(*snapshot) {
+                    true => Ok(What::Databases(*snapshot)),
+                    false => Err(Errno::ENOENT),
                 }
             }
             _ => Err(Errno::ENOTDIR),
@@ -254,20 +277,17 @@ fn top(snapshots: &[Selected], number: usize) -> What {
 
 impl Filesystem for SnapshotFs {
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let name = name.as_bytes();
-        let found = self.entry(parent).and_then(|directory| self.child(&directory, name));
-        match found {
-            Ok(what) => {
-                let entry = Entry { parent: parent.0, name: name.to_vec(), what };
-                let number = self.entries.looked_up(entry.clone());
-                reply.entry(&TTL, &attributes(number, &entry.what), Generation(0));
-            }
+        match self.look_up(parent.0, name.as_bytes()) {
+            Ok((number, what)) => reply.entry(&TTL, &attributes(number, &what), Generation(0)),
             Err(error) => reply.error(error),
         }
     }
 
     fn forget(&self, _: &Request, number: INodeNo, times: u64) {
-        self.entries.forget(number.0, times);
+        match is_position(number.0) {
+            true => self.positions.forget(number.0, times),
+            false => self.entries.forget(number.0, times),
+        }
     }
 
     fn getattr(&self, _: &Request, number: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
@@ -337,7 +357,7 @@ impl Filesystem for SnapshotFs {
         match read {
             Ok(bytes) => reply.data(&bytes),
             Err(error) => {
-                let name = self.entries.get(number.0).map(|entry| entry.name).unwrap_or_default();
+                let name = self.entry(number).map(|entry| entry.name).unwrap_or_default();
                 reply.error(self.unreadable(&name, &error));
             }
         }

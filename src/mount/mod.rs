@@ -1,7 +1,7 @@
 //! Snapshots as a file system: read only, through FUSE, without anything being restored.
 //!
-//! Nothing is read before somebody asks for it, and memory is bounded by what the kernel holds on to: an entry is known from the kernel's
-//! lookup until it forgets it, a directory of a million entries is read piece by piece, a file chunk by chunk. Several may read at once.
+//! Nothing is read before somebody asks for it, and memory is bounded: an entry's number says where it is, so that only directories
+//! are known, from the kernel's first lookup in them until it forgets the last one; a directory of a million entries is read piece by piece, a file chunk by chunk. Several may read at once.
 
 mod attributes;
 mod databases;
@@ -10,6 +10,7 @@ mod entries;
 mod file;
 mod filesystem;
 mod places;
+mod positions;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
@@ -12,7 +12,7 @@ use jiff::{Timestamp, ToSpan, Zoned};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
-use crate::history::Run;
+use crate::history::{Run, RunState};
 use crate::instance::config::{EventKind, NotifyConfig};
 use crate::status::{Concern, InstanceStatus, NightState, Overview};
 
@@ -20,6 +20,8 @@ use crate::status::{Concern, InstanceStatus, NightState, Overview};
 const DIGEST_HOUR: i8 = 8;
 /// Code of a run that somebody stopped, which is no failure.
 const INTERRUPTED: u8 = 130;
+/// Longest file that is read.
+const LONGEST: u64 = 1 << 20;
 
 /// What was told last.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,19 +73,23 @@ pub fn decide(memory: &mut Memory, overview: &Overview, ended: Option<&str>) -> 
         let mut put = |kind, is_change| {
             found.push(Occurrence { kind, instance: Some(one.name.clone()), is_change });
         };
+        let is_ended = ended == Some(one.name.as_str());
         let mut is_mended = false;
-        if ended == Some(one.name.as_str())
-            && let Some(run) = one.runs.last()
-        {
+        // One that was killed told nobody: whoever looks next does.
+        let last = one.runs.last().filter(|run| is_ended || run.state() == RunState::Killed);
+        if let Some(run) = last {
             match failure_of(run) {
                 Some(failure) => {
                     let is_change = told.failing.as_ref() != Some(&failure);
-                    put(EventKind::Failure, is_change);
+                    if is_ended || is_change {
+                        put(EventKind::Failure, is_change);
+                    }
                     told.failing = Some(failure);
                 }
                 None if is_whole(run) => {
                     put(EventKind::Success, false);
-                    is_mended = told.failing.take().is_some();
+                    // A good night does not mend the check that failed on Saturday.
+                    is_mended = one.last_error.is_none() && told.failing.take().is_some();
                 }
                 None => {}
             }
@@ -119,7 +125,9 @@ pub fn decide(memory: &mut Memory, overview: &Overview, ended: Option<&str>) -> 
 
 /// In what a run failed, if it did; two runs that failed in the same are the same failure.
 fn failure_of(run: &Run) -> Option<String> {
-    let ended = run.ended.as_ref()?;
+    let Some(ended) = &run.ended else {
+        return (run.state() == RunState::Killed).then(|| "killed".to_owned());
+    };
     if ended.exit_code == 0 || ended.exit_code == INTERRUPTED {
         return None;
     }
@@ -167,10 +175,11 @@ fn last_monday(now: &Zoned) -> Option<Timestamp> {
     Some(due.timestamp())
 }
 
-/// The file in which it is remembered, locked: of two who look at once one tells.
+/// The file in which it is remembered, and its lock: of two who look at once one tells.
 #[derive(Debug)]
 pub struct MemoryFile {
-    file: File,
+    path: PathBuf,
+    _lock: File,
     /// What it says.
     pub memory: Memory,
 }
@@ -181,20 +190,27 @@ impl MemoryFile {
         let directory = state_dir.join("notify");
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         let mut options = OpenOptions::new();
-        let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        let mut file = options.open(directory.join("told.json"))?;
-        flock(&file, FlockOperation::LockExclusive)?;
+        let options = options.write(true).create(true).truncate(false).mode(0o600);
+        let lock = options.open(directory.join("told.lock"))?;
+        flock(&lock, FlockOperation::LockExclusive)?;
+        let path = directory.join("told.json");
         let mut bytes = Vec::new();
-        Read::by_ref(&mut file).take(1 << 20).read_to_end(&mut bytes)?;
-        Ok(Self { file, memory: serde_json::from_slice(&bytes).unwrap_or_default() })
+        match File::open(&path) {
+            Ok(file) => drop(file.take(LONGEST).read_to_end(&mut bytes)?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let memory = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(Self { path, _lock: lock, memory })
     }
 
-    /// Writes it, and lets others look.
-    pub fn close(mut self) -> io::Result<()> {
-        let text = serde_json::to_vec(&self.memory)?;
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.set_len(0)?;
-        self.file.write_all(&text)?;
-        self.file.sync_all()
+    /// Replaces it as a whole, so that a full disk leaves what it said before, and lets others look.
+    pub fn close(self) -> io::Result<()> {
+        let aside = self.path.with_extension("tmp");
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+        file.write_all(&serde_json::to_vec(&self.memory)?)?;
+        file.sync_all()?;
+        fs::rename(&aside, &self.path)
     }
 }

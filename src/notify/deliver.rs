@@ -12,7 +12,7 @@ use crate::event::StopFlag;
 use crate::instance::config::{KeyReader, NotifyConfig, process_environment};
 
 use super::outbox::Outbox;
-use super::{Channel, Message, open};
+use super::{Channel, Message, Undelivered, open};
 
 /// Tries of one message, and the pauses between them.
 const PAUSES: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(3)];
@@ -25,7 +25,7 @@ pub struct Delivery {
     /// Its name.
     pub channel: String,
     /// Messages that arrived, or why the first one that did not.
-    pub result: Result<usize, String>,
+    pub result: Result<usize, Undelivered>,
 }
 
 /// Delivers what waits and `messages`, each to its channel. What cannot be delivered waits for the next time.
@@ -47,11 +47,11 @@ pub fn deliver(
             let _ = results.send((number, result));
         };
         if let Err(error) = std::thread::Builder::new().name("notify".to_owned()).spawn(work) {
-            let _ = told.send((number, Err(error.to_string())));
+            let _ = told.send((number, Err(error.to_string().into())));
         }
     }
     drop(sender);
-    let mut found: Vec<Option<Result<usize, String>>> = vec![None; count];
+    let mut found: Vec<Option<Result<usize, Undelivered>>> = vec![None; count];
     let begun = clock.elapsed();
     loop {
         let left = LONGEST.saturating_sub(clock.elapsed().saturating_sub(begun));
@@ -64,7 +64,7 @@ pub fn deliver(
             Err(_) => break,
         }
     }
-    let late = || Err(format!("no answer within {} s; it is tried again later", LONGEST.as_secs()));
+    let late = || Err(format!("no answer within {} s", LONGEST.as_secs()).into());
     names
         .into_iter()
         .zip(found)
@@ -82,14 +82,14 @@ fn to_one(
     outbox: &Outbox,
     messages: Vec<Message>,
     now: Timestamp,
-) -> Result<usize, String> {
+) -> Result<usize, Undelivered> {
     let reader = KeyReader { environment: &process_environment, stop: Arc::new(StopFlag::new()) };
     let channel = match open(config, &reader) {
         Ok(channel) => channel,
         Err(error) => {
             // The secret may be there the next time. What is kept is not known without it; all is.
-            keep(outbox, &messages);
-            return Err(error);
+            drop(keep(outbox, &messages));
+            return Err(error.into());
         }
     };
     if !channel.keeps() {
@@ -98,30 +98,69 @@ fn to_one(
         }
         return Ok(messages.len());
     }
-    keep(outbox, &messages);
-    let _lock = outbox.lock().map_err(|error| format!("cannot lock its messages: {error}"))?;
-    let mut count = 0;
+    let unwritten = keep(outbox, &messages);
+    let mut sending =
+        Sending { channel: channel.as_ref(), timeout: config.timeout, count: 0, refused: None };
+    // What the disk has no room for is delivered now or never, and the disk is likely what it tells of.
+    for message in &unwritten {
+        sending.send(message)?;
+    }
+    let _lock = match outbox.lock() {
+        Ok(lock) => lock,
+        Err(_) if !unwritten.is_empty() => return sending.end(),
+        Err(error) => return Err(format!("cannot lock its messages: {error}").into()),
+    };
     for (path, message) in outbox.list(now) {
-        try_often(channel.as_ref(), &message, config.timeout)?;
+        sending.send(&message)?;
         // Told twice is better than not at all.
         let _ = std::fs::remove_file(path);
-        count += 1;
     }
-    Ok(count)
+    sending.end()
 }
 
-/// A message that cannot even be written down is delivered now or never; the disk's trouble is told by others.
-fn keep(outbox: &Outbox, messages: &[Message]) {
-    for message in messages {
-        let _ = outbox.put(message);
+/// Messages on their way to one channel, one after the other.
+struct Sending<'c> {
+    channel: &'c dyn Channel,
+    timeout: Duration,
+    count: usize,
+    /// Why the first one of those that are never taken was not.
+    refused: Option<Undelivered>,
+}
+
+impl Sending<'_> {
+    /// Sends one. One that is refused for itself must not hold up those behind it.
+    fn send(&mut self, message: &Message) -> Result<(), Undelivered> {
+        match try_often(self.channel, message, self.timeout) {
+            Ok(()) => self.count += 1,
+            Err(error) if error.is_final => {
+                let reason = format!("`{}` is not taken: {}", message.title, error.reason);
+                self.refused.get_or_insert(Undelivered { reason, is_final: true });
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn end(self) -> Result<usize, Undelivered> {
+        self.refused.map_or(Ok(self.count), Err)
     }
 }
 
-fn try_often(channel: &dyn Channel, message: &Message, timeout: Duration) -> Result<(), String> {
+/// Writes messages down. Gives those that cannot be.
+fn keep(outbox: &Outbox, messages: &[Message]) -> Vec<Message> {
+    messages.iter().filter(|message| outbox.put(message).is_err()).cloned().collect()
+}
+
+fn try_often(
+    channel: &dyn Channel,
+    message: &Message,
+    timeout: Duration,
+) -> Result<(), Undelivered> {
     let mut pauses = PAUSES.into_iter();
     loop {
         let error = match channel.deliver(message, timeout) {
             Ok(()) => return Ok(()),
+            Err(error) if error.is_final => return Err(error),
             Err(error) => error,
         };
         let Some(pause) = pauses.next() else { return Err(error) };

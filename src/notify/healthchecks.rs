@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::instance::config::EventKind;
 
 use super::http::post;
-use super::{Channel, Message};
+use super::{Channel, Message, Undelivered};
 
 /// A check.
 pub struct Healthchecks {
@@ -15,13 +15,8 @@ pub struct Healthchecks {
 }
 
 impl Channel for Healthchecks {
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String> {
-        let way = match (message.kind, message.severity.as_str()) {
-            (EventKind::Start, _) => "/start",
-            (EventKind::Test, _) => "/log",
-            (EventKind::Failure | EventKind::Stale, _) | (_, "critical") => "/fail",
-            _ => "",
-        };
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered> {
+        let way = way(message.kind, &message.severity);
         let base = self.url.trim_end_matches('/');
         let run = message.run.as_ref().map(|run| format!("?rid={}", run_id(run, message)));
         let url = format!("{base}{way}{}", run.unwrap_or_default());
@@ -40,6 +35,17 @@ impl Channel for Healthchecks {
     // A ping says that something is alive now.
     fn keeps(&self) -> bool {
         false
+    }
+}
+
+/// What is appended to the address.
+pub(super) fn way(kind: EventKind, severity: &str) -> &'static str {
+    match (kind, severity) {
+        (EventKind::Start, _) => "/start",
+        (EventKind::Failure | EventKind::Stale, _) | (_, "critical") => "/fail",
+        (EventKind::Success | EventKind::Recovery, _) => "",
+        // A deployment or the week's digest is no sign that there was a backup.
+        _ => "/log",
     }
 }
 

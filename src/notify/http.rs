@@ -6,8 +6,12 @@ use reqwest::Client;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use reqwest::redirect::Policy;
 
+use super::Undelivered;
+
 /// Bytes of an answer that are read to say what was wrong.
 const ANSWER: usize = 200;
+/// Answers that are about the message and not about the address, the password or the hour.
+const REFUSED: [u16; 4] = [400, 413, 415, 422];
 
 /// Posts `body` to `url`. Redirections are not followed: they could lead what is secret to somebody else. Errors never hold the address.
 pub fn post(
@@ -15,12 +19,12 @@ pub fn post(
     headers: &[(&'static str, String)],
     body: Vec<u8>,
     timeout: Duration,
-) -> Result<(), String> {
+) -> Result<(), Undelivered> {
     crate::store::install_tls();
     let mut map = HeaderMap::new();
     for (name, value) in headers {
         let value = HeaderValue::from_bytes(value.as_bytes())
-            .map_err(|_| format!("the value of {name} cannot be sent"))?;
+            .map_err(|_| Undelivered::from(format!("the value of {name} cannot be sent")))?;
         map.insert(HeaderName::from_static(name), value);
     }
     let text = |error: reqwest::Error| causes(&error.without_url());
@@ -43,7 +47,9 @@ pub fn post(
         }
         let said = answer.bytes().await.unwrap_or_default();
         let said = String::from_utf8_lossy(&said[..said.len().min(ANSWER)]).into_owned();
-        Err(format!("it answers {}: {}", status.as_u16(), crate::report::clean(said.trim())))
+        let reason =
+            format!("it answers {}: {}", status.as_u16(), crate::report::clean(said.trim()));
+        Err(Undelivered { reason, is_final: REFUSED.contains(&status.as_u16()) })
     })
 }
 

@@ -11,7 +11,7 @@ use lettre::{SmtpTransport, Transport};
 use crate::crypto::Secret;
 use crate::instance::config::{MailConfig, MailTls};
 
-use super::{Channel, Message};
+use super::{Channel, Message, Undelivered};
 
 /// Mail through one server.
 pub struct Mail {
@@ -22,17 +22,18 @@ pub struct Mail {
 }
 
 impl Channel for Mail {
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String> {
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered> {
         let letter = self.letter(message)?;
         let transport = self.transport(timeout)?;
         transport.send(&letter).map(|_| ()).map_err(|error| {
+            let is_final = error.is_permanent();
             let mut text = error.to_string();
             let mut cause = std::error::Error::source(&error);
             while let Some(error) = cause {
                 text = format!("{text}: {error}");
                 cause = error.source();
             }
-            text
+            Undelivered { reason: text, is_final }
         })
     }
 }
@@ -44,6 +45,7 @@ impl Mail {
         };
         let mut letter = Letter::builder()
             .from(address(&self.config.from)?)
+            .message_id(None)
             .subject(format!("[mrs-backup] {}", message.title))
             .header(ContentType::TEXT_PLAIN);
         for to in &self.config.to {

@@ -25,10 +25,31 @@ pub use deliver::{Delivery, deliver, waiting};
 pub use message::{Message, compose, digest};
 pub use outbox::Outbox;
 
+/// Why a message did not arrive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undelivered {
+    /// For people; holds no secret.
+    pub reason: String,
+    /// Whether it is the message that is refused: the same one is refused again, another one may not be.
+    pub is_final: bool,
+}
+
+impl From<String> for Undelivered {
+    fn from(reason: String) -> Self {
+        Self { reason, is_final: false }
+    }
+}
+
+impl From<&str> for Undelivered {
+    fn from(reason: &str) -> Self {
+        reason.to_owned().into()
+    }
+}
+
 /// A way to tell somebody.
 pub trait Channel: Send {
-    /// Tells it. Gives up after `timeout`. The error is for people and holds no secret.
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String>;
+    /// Tells it. Gives up after `timeout`.
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered>;
 
     /// Whether a message that cannot be delivered now is of use later.
     fn keeps(&self) -> bool {

@@ -8,7 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::crypto::Secret;
 
 use super::http::post;
-use super::{Channel, Message};
+use super::{Channel, Message, Undelivered};
+
+/// Bytes of a text that is shown; a longer one would be a file to download, which many servers refuse.
+const LONGEST: usize = 4096;
 
 /// A topic.
 pub struct Ntfy {
@@ -19,7 +22,7 @@ pub struct Ntfy {
 }
 
 impl Channel for Ntfy {
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String> {
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered> {
         let (priority, tag) = match message.severity.as_str() {
             "ok" => ("3", "white_check_mark"),
             "warning" => ("4", "warning"),
@@ -34,8 +37,17 @@ impl Channel for Ntfy {
             let token = std::str::from_utf8(token.expose()).map_err(|_| "the token is no text")?;
             headers.push(("authorization", format!("Bearer {token}")));
         }
-        post(&self.url, &headers, message.text.clone().into_bytes(), timeout)
+        post(&self.url, &headers, beginning(&message.text).as_bytes().to_vec(), timeout)
     }
+}
+
+/// As much of a text as is shown.
+fn beginning(text: &str) -> &str {
+    let mut end = text.len().min(LONGEST);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 /// A text as a header has it: words of RFC 2047 if it is more than ASCII.

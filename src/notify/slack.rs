@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::http::post;
-use super::{Channel, Message};
+use super::{Channel, Message, Undelivered};
 
 /// Longest fact file.
 const LONGEST: u64 = 64 << 10;
@@ -20,7 +20,7 @@ pub struct Slack {
 }
 
 impl Channel for Slack {
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String> {
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered> {
         let color = match message.severity.as_str() {
             "ok" => "good",
             "warning" => "warning",

@@ -5,7 +5,7 @@ use crate::crypto::Secret;
 use crate::history::{Begun, Ended, Process, Run, StepDone};
 use crate::instance::config::{EventKind, Language};
 use crate::instance::{Job, Step};
-use crate::status::{Anomaly, Concern, InstanceStatus, Overview};
+use crate::status::{Anomaly, Concern, ErrorTold, InstanceStatus, Overview};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -94,6 +94,54 @@ fn changes_are_told_once() {
         [(EventKind::Success, false), (EventKind::Recovery, true)]
     );
     assert_eq!(told(&mut memory, "ok", 0), [(EventKind::Success, false)]);
+}
+
+#[test]
+fn a_good_night_is_no_news_while_something_else_still_fails() {
+    let mut memory = Memory::default();
+    told(&mut memory, "failed", 1);
+    let mut still = overview(vec![run("ok", 0)], Vec::new(), WEDNESDAY);
+    still.instances[0].last_error = Some(ErrorTold {
+        time: at(WEDNESDAY),
+        step: Some(Step::Check),
+        message: "damaged".to_owned(),
+        next: String::new(),
+    });
+    let kinds = |memory: &mut Memory, now: &Overview| -> Vec<EventKind> {
+        decide(memory, now, Some("mrs")).into_iter().map(|one| one.kind).collect()
+    };
+    assert_eq!(kinds(&mut memory, &still), [EventKind::Success]);
+    still.instances[0].last_error = None;
+    assert_eq!(kinds(&mut memory, &still), [EventKind::Success, EventKind::Recovery]);
+}
+
+#[test]
+fn a_run_that_was_killed_is_told_once_by_whoever_looks() {
+    let mut killed = run("ok", 0);
+    killed.ended = None;
+    let now = overview(vec![killed], Vec::new(), WEDNESDAY);
+    let mut memory = Memory::default();
+    let found = decide(&mut memory, &now, None);
+    assert_eq!((found.len(), found[0].kind, found[0].is_change), (1, EventKind::Failure, true));
+    assert_eq!(decide(&mut memory, &now, None), []);
+}
+
+#[test]
+fn only_what_says_that_there_is_a_backup_resets_a_dead_mans_switch() {
+    for (kind, way) in [
+        (EventKind::Success, ""),
+        (EventKind::Recovery, ""),
+        (EventKind::Start, "/start"),
+        (EventKind::Failure, "/fail"),
+        (EventKind::Stale, "/fail"),
+        (EventKind::Deploy, "/log"),
+        (EventKind::Digest, "/log"),
+        (EventKind::Warning, "/log"),
+        (EventKind::Test, "/log"),
+    ] {
+        assert_eq!(healthchecks::way(kind, "ok"), way, "{kind:?}");
+    }
+    assert_eq!(healthchecks::way(EventKind::Deploy, "critical"), "/fail");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sha2::Sha256;
 use crate::crypto::Secret;
 
 use super::http::post;
-use super::{Channel, Message};
+use super::{Channel, Message, Undelivered};
 
 /// An address.
 pub struct Webhook {
@@ -20,7 +20,7 @@ pub struct Webhook {
 }
 
 impl Channel for Webhook {
-    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), String> {
+    fn deliver(&self, message: &Message, timeout: Duration) -> Result<(), Undelivered> {
         let body = serde_json::to_vec(message).map_err(|error| error.to_string())?;
         let mut headers = vec![
             ("content-type", "application/json".to_owned()),

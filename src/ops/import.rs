@@ -3,6 +3,7 @@
 //! They go the ordinary way of a backup, so what is here already is not stored again, and a file that did not change between
 //! two of them is read once. Each remembers which one it was, so a call that was stopped goes on where it was.
 
+mod databases;
 mod tree;
 mod verify;
 
@@ -15,6 +16,8 @@ use crate::snapshot::{Selected, Snapshot, SourceRecord, StreamRef};
 use crate::source::foreign::{ForeignError, ForeignRepository, ForeignSnapshot};
 
 use super::browse::resolve;
+use databases::Databases;
+pub use databases::DumpServer;
 use tree::{Imported, Importing};
 pub use verify::{Difference, verify};
 
@@ -35,14 +38,16 @@ pub enum ImportError {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone)]
-pub struct ImportOptions {
+#[derive(Clone)]
+pub struct ImportOptions<'a> {
     /// Instance the snapshots are of, here.
     pub instance: String,
     /// How they are stored.
     pub ingest: IngestOptions,
     /// Whether each is read back and compared.
     pub verify: bool,
+    /// Where dumps of databases are loaded, if they are to become databases here.
+    pub dumps: Option<&'a dyn DumpServer>,
 }
 
 /// What was done.
@@ -56,6 +61,10 @@ pub struct ImportReport {
     pub incomplete: Vec<String>,
     /// Snapshots that could not be imported, and why.
     pub failed: Vec<(String, String)>,
+    /// Imported snapshots that have databases, made of a dump in them.
+    pub with_databases: u64,
+    /// Imported snapshots with a dump that stays a file, and why.
+    pub not_loaded: Vec<(String, String)>,
     /// Differences found by reading back.
     pub differences: Vec<Difference>,
     /// Bytes read there.
@@ -99,7 +108,7 @@ pub fn import(
     foreign: &dyn ForeignRepository,
     wanted: Vec<ForeignSnapshot>,
     target: &Repository,
-    options: &ImportOptions,
+    options: &ImportOptions<'_>,
     (stop, observer): (&StopFlag, &dyn Observer),
 ) -> Result<ImportReport, ImportError> {
     let all = wanted.len();
@@ -118,7 +127,13 @@ pub fn import(
         let importing = Importing::new(foreign, observer, &mut known, previous.as_ref());
         let done = snapshot(importing, &one, target, options, stop);
         match done {
-            Ok((id, new, read, stored)) => {
+            Ok(Stored { id, snapshot: new, read, stored, not_loaded }) => {
+                report.with_databases += u64::from(!new.databases.is_empty());
+                if let Some(reason) = not_loaded {
+                    let message = format!("its dump stays a file: {reason}");
+                    observer.event(&Event::Warning { item, message });
+                    report.not_loaded.push((one.id.clone(), reason));
+                }
                 if options.verify {
                     target.refresh()?;
                     let told = |difference: &Difference| observer.event(&difference.event());
@@ -153,14 +168,25 @@ pub fn short(id: &str) -> &str {
     id.get(..8).unwrap_or(id)
 }
 
-/// Stores one; gives its id, itself, bytes read and bytes stored.
+/// One that is stored.
+struct Stored {
+    id: SnapshotId,
+    snapshot: Snapshot,
+    /// Bytes read and stored.
+    read: u64,
+    stored: u64,
+    /// Why its dump is no database.
+    not_loaded: Option<String>,
+}
+
+/// Stores one.
 fn snapshot(
     importing: Importing<'_>,
     one: &ForeignSnapshot,
     target: &Repository,
-    options: &ImportOptions,
+    options: &ImportOptions<'_>,
     stop: &StopFlag,
-) -> Result<(SnapshotId, Snapshot, u64, u64), ImportError> {
+) -> Result<Stored, ImportError> {
     let session = target.begin_session("import")?;
     let done = snapshot_in(&session, importing, one, options, stop);
     let ended = session.end();
@@ -173,15 +199,26 @@ fn snapshot_in(
     session: &Session<'_>,
     mut importing: Importing<'_>,
     one: &ForeignSnapshot,
-    options: &ImportOptions,
+    options: &ImportOptions<'_>,
     stop: &StopFlag,
-) -> Result<(SnapshotId, Snapshot, u64, u64), ImportError> {
+) -> Result<Stored, ImportError> {
     let target = session.repository();
     let there = target.snapshots()?.snapshots;
     let mut failed = None;
+    let mut made = Databases::default();
+    let mut not_loaded = None;
     let ingested = target.ingest(session, options.ingest, stop, |ingest| {
         ingest.compare(true);
-        importing.tree(&one.root, ingest).map_err(|error| match error {
+        let mut work = || {
+            if let Some(server) = options.dumps {
+                match importing.databases(server, one, ingest)? {
+                    Ok(found) => made = found,
+                    Err(reason) => not_loaded = Some(reason),
+                }
+            }
+            importing.tree(&one.root, std::mem::take(&mut made.nodes), ingest)
+        };
+        work().map_err(|error| match error {
             ImportError::Repository(error) => error,
             ImportError::Foreign(error) => {
                 failed = Some(error);
@@ -200,22 +237,8 @@ fn snapshot_in(
     // Counted as the newest one that is not younger, so that counters and times tell the same order.
     let counter = before.iter().map(|(_, other)| other.counter).max().unwrap_or(0);
     let predecessors = before.last().map(|(id, _)| *id).into_iter().collect();
-    let details = [
-        (ORIGINAL, one.id.clone()),
-        ("repository", foreign_name(&importing)),
-        ("user", one.user.clone()),
-        ("paths", one.paths.join("\n")),
-    ];
-    let details: BTreeMap<String, String> = details
-        .into_iter()
-        .filter(|(_, value)| !value.is_empty())
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect();
-    let kind = importing.foreign.kind().to_owned();
-    let name = importing.foreign.location();
-    let incomplete = torn;
-    let is_complete = incomplete.is_empty();
-    let mut sources = vec![SourceRecord { kind, name, path: Vec::new(), incomplete, details }];
+    let is_complete = torn.is_empty();
+    let mut sources = vec![original(importing.foreign, one, torn)];
     let mut new = Snapshot {
         root,
         instance: options.instance.clone(),
@@ -232,16 +255,35 @@ fn snapshot_in(
         statistics: statistics(&counts, stats.new_bytes, stats.stored_bytes),
         program: one.program.clone(),
         session: session.id(),
-        databases: Vec::new(),
+        databases: made.manifests,
     };
+    sources.extend(made.record);
     sources.extend(files(target, &new, &one.paths)?);
     new.sources = sources;
     let commit = session.commit(&new, options.ingest, stop)?;
-    Ok((commit.id, new, read_bytes, stats.stored_bytes))
+    let (read, stored) = (read_bytes, stats.stored_bytes);
+    Ok(Stored { id: commit.id, snapshot: new, read, stored, not_loaded })
 }
 
-fn foreign_name(importing: &Importing<'_>) -> String {
-    importing.foreign.id()
+/// What it was, and why it is not whole.
+fn original(
+    foreign: &dyn ForeignRepository,
+    one: &ForeignSnapshot,
+    incomplete: Vec<String>,
+) -> SourceRecord {
+    let details = [
+        (ORIGINAL, one.id.clone()),
+        ("repository", foreign.id()),
+        ("user", one.user.clone()),
+        ("paths", one.paths.join("\n")),
+    ];
+    let details: BTreeMap<String, String> = details
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect();
+    let (kind, name) = (foreign.kind().to_owned(), foreign.location());
+    SourceRecord { kind, name, path: Vec::new(), incomplete, details }
 }
 
 fn statistics(counts: &tree::Counts, new: u64, stored: u64) -> BTreeMap<String, u64> {

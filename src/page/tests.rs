@@ -75,15 +75,17 @@ fn the_calendar_shades_days_by_what_keeps_them() {
 }
 
 #[test]
-fn the_policy_allows_the_style_and_nothing_else() {
+fn the_policy_allows_the_style_the_script_and_nothing_else() {
     let overview =
         Overview { now: at("2026-11-25T23:00:00Z"), host: "<h>".to_owned(), instances: Vec::new() };
-    let text = render(&overview, &BTreeMap::new(), Language::En).expect("a page");
+    let text = render(&overview, &BTreeMap::new(), Language::En, false).expect("a page");
     assert!(text.contains(&format!("content=\"{}\"", policy().replace('\'', "&#39;"))), "{text}");
     assert!(
-        !text.contains("<script") && !text.contains("style=") && !text.contains("<h>"),
+        text.matches("<script").count() == 1 && !text.contains("style=") && !text.contains("<h>"),
         "{text}"
     );
+    let script = text.split("<script>").nth(1).and_then(|rest| rest.split("</script>").next());
+    assert_eq!(script, Some(SCRIPT));
     let style = text.split("<style>").nth(1).and_then(|rest| rest.split("</style>").next());
     assert_eq!(style, Some(STYLE));
 }

@@ -6,12 +6,16 @@ use jiff::Timestamp;
 
 use crate::instance::config::Language;
 use crate::report::human_bytes;
-use crate::status::{Catalogue, InstanceStatus, Overview, Severity, age, long_duration, sentence};
+use crate::status::{
+    Anomaly, Catalogue, InstanceStatus, Overview, Severity, age, long_duration, sentence,
+};
 
-use super::{calendar, strip, svg};
+use super::{browse, calendar, strip, svg};
 
 /// Receipts that are shown.
 const MOST_RECEIPTS: usize = 8;
+/// Nights that stand out and are told of.
+const MOST_ODD: usize = 3;
 /// Tables whose rows are shown.
 const MOST_TABLES: usize = 5;
 
@@ -35,6 +39,8 @@ pub struct InstanceView {
     pub calendar: Option<(String, String)>,
     pub tables: Vec<Row>,
     pub receipts: Vec<(String, String, String)>,
+    /// Where its snapshots can be looked into.
+    pub browse: Option<String>,
 }
 
 /// Its word in classes of the style.
@@ -72,7 +78,7 @@ pub fn headline(overview: &Overview, lang: Language) -> String {
 }
 
 /// Bytes with the unit's name in the language.
-fn bytes(value: u64, lang: Language) -> String {
+pub(super) fn bytes(value: u64, lang: Language) -> String {
     let text = human_bytes(value);
     match lang {
         Language::En => text,
@@ -110,7 +116,15 @@ impl InstanceView {
                 .take(MOST_RECEIPTS)
                 .map(|one| (local(one.time, status), one.kind.clone(), one.result.clone()))
                 .collect(),
+            browse: None,
         }
+    }
+
+    /// With a link to what is in its snapshots, if they are served.
+    pub fn browsed(mut self, can_browse: bool) -> Self {
+        let place = || format!("/browse/{}", browse::encoded(self.name.as_bytes()));
+        self.browse = can_browse.then(place);
+        self
     }
 }
 
@@ -141,16 +155,25 @@ fn charts(status: &InstanceStatus, lang: Language) -> Vec<Row> {
     }
     if let Some(last) = status.points.last() {
         let name = lang.pick("added", "ajouté");
-        let odd = status.points.iter().filter(|point| point.anomaly.is_some()).count();
-        let odd = match (odd, lang) {
-            (0, _) => String::new(),
-            (odd, Language::En) => format!(", {odd} nights stand out"),
-            (odd, Language::Fr) => format!(", {odd} nuits inhabituelles"),
-        };
-        let text = format!("{}{odd}", bytes(last.added, lang));
+        let text = format!("{}{}", bytes(last.added, lang), odd_nights(status, lang));
         rows.push(Row { name: name.to_owned(), svg: svg::bars(&status.points, &text), text });
     }
     rows
+}
+
+/// The nights that stand out, the newest first: when, and how.
+fn odd_nights(status: &InstanceStatus, lang: Language) -> String {
+    let one = |(time, anomaly): (Timestamp, Anomaly)| {
+        let what = match anomaly {
+            Anomaly::Spike => lang.pick("far more than usual", "bien plus que d'habitude"),
+            Anomaly::Shrunk => {
+                lang.pick("half of the usual is gone", "la moitié de l'habituel manque")
+            }
+        };
+        format!("; {}: {what}", time.to_zoned(status.zone.clone()).strftime("%m-%d"))
+    };
+    let odd = status.points.iter().rev().filter_map(|point| Some((point.time, point.anomaly?)));
+    odd.take(MOST_ODD).map(one).collect()
 }
 
 fn facts(status: &InstanceStatus, now: Timestamp, lang: Language) -> Vec<(String, String)> {

@@ -75,6 +75,16 @@ pub enum RepositoryError {
         /// Why not.
         reason: String,
     },
+    /// Our slot is older than what is there: removing the others could be the end of it.
+    #[error(
+        "{object} at {location} is sealed with newer keys than this password or key file gives"
+    )]
+    NewerKeys {
+        /// Which.
+        object: ObjectName,
+        /// Where.
+        location: Location,
+    },
     /// Another repository than the one expected.
     #[error("{location} holds repository {found}, but {expected} was expected")]
     OtherRepository {

@@ -1,60 +1,19 @@
 //! Reads chunks: locate, get, open, verify. Every place of a chunk is tried before it is given up.
 
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::ops::{Deref, Range};
+use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::id::{ChunkId, SegmentId, SessionId};
 use crate::index::{MAX_CHAIN, Place};
-use crate::pack::unseal_segment;
+use crate::pack::{ChunkEntry, unseal_segment};
 use crate::snapshot::ChunkRef;
 use crate::store::{ByteRange, ObjectName};
 
 use super::error::RepositoryError;
 use super::fallback::Unread;
 use super::open::Repository;
-
-/// The bytes of one chunk, shared with the segment they lie in.
-#[derive(Debug, Clone)]
-pub struct ChunkBytes {
-    segment: Arc<Vec<u8>>,
-    range: Range<usize>,
-}
-
-impl Deref for ChunkBytes {
-    type Target = [u8];
-    fn deref(&self) -> &[u8] {
-        &self.segment[self.range.clone()]
-    }
-}
-
-/// Opened segments that hold several chunks, up to a number of bytes; the oldest go first.
-#[derive(Debug, Default)]
-struct SegmentCache {
-    segments: HashMap<SegmentId, Arc<Vec<u8>>>,
-    order: VecDeque<SegmentId>,
-    bytes: usize,
-    limit: usize,
-    /// Those that are being opened just now.
-    opening: HashSet<SegmentId>,
-}
-
-impl SegmentCache {
-    fn insert(&mut self, id: SegmentId, segment: &Arc<Vec<u8>>) {
-        if self.segments.insert(id, Arc::clone(segment)).is_some() {
-            return;
-        }
-        self.order.push_back(id);
-        self.bytes += segment.len();
-        while self.bytes > self.limit && self.order.len() > 1 {
-            let Some(oldest) = self.order.pop_front() else { return };
-            if let Some(gone) = self.segments.remove(&oldest) {
-                self.bytes -= gone.len();
-            }
-        }
-    }
-}
+use super::opened::{ChunkBytes, SegmentCache};
 
 /// The way from a delta up to the plain segment it hangs on.
 #[derive(Debug, Default)]
@@ -97,8 +56,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 impl<'r> Fetcher<'r> {
     /// A fetcher that keeps up to `cache_bytes` of opened segments.
     pub fn new(repository: &'r Repository, cache_bytes: usize) -> Self {
-        let cache = SegmentCache { limit: cache_bytes, ..SegmentCache::default() };
-        let cache = Mutex::new(cache);
+        let cache = Mutex::new(SegmentCache::new(cache_bytes));
         let looked_again = Mutex::new(None);
         Self { repository, session: None, cache, looked_again, opened: Condvar::new() }
     }
@@ -138,6 +96,10 @@ impl<'r> Fetcher<'r> {
     /// The bytes of the chunk with this id. What cannot be found where the index says is looked for once more with
     /// the index brought up to date: a prune may have stored it elsewhere meanwhile (docs/protocol.md).
     pub fn chunk_by_id(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
+        let kept = self.lock().chunk(id);
+        if let Some(bytes) = kept.filter(|bytes| self.repository.keyring.chunk_id(bytes) == *id) {
+            return Ok(bytes);
+        }
         let began = self.repository.environment.clock.elapsed();
         match self.find_chunk(id) {
             Err(RepositoryError::MissingChunk { .. } | RepositoryError::UnreadableChunk { .. })
@@ -170,7 +132,7 @@ impl<'r> Fetcher<'r> {
     }
 
     fn find_chunk(&self, id: &ChunkId) -> Result<ChunkBytes, RepositoryError> {
-        let places = self.repository.index.locate(id, self.session)?;
+        let places = self.repository.index.locate_with_neighbours(id, self.session)?;
         if places.is_empty() {
             return Err(RepositoryError::MissingChunk {
                 chunk: *id,
@@ -202,34 +164,37 @@ impl<'r> Fetcher<'r> {
         let len = usize::try_from(place.chunk_len).map_err(|error| error.to_string())?;
         let segment = self.segment(place, climb)?;
         let range = start..start.saturating_add(len);
-        let Some(bytes) = segment.get(range.clone()) else {
+        let Some(bytes) = ChunkBytes::within(segment, range) else {
             return Err("the index places the chunk outside its segment".to_owned());
         };
         // The seal proves who wrote the segment; the hash proves that the chunk is what was meant.
-        if self.repository.keyring.chunk_id(bytes) != *id {
+        if self.repository.keyring.chunk_id(&bytes) != *id {
             return Err(format!("chunk {} has other bytes than its id says", id.short()));
         }
-        Ok(ChunkBytes { segment, range })
+        Ok(bytes)
     }
 
     fn segment(&self, place: &Place, climb: &mut Climb) -> Result<Arc<Vec<u8>>, String> {
         if place.entry.raw_len == place.chunk_len {
             return self.read_segment(place, climb);
         }
+        let (id, chunks) = (place.entry.id, &place.entry.chunks);
         // Neighbours are restored by several threads at once, and all find their files in the same segment.
         // One with a base is not waited for: a hostile index might make two wait for each other.
-        let opening = match place.entry.base {
-            None => match self.cached_or_opening(place.entry.id) {
-                Ok(segment) => return Ok(segment),
-                Err(opening) => Some(opening),
-            },
-            Some(_) => match self.cached(&place.entry.id) {
-                Some(segment) => return Ok(segment),
-                None => None,
-            },
+        let found = match place.entry.base {
+            None => self.cached_or_opening(id).map_err(Some),
+            Some(_) => self.cached(&id).ok_or(None),
+        };
+        let opening = match found {
+            Ok(segment) => {
+                // It may have been opened as a base, without anybody knowing what is in it.
+                self.keep(id, &segment, chunks);
+                return Ok(segment);
+            }
+            Err(opening) => opening,
         };
         let segment = self.read_segment(place, climb)?;
-        self.keep(place.entry.id, &segment);
+        self.keep(id, &segment, chunks);
         drop(opening);
         Ok(segment)
     }
@@ -238,8 +203,8 @@ impl<'r> Fetcher<'r> {
     fn cached_or_opening(&self, id: SegmentId) -> Result<Arc<Vec<u8>>, Opening<'_, 'r>> {
         let mut cache = self.lock();
         loop {
-            if let Some(segment) = cache.segments.get(&id) {
-                return Ok(Arc::clone(segment));
+            if let Some(segment) = cache.segment(&id) {
+                return Ok(segment);
             }
             if cache.opening.insert(id) {
                 return Err(Opening { fetcher: self, id });
@@ -253,11 +218,11 @@ impl<'r> Fetcher<'r> {
     }
 
     fn cached(&self, id: &SegmentId) -> Option<Arc<Vec<u8>>> {
-        self.lock().segments.get(id).map(Arc::clone)
+        self.lock().segment(id)
     }
 
-    fn keep(&self, id: SegmentId, segment: &Arc<Vec<u8>>) {
-        self.lock().insert(id, segment);
+    fn keep(&self, id: SegmentId, segment: &Arc<Vec<u8>>, chunks: &[ChunkEntry]) {
+        self.lock().keep(id, segment, chunks);
     }
 
     /// The raw bytes of segment `id`, wherever it can be read. They are kept for a while, since what was a
@@ -283,7 +248,7 @@ impl<'r> Fetcher<'r> {
         for place in &places {
             match self.read_segment(place, climb) {
                 Ok(segment) => {
-                    self.keep(*id, &segment);
+                    self.keep(*id, &segment, &[]);
                     return Ok(segment);
                 }
                 Err(reason) => reasons.push(format!("{}: {reason}", ObjectName::Pack(place.pack))),

@@ -1,11 +1,12 @@
 //! Key slots of an open repository: list, add, remove, change, rotate.
 
+use crate::crypto::envelope::{HEADER, SealedKind, claimed_key};
 use crate::crypto::slot::{Credential, KdfCost, SlotError, SlotInfo, read_info, write_slot};
 use crate::id::{KeyId, ObjectId};
 use crate::store::{ByteRange, ObjectKind, ObjectName, StoreErrorKind, list_all};
 
 use super::error::RepositoryError;
-use super::objects::object_id;
+use super::objects::{list_ids, object_id};
 use super::open::{Repository, SLOT_LIMIT};
 
 /// One key slot, as anybody can see it.
@@ -86,24 +87,61 @@ impl Repository {
 
     /// Begins a new key epoch: a new slot for `credential` holds old and new keys, and every other
     /// slot is removed, since their owners must not learn the new keys. What was sealed before stays readable to whoever kept a copy of an old slot.
+    ///
+    /// A slot that was added since this repository was opened stays: it may hold keys that ours does not. Refused if ours is gone, or if something is sealed with newer keys than it holds, for the same reason.
     pub fn rotate_keys(
         &mut self,
         credential: &Credential,
         cost: KdfCost,
         label: &str,
     ) -> Result<KeyId, RepositoryError> {
+        self.refuse_newer_keys()?;
         let mut keyring = (*self.keyring).clone();
         let created = self.environment.clock.now().as_second();
         let epoch = keyring.rotate(created, self.environment.random.as_ref());
-        // Only what was there before goes: a slot that somebody else adds at this moment holds keys
-        // that ours does not.
-        let before = self.key_slots()?;
+        let there = list_ids(self.store.as_ref(), ObjectKind::Key)?;
+        if !there.contains(&ObjectName::Key(self.slot)) {
+            return Err(RepositoryError::NoKeySlot {
+                location: self.store.location().clone(),
+                reason: "the one that opened it was removed meanwhile; run the same command again"
+                    .to_owned(),
+            });
+        }
         self.keyring = std::sync::Arc::new(keyring);
         let new = self.add_key(credential, cost, label)?;
         self.slot = new;
-        for slot in before.iter().filter(|slot| slot.id != new) {
-            self.remove_key(slot.id)?;
+        for id in std::mem::take(&mut self.slots_before) {
+            if id != new && there.contains(&ObjectName::Key(id)) {
+                self.remove_key(id)?;
+            }
         }
+        self.slots_before.push(new);
         Ok(epoch)
+    }
+
+    /// Error if a snapshot or an index object is sealed with keys that ours do not have: of a rotation that
+    /// was killed, or of which this slot's owner knows nothing.
+    fn refuse_newer_keys(&self) -> Result<(), RepositoryError> {
+        for (kind, sealed) in
+            [(ObjectKind::Snapshot, SealedKind::Snapshot), (ObjectKind::Index, SealedKind::Index)]
+        {
+            for object in list_ids(self.store.as_ref(), kind)? {
+                let range = ByteRange::Exact { offset: 0, len: HEADER as u64 };
+                let header = match self.store.get(&object, range) {
+                    Ok(header) => header,
+                    // Gone since, or no sealed object: neither is newer than ours.
+                    Err(error) => match error.kind {
+                        StoreErrorKind::NotFound | StoreErrorKind::TooShort => continue,
+                        _ => return Err(error.into()),
+                    },
+                };
+                let newest = self.keyring.current();
+                if claimed_key(sealed, &header).is_some_and(|key| key.0 > newest.0) {
+                    let location = self.store.location().clone();
+                    return Err(RepositoryError::NewerKeys { object, location });
+                }
+            }
+        }
+        Ok(())
     }
 }

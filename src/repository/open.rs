@@ -1,7 +1,7 @@
 //! Making and opening a repository.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
@@ -63,6 +63,8 @@ pub struct Repository {
     pub(super) environment: Environment,
     pub(super) index_opened: Opened,
     pub(super) slot: ObjectId,
+    /// The slots there were when it was opened, before ours was read.
+    pub(super) slots_before: Vec<ObjectId>,
     pub(super) fallback: Fallback,
     /// Condemned objects that were read and listed last, and what they name.
     pub(super) condemned_read: Mutex<HashMap<ObjectId, Vec<PackId>>>,
@@ -115,7 +117,8 @@ impl Repository {
         store.sync()?;
         store.put(&ObjectName::Config, &[&config.encode(&keyring)?])?;
         store.sync()?;
-        Self::assemble(store, keyring, config, slot_id, environment)
+        let way_in = WayIn { keyring, slot: slot_id, slots_before: vec![slot_id] };
+        Self::assemble(store, way_in, config, environment)
     }
 
     /// Looks whether there is a repository, before anybody is asked for a password.
@@ -164,16 +167,18 @@ impl Repository {
             });
         }
         let environment = Environment { state_dir: None, ..self.environment.clone() };
-        Self::assemble(store, (*self.keyring).clone(), config, self.slot, environment)
+        let keyring = (*self.keyring).clone();
+        let way_in = WayIn { keyring, slot: self.slot, slots_before: self.slots_before.clone() };
+        Self::assemble(store, way_in, config, environment)
     }
 
     fn assemble(
         store: Arc<dyn Store>,
-        keyring: Keyring,
+        way_in: WayIn,
         config: RepositoryConfig,
-        slot: ObjectId,
         environment: Environment,
     ) -> Result<Self, RepositoryError> {
+        let WayIn { keyring, slot, slots_before } = way_in;
         let (index, index_opened) = match &environment.state_dir {
             Some(directory) => Index::open(&directory.join(config.id.to_hex()), config.id)?,
             None => (Index::in_memory(config.id)?, Opened::default()),
@@ -186,6 +191,7 @@ impl Repository {
             environment,
             index_opened,
             slot,
+            slots_before,
             fallback: Fallback::default(),
             condemned_read: Mutex::default(),
         })
@@ -209,6 +215,15 @@ impl Repository {
     /// Its store.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// The directories of this machine that it writes to by itself: where it is, and its index. Links in their
+    /// paths are followed.
+    pub fn own_directories(&self) -> Vec<PathBuf> {
+        let index = self.environment.state_dir.as_ref();
+        let index = index.map(|directory| directory.join(self.config.id.to_hex()));
+        let place = self.store.directory().map(Path::to_owned);
+        place.into_iter().chain(index).filter_map(|path| path.canonicalize().ok()).collect()
     }
 
     /// Its keys.
@@ -286,16 +301,23 @@ impl FoundRepository {
             Some(slots) => slots,
             None => list_all(store.as_ref(), ObjectKind::Key)?,
         };
-        let (keyring, slot) = open_any_slot(store.as_ref(), slots, config.id, credential)?;
-        if !RepositoryConfig::is_authentic(&bytes, &keyring) {
+        let way_in = open_any_slot(store.as_ref(), slots, config.id, credential)?;
+        if !RepositoryConfig::is_authentic(&bytes, &way_in.keyring) {
             return Err(RepositoryError::Damaged {
                 object: ObjectName::Config,
                 location: store.location().clone(),
                 reason: "it was changed by somebody without the keys, or damaged".to_owned(),
             });
         }
-        Repository::assemble(store, keyring, config, slot, environment)
+        Repository::assemble(store, way_in, config, environment)
     }
+}
+
+/// The keys, the slot they came from, and all the slots there were just before.
+pub(super) struct WayIn {
+    pub keyring: Keyring,
+    slot: ObjectId,
+    slots_before: Vec<ObjectId>,
 }
 
 /// The config object, or a clear word on what lies there instead.
@@ -348,27 +370,44 @@ fn open_any_slot(
     slots: Vec<ObjectInfo>,
     repository: RepositoryId,
     credential: &Credential,
-) -> Result<(Keyring, ObjectId), RepositoryError> {
+) -> Result<WayIn, RepositoryError> {
     let location = store.location().clone();
     let what = credential.kind();
-    let (mut tried, mut others) = (0, 0);
+    let (mut tried, mut others, mut strangers) = (0, 0, 0);
     let mut problems = Vec::new();
-    let names: Vec<ObjectName> = slots.into_iter().map(|info| info.name).collect();
+    let slots_before: Vec<ObjectId> = slots
+        .into_iter()
+        .filter_map(|info| match info.name {
+            ObjectName::Key(id) => Some(id),
+            _ => None,
+        })
+        .collect();
     // Near, the next one is read only if those before do not fit.
     let together = if store.is_far() { store.small_calls().get() } else { 1 };
-    for some in names.chunks(together) {
-        let read =
-            each(store, some, |name| store.get(name, ByteRange::Whole { limit: SLOT_LIMIT }));
-        for (name, bytes) in some.iter().zip(read) {
-            let ObjectName::Key(id) = *name else { continue };
+    for some in slots_before.chunks(together) {
+        let read = each(store, some, |id| {
+            store.get(&ObjectName::Key(*id), ByteRange::Whole { limit: SLOT_LIMIT })
+        });
+        for (id, bytes) in some.iter().zip(read) {
+            let name = ObjectName::Key(*id);
             match bytes.map(|bytes| open_slot(&bytes, repository, credential)) {
-                Ok(Ok(keyring)) => return Ok((keyring, id)),
+                Ok(Ok(keyring)) => {
+                    let slot = *id;
+                    return Ok(WayIn { keyring, slot, slots_before });
+                }
                 Ok(Err(SlotError::WrongPassword)) => tried += 1,
                 Ok(Err(SlotError::OtherCredential)) => others += 1,
-                Ok(Err(error)) => problems.push(format!("{name}: {error}")),
+                Ok(Err(error)) => {
+                    strangers += usize::from(error == SlotError::OtherRepository);
+                    problems.push(format!("{name}: {error}"));
+                }
                 Err(error) => problems.push(error.to_string()),
             }
         }
+    }
+    // A killed `init` leaves a slot of a repository that never came to be.
+    if tried > 0 && strangers == problems.len() {
+        problems.clear();
     }
     if problems.is_empty() {
         match (tried, others) {

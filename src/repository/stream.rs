@@ -9,8 +9,9 @@ use crate::pack::PackClass;
 use crate::snapshot::{ChunkRef, Node, NodeError, NodeReader, StreamRef, decode_list, encode_list};
 
 use super::error::RepositoryError;
-use super::fetch::{ChunkBytes, Fetcher};
+use super::fetch::Fetcher;
 use super::ingest::{Grouping, Ingest};
+use super::opened::ChunkBytes;
 
 /// A list is not cut before this many records, nor left uncut after that many.
 const LIST_RECORDS: (usize, usize) = (64, 1024);

@@ -6,10 +6,9 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::calendar::CronLine;
-use crate::instance::Job;
-
 use super::ledger::{Entry, is_ended};
+use super::task::Task;
+use crate::calendar::CronLine;
 
 /// A job that was killed or stopped is begun again, so long after it was begun
 const RETRY_AFTER: SignedDuration = SignedDuration::from_mins(10);
@@ -53,7 +52,7 @@ pub struct Slot {
     /// Whose.
     pub instance: String,
     /// Which.
-    pub job: Job,
+    pub task: Task,
     /// `None`: never.
     pub due: Option<Timestamp>,
 }
@@ -75,11 +74,11 @@ pub fn decide(
     parallel: usize,
     now: Timestamp,
 ) -> Decision {
-    let mut due: Vec<(Timestamp, Job, usize)> = Vec::new();
+    let mut due: Vec<(Timestamp, Task, usize)> = Vec::new();
     let mut wake: Option<Timestamp> = None;
     for (number, slot) in slots.iter().enumerate() {
         match slot.due {
-            Some(time) if time <= now => due.push((time, slot.job, number)),
+            Some(time) if time <= now => due.push((time, slot.task, number)),
             Some(time) => wake = Some(wake.map_or(time, |wake| wake.min(time))),
             None => {}
         }
@@ -102,6 +101,7 @@ pub fn decide(
 mod tests {
     use super::*;
     use crate::calendar::spread;
+    use crate::instance::Job;
     use proptest::prelude::*;
 
     fn at(text: &str) -> Timestamp {
@@ -174,9 +174,9 @@ mod tests {
 
     #[test]
     fn jobs_of_one_instance_come_one_by_one() {
-        let slot = |instance: &str, job, due: &str| Slot {
+        let slot = |instance: &str, job: Job, due: &str| Slot {
             instance: instance.to_owned(),
-            job,
+            task: job.into(),
             due: (!due.is_empty()).then(|| at(due)),
         };
         let slots = [
@@ -207,7 +207,7 @@ mod tests {
             let instance = format!("i{number}");
             let delay = spread(&instance, Duration::from_secs(3600));
             let due = due_at(&line, &zone, &Entry::default(), delay, now);
-            Slot { instance, job: Job::Run, due }
+            Slot { instance, task: Job::Run.into(), due }
         };
         let slots: Vec<Slot> = (0..10_000).map(slot).collect();
         let found = decide(&slots, &BTreeSet::new(), 2, now);

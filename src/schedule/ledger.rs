@@ -1,4 +1,4 @@
-//! The ledger: when each job of each instance was begun, and how it ended.
+//! The ledger: when each task of each instance was begun, and how it ended.
 //!
 //! Whoever runs a job writes it down here, under the instance's lock: the scheduler, a timer of systemd,
 //! cron, somebody by hand. So they all know what is due, and nothing runs twice. One small file a job, replaced as a whole.
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::instance::Job;
+use super::task::Task;
 
 /// Longest file that is read; ours are of 200 bytes.
 const LONGEST: u64 = 64 << 10;
@@ -57,15 +57,15 @@ impl Ledger {
         Self { directory: state_dir.join("ledger") }
     }
 
-    fn path(&self, instance: &str, job: Job) -> PathBuf {
-        self.directory.join(instance).join(format!("{}.json", job.name()))
+    fn path(&self, instance: &str, task: Task) -> PathBuf {
+        self.directory.join(instance).join(format!("{}.json", task.name()))
     }
 
     /// What is known. A file that makes no sense is as good as none: rather a job too many than one
     /// too few.
-    pub fn read(&self, instance: &str, job: Job) -> Result<Entry, LedgerError> {
+    pub fn read(&self, instance: &str, task: impl Into<Task>) -> Result<Entry, LedgerError> {
         use io::Read;
-        let path = self.path(instance, job);
+        let path = self.path(instance, task.into());
         let failed = |error| LedgerError { doing: "read", path: path.clone(), error };
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -81,42 +81,50 @@ impl Ledger {
     pub fn first_seen(
         &self,
         instance: &str,
-        job: Job,
+        task: impl Into<Task>,
         now: Timestamp,
     ) -> Result<Entry, LedgerError> {
-        let known = self.read(instance, job)?;
+        let task = task.into();
+        let known = self.read(instance, task)?;
         if known != Entry::default() {
             return Ok(known);
         }
         let entry = Entry { since: Some(now), ..Entry::default() };
-        self.write(instance, job, &entry)?;
+        self.write(instance, task, &entry)?;
         Ok(entry)
     }
 
     /// The job begins. Only under the instance's lock.
-    pub fn begin(&self, instance: &str, job: Job, now: Timestamp) -> Result<(), LedgerError> {
-        let known = self.read(instance, job)?;
+    pub fn begin(
+        &self,
+        instance: &str,
+        task: impl Into<Task>,
+        now: Timestamp,
+    ) -> Result<(), LedgerError> {
+        let task = task.into();
+        let known = self.read(instance, task)?;
         let attempts = if is_ended(&known) { 1 } else { known.attempts.saturating_add(1) };
         let entry =
             Entry { started: Some(now), finished: None, exit_code: None, attempts, ..known };
-        self.write(instance, job, &entry)
+        self.write(instance, task, &entry)
     }
 
     /// The job ended. Only under the instance's lock.
     pub fn finish(
         &self,
         instance: &str,
-        job: Job,
+        task: impl Into<Task>,
         now: Timestamp,
         exit_code: u8,
     ) -> Result<(), LedgerError> {
-        let known = self.read(instance, job)?;
+        let task = task.into();
+        let known = self.read(instance, task)?;
         let entry = Entry { finished: Some(now), exit_code: Some(exit_code), ..known };
-        self.write(instance, job, &entry)
+        self.write(instance, task, &entry)
     }
 
-    fn write(&self, instance: &str, job: Job, entry: &Entry) -> Result<(), LedgerError> {
-        let path = self.path(instance, job);
+    fn write(&self, instance: &str, task: Task, entry: &Entry) -> Result<(), LedgerError> {
+        let path = self.path(instance, task);
         let replace = || -> io::Result<()> {
             let directory = path.parent().unwrap_or(&self.directory);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
@@ -149,6 +157,7 @@ pub(super) fn is_ended(entry: &Entry) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::instance::Job;
 
     fn at(text: &str) -> Timestamp {
         text.parse().expect("a time")

@@ -25,6 +25,8 @@ pub const FAILED: &str = "mrs-backup-failed@.service";
 pub const SCHEDULER: &str = "mrs-backup-schedule.service";
 /// The units that take review stacks away.
 pub const EXPIRE: [&str; 2] = ["mrs-backup-expire.service", "mrs-backup-expire.timer"];
+/// The units that tell what is stale.
+pub const NOTIFY: [&str; 2] = ["mrs-backup-notify.service", "mrs-backup-notify.timer"];
 /// Scripts in the home of an instance.
 pub const SCRIPTS: [&str; 3] = ["backup.sh", "restore.sh", "prune.sh"];
 
@@ -43,6 +45,8 @@ pub struct Machine {
     pub written: Vec<PathBuf>,
     /// Credentials that every job needs, besides those of its instance.
     pub credentials: Vec<String>,
+    /// Credentials that who serves the page needs.
+    pub serving_credentials: Vec<String>,
 }
 
 /// Where throw-away servers live: beside the state directory.
@@ -105,7 +109,11 @@ pub fn of_instance(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
         let Some(line) = instance.schedule.value.jobs.get(&job) else { continue };
         let (service, timer) = templates(job);
         let name = unit_name(&instance.name, job);
-        let service = service_text(service, Some(instance), &writable(instance), machine);
+        let mut names = credentials(instance);
+        names.extend(machine.credentials.iter().map(String::as_str));
+        let credentials = credential_lines(names, &instance.name, machine);
+        let paths = writable(instance);
+        let service = service_text(service, Some(instance), &paths, &credentials, machine);
         if job == Job::Run {
             // Started by hand it does not ask whether it is due.
             let now = service.replace(DUE, "");
@@ -133,17 +141,43 @@ pub fn all_units(instance: &Instance) -> Vec<String> {
 /// What all instances share: what is started when a unit fails.
 pub fn shared(machine: &Machine) -> Vec<UnitFile> {
     let failed = include_str!("../../systemd/mrs-backup-failed@.service");
-    vec![UnitFile::new(FAILED, service_text(failed, None, &[], machine))]
+    vec![UnitFile::new(FAILED, service_text(failed, None, &[], &[], machine))]
 }
 
-/// The scheduler that takes the place of timers.
-pub fn scheduler<'i>(
-    instances: impl IntoIterator<Item = &'i Instance>,
-    machine: &Machine,
-) -> UnitFile {
-    let paths: Vec<PathBuf> = instances.into_iter().flat_map(writable).collect();
+/// The scheduler that takes the place of timers; `reviews` is where review stacks live, if there may be any.
+pub fn scheduler(instances: &[&Instance], reviews: Option<PathBuf>, machine: &Machine) -> UnitFile {
+    let written = instances.iter().flat_map(|instance| writable(instance)).chain(reviews);
+    let paths: Vec<PathBuf> = written.collect();
     let template = include_str!("../../systemd/mrs-backup-schedule.service");
-    UnitFile::new(SCHEDULER, service_text(template, None, &paths, machine))
+    let credentials = scheduler_credentials(instances, machine);
+    UnitFile::new(SCHEDULER, service_text(template, None, &paths, &credentials, machine))
+}
+
+/// Those of every instance, by its name, for the jobs; and by their own names what the scheduler itself takes to tell
+/// people: from the directory of the first instance, since every instance has them.
+fn scheduler_credentials(instances: &[&Instance], machine: &Machine) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (number, instance) in instances.iter().enumerate() {
+        let (name, mut names) = (&instance.name, credentials(instance));
+        names.extend(machine.credentials.iter().map(String::as_str));
+        names.sort_unstable();
+        names.dedup();
+        let line = |as_name: String, of: &str| {
+            format!("LoadCredential={as_name}:{CREDENTIALS}/{name}/{of}")
+        };
+        lines.extend(names.iter().map(|of| line(format!("{name}.{of}"), of)));
+        if number == 0 {
+            let mut own: Vec<&String> =
+                machine.credentials.iter().chain(&machine.serving_credentials).collect();
+            own.sort_unstable();
+            own.dedup();
+            lines.extend(own.into_iter().map(|of| line(of.clone(), of)));
+        }
+    }
+    match lines.is_empty() || machine.systemd >= CREDENTIALS_SINCE {
+        true => lines,
+        false => vec![format!("Environment=CREDENTIALS_DIRECTORY={CREDENTIALS}")],
+    }
 }
 
 /// What takes review stacks away that live in `home`.
@@ -151,8 +185,22 @@ pub fn expire(home: &Path, machine: &Machine) -> Vec<UnitFile> {
     let service = include_str!("../../systemd/mrs-backup-expire.service");
     let timer = include_str!("../../systemd/mrs-backup-expire.timer");
     let texts =
-        [service_text(service, None, &[home.to_owned()], machine), format!("{MARK}\n{timer}")];
+        [service_text(service, None, &[home.to_owned()], &[], machine), format!("{MARK}\n{timer}")];
     EXPIRE.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
+}
+
+/// What tells people of all instances, with the credentials of messages where `instance` has them.
+pub fn notify(instance: &Instance, machine: &Machine) -> Vec<UnitFile> {
+    let service = include_str!("../../systemd/mrs-backup-notify.service");
+    let timer = include_str!("../../systemd/mrs-backup-notify.timer");
+    let names = machine.credentials.iter().map(String::as_str).collect();
+    let mut lines = credential_lines(names, &instance.name, machine);
+    lines.insert(0, "StateDirectoryMode=0700".to_owned());
+    let text = service_text(service, None, &[], &[], machine);
+    // They stand where those of a job do.
+    let text = text.replacen("StateDirectoryMode=0700", &lines.join("\n"), 1);
+    let texts = [text, format!("{MARK}\n{timer}")];
+    NOTIFY.into_iter().zip(texts).map(|(name, text)| UnitFile::new(name, text)).collect()
 }
 
 /// `backup.sh`, `restore.sh` and `prune.sh` for the home of an instance.
@@ -215,6 +263,7 @@ fn service_text(
     template: &str,
     instance: Option<&Instance>,
     writable: &[PathBuf],
+    credentials: &[String],
     machine: &Machine,
 ) -> String {
     let mut lines = vec![MARK.to_owned()];
@@ -238,7 +287,7 @@ fn service_text(
             // A directory that is not there yet is no reason not to start: the error comes from us.
             let all = writable.iter().chain(&machine.state_dir).chain(&machine.written);
             lines.extend(all.map(|path| format!("ReadWritePaths={}", unit_quoted(path, "-"))));
-            lines.extend(instance.into_iter().flat_map(|one| credential_lines(one, machine)));
+            lines.extend_from_slice(credentials);
         } else {
             lines.push(line.to_owned());
         }
@@ -247,12 +296,10 @@ fn service_text(
 }
 
 /// Where systemd hands out credentials it does; elsewhere the program reads the same files itself.
-fn credential_lines(instance: &Instance, machine: &Machine) -> Vec<String> {
-    let mut names = credentials(instance);
-    names.extend(machine.credentials.iter().map(String::as_str));
+fn credential_lines(mut names: Vec<&str>, instance: &str, machine: &Machine) -> Vec<String> {
     names.sort_unstable();
     names.dedup();
-    let directory = format!("{CREDENTIALS}/{}", instance.name);
+    let directory = format!("{CREDENTIALS}/{instance}");
     if names.is_empty() {
         Vec::new()
     } else if machine.systemd >= CREDENTIALS_SINCE {
@@ -326,6 +373,7 @@ mod tests {
             systemd,
             written: Vec::new(),
             credentials: Vec::new(),
+            serving_credentials: Vec::new(),
         }
     }
 
@@ -395,6 +443,42 @@ mod tests {
         assert!(
             old.contains("\nEnvironment=CREDENTIALS_DIRECTORY=/etc/mrs-backup/credentials/mrs\n")
         );
+    }
+
+    #[test]
+    fn the_scheduler_has_the_credentials_of_all() {
+        let mrs = instance(
+            "schedule = { run = \"@daily\" }\nkey = { credential = \"repo-key\" }\n\
+             postgres = { databases = [\"mrs\"], password = { credential = \"pg\" } }",
+        );
+        let school = Instance { name: "school".to_owned(), ..mrs.clone() };
+        let machine = |systemd| Machine {
+            credentials: vec!["slack".to_owned()],
+            serving_credentials: vec!["token".to_owned(), "slack".to_owned()],
+            ..machine(systemd)
+        };
+        let of = |systemd| {
+            let unit = scheduler(&[&mrs, &school], Some("/root/r".into()), &machine(systemd));
+            let wanted = |line: &&str| line.contains("redential") || line.contains("CREDENTIALS");
+            assert!(unit.text.contains("\nReadWritePaths=-/root/r\n"), "{}", unit.text);
+            unit.text.lines().filter(wanted).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let directory = "/etc/mrs-backup/credentials";
+        let expected = [
+            ("mrs.pg", "mrs/pg"),
+            ("mrs.repo-key", "mrs/repo-key"),
+            ("mrs.slack", "mrs/slack"),
+            ("slack", "mrs/slack"),
+            ("token", "mrs/token"),
+            ("school.pg", "school/pg"),
+            ("school.repo-key", "school/repo-key"),
+            ("school.slack", "school/slack"),
+        ];
+        assert_eq!(
+            of(252),
+            expected.map(|(id, path)| format!("LoadCredential={id}:{directory}/{path}"))
+        );
+        assert_eq!(of(239), [format!("Environment=CREDENTIALS_DIRECTORY={directory}")]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! directory that is replaced by a link while it is walked cannot lead outside.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::snapshot::Node;
 
@@ -31,8 +31,6 @@ pub struct FileStamp {
     pub device: u64,
     /// Inode.
     pub inode: u64,
-    /// Number of its names.
-    pub links: u64,
     /// Size in bytes.
     pub size: u64,
     /// Modification, nanoseconds since 1970.
@@ -50,6 +48,8 @@ pub struct WalkOptions {
     pub exclude_caches: bool,
     /// What is on other file systems than the root. The mount points are kept, empty.
     pub one_file_system: bool,
+    /// What is in these directories, wherever they are met: those we write to ourselves. They are kept, empty.
+    pub own: Vec<PathBuf>,
 }
 
 /// What went wrong with one entry, or why it is not saved.
@@ -66,6 +66,8 @@ pub enum Trouble {
     SkippedSocket,
     /// The root of another file system: saved as an empty directory.
     SkippedMount,
+    /// A directory we write to ourselves: saved as an empty one.
+    SkippedOwn,
 }
 
 /// Is told of everything in the tree, depth first, the names of a directory ascending as bytes.
@@ -80,10 +82,15 @@ pub trait TreeVisitor {
     fn enter_directory(&mut self, node: Node, path: &[u8]) -> Result<(), Self::Error>;
 
     /// Whether the regular file `name` of the current directory is known and need not be read. The
-    /// walker then goes on without opening it: the visitor has stored what it knew. To be answered
-    /// with `false` if the known node has no content (a further link): it may now be the first of its
-    /// group. Group numbers stay the same from walk to walk of one root.
-    fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, Self::Error>;
+    /// walker then goes on without opening it: the visitor has stored what it knew, in hard link `group`
+    /// whatever it was in before. To be answered with `false` if the known node has no content (a
+    /// further link): it may now be the first of its group.
+    fn is_unchanged(
+        &mut self,
+        name: &[u8],
+        stamp: &FileStamp,
+        group: Option<u64>,
+    ) -> Result<bool, Self::Error>;
 
     /// A regular file. `node` has everything but content and extents, which come from `content`
     /// when it was read. The node is to be stored in any case, as torn if reading fails: further

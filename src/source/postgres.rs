@@ -72,6 +72,8 @@ impl Default for PostgresSettings {
 #[derive(Debug)]
 pub struct PostgresSource {
     settings: PostgresSettings,
+    /// A server that was started for this, in place of the one that the settings lead to.
+    server: Option<Server>,
     run: String,
     stop: Arc<StopFlag>,
     manifests: Vec<DatabaseManifest>,
@@ -113,6 +115,7 @@ impl PostgresSource {
         let run: String = run.chars().filter(char::is_ascii_graphic).take(40).collect();
         Ok(Self {
             settings,
+            server: None,
             run,
             stop,
             manifests: Vec::new(),
@@ -121,11 +124,21 @@ impl PostgresSource {
         })
     }
 
+    /// Reads the same databases of `server`, whatever the settings say where it is.
+    #[must_use]
+    pub fn at(mut self, server: Server) -> Self {
+        self.server = Some(server);
+        self
+    }
+
     /// Finds the server and asks all that can be asked before anything starts, so that nothing starts if
     /// something cannot succeed.
     fn probe(&mut self) -> Result<Server, SourceError> {
         let run = format!("{}-{}", self.run, std::process::id());
-        let server = Server::find(&self.settings.server, &run, &|name| std::env::var_os(name))?;
+        let server = match &self.server {
+            Some(server) => server.clone(),
+            None => Server::find(&self.settings.server, &run, &|name| std::env::var_os(name))?,
+        };
         let client = probe::client_version(&server, &self.stop)?;
         self.manifests.clear();
         for database in &self.settings.databases {

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 
 use crate::event::counted;
 
-use super::overview::{Concern, CopyState, InstanceStatus, Severity};
+use super::concern::{Concern, Severity};
+use super::overview::{CopyState, InstanceStatus};
 use super::trend::Anomaly;
 use super::words::{Language, age, long_duration, measured};
 

@@ -2,12 +2,14 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use proptest::prelude::*;
 
-use super::overview::{Concern, Reading, Severity, overview};
+use super::concern::{Concern, Severity};
+use super::overview::{Reading, overview};
 use super::*;
 use crate::calendar::CronLine;
 use crate::history::{Begun, Ended, Measured, Process, Record, StepDone, assemble};
 use crate::instance::config::Config;
 use crate::instance::{Job, Step};
+use crate::schedule::Entry;
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -66,7 +68,7 @@ fn night(time: Timestamp, results: &[(Step, &str)]) -> Vec<Record> {
 fn status(config: &Config, records: Vec<Record>, now: Timestamp) -> InstanceStatus {
     let instance = &config.instances["mrs"];
     let since = Some(at("2026-11-01T12:00:00Z"));
-    let due = |job: &Job| (NextRun { job: *job, due: None }, since);
+    let due = |job: &Job| (NextRun { job: *job, due: None, last: Entry::default() }, since);
     let jobs = instance.schedule.value.jobs.keys().map(due).collect();
     let reading = Reading { instance, told: assemble(records), known: None, jobs, limit: None };
     overview(reading, now)

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -382,6 +383,10 @@ impl Store for Faulty {
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         self.alive(Verb::Delete, None)?;
         Ok(self.is_append_only() || self.inner.refuses_deletes()?)
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.inner.directory()
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -405,6 +405,10 @@ impl Store for LocalStore {
         }
     }
 
+    fn directory(&self) -> Option<&Path> {
+        Some(&self.root)
+    }
+
     fn free_bytes(&self) -> Option<u64> {
         let found = rustix::fs::statvfs(&self.root).ok()?;
         Some(found.f_bavail.saturating_mul(found.f_frsize))

@@ -12,6 +12,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -51,7 +52,9 @@ pub use location::Location;
 pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
 pub use open::{StoreOptions, open_store};
-pub use place::{Place, PlaceError, PlaceOptions, Written, without_secrets};
+pub use place::{
+    Place, PlaceError, PlaceOptions, Written, credential_path, credentials_of, without_secrets,
+};
 pub use rate::{Rate, RateError};
 pub use recording::{Call, Recording};
 pub use retry::Retrying;
@@ -191,6 +194,11 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// Removes what is left of an empty place, directories that is. Objects are never touched.
     fn remove_empty_place(&self) -> Result<(), StoreError> {
         Ok(())
+    }
+
+    /// The directory of this machine that it is, if it is one.
+    fn directory(&self) -> Option<&Path> {
+        None
     }
 
     /// Bytes that can still be written, if the store can tell.

@@ -25,9 +25,11 @@ use crate::crypto::Secret;
 
 use super::Location;
 
+mod credential;
 mod options;
 mod url;
 
+pub use credential::{credential_path, credentials_of};
 pub use options::PlaceOptions;
 pub(super) use options::{FtpTls, SecretFrom};
 

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -147,6 +148,10 @@ impl Store for Recording {
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         self.inner.refuses_deletes()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.inner.directory()
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -6,6 +6,7 @@
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -167,6 +168,10 @@ impl Store for Retrying {
 
     fn remove_empty_place(&self) -> Result<(), StoreError> {
         self.inner.remove_empty_place()
+    }
+
+    fn directory(&self) -> Option<&Path> {
+        self.inner.directory()
     }
 
     fn free_bytes(&self) -> Option<u64> {

@@ -77,6 +77,30 @@ fn streams_are_stored_as_files() {
 }
 
 #[test]
+fn the_level_of_compression_is_chosen() {
+    let place = Place::ready();
+    let mut state = 7_u32;
+    let mut word = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        format!("{:x} ", (state >> 20).wrapping_mul(2_654_435_761) >> (state % 3 * 4))
+    };
+    let text: String = (0..80_000).map(|_| word()).collect();
+    place.write("src/words", text.as_bytes());
+    let stored = |level: &str| {
+        let other = place.text(&format!("repo-{level}"));
+        place.ok(&["init", "--repo", &other, "--kdf-memory", "8"]);
+        let args = ["backup", "src/words", "--json", "--repo", &other, "--compression", level];
+        place.ok(&args).summary()["stored_bytes"].as_u64().unwrap()
+    };
+    let (fast, small) = (stored("1"), stored("19"));
+    assert!(small * 100 < fast * 95, "{small} and {fast} bytes");
+    for level in ["0", "20", "x"] {
+        let ran = place.run(&["backup", "src", "--compression", level]);
+        assert_eq!(ran.code, Some(2), "{ran:?}");
+    }
+}
+
+#[test]
 fn a_failing_command_leaves_no_snapshot() {
     let place = Place::ready();
     let script = "echo half of a dump; exit 3";

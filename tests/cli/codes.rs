@@ -14,7 +14,8 @@ fn two_for_wrong_use() {
     place.run_bare(&["snapshots", "--repo", "repo"]).fails(2, "no password", "--password-file");
     place.run_bare(&["run"]).fails(2, "no configuration", "--config");
     place.run(&["backup", "src", "--exclude", "[a"]).fails(2, "[a", "");
-    place.run(&["backup", "nothing-there"]).fails(2, "none of these paths", "");
+    place.run(&["backup", "nothing-there"]).fails(2, "/nothing-there is not there", "");
+    place.run(&["backup", "neither", "nor"]).fails(2, "/neither, ", "");
     place.run(&["check", "--read-data-subset", "0%"]).fails(2, "5%", "");
     let ran = place.run_bare(&["snapshots", "--repo", "ftp://user:hunter2@host/x"]);
     ran.fails(2, "a password in the arguments", "MRS_BACKUP_REPOSITORY");
@@ -90,6 +91,18 @@ fn twelve_for_a_wrong_password() {
     place.write("wrong", b"battery staple");
     let ran = place.run_bare(&["snapshots", "--repo", "repo", "--password-file", "wrong"]);
     ran.fails(12, "wrong password", "--password-file");
+    assert!(!ran.stderr.contains("staple"), "{ran:?}");
+    let tried = format!("tried was file {}; name another", place.text("wrong"));
+    ran.fails(12, "wrong password", &tried);
+    // A variable somebody left over is named.
+    let mut command = place.bare();
+    command.env("RESTIC_PASSWORD", "battery staple").args(["snapshots", "--repo", "repo"]);
+    let ran = super::Ran::of(&mut command);
+    ran.fails(
+        12,
+        "wrong password",
+        "environment variable RESTIC_PASSWORD; unset it, or name another",
+    );
     assert!(!ran.stderr.contains("staple"), "{ran:?}");
 }
 

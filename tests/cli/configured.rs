@@ -145,3 +145,41 @@ fn older_variables_still_work_and_newer_ones_come_first() {
     assert_eq!(Ran::of(&mut command).code, Some(10));
     assert_eq!(Ran::of(command.args(["--repo", "repo"])).code, Some(0));
 }
+
+#[test]
+fn what_a_variable_says_instead_of_the_file_is_told() {
+    let place = two();
+    ok(&place, &["init", "mrs", "--kdf-memory", "8"]);
+    ok(&place, &["run", "mrs"]);
+    let with = |variables: &[(&str, &str)], args: &[&str]| {
+        let mut command = place.bare();
+        command.args(["-c", "config.toml"]).args(args).envs(variables.iter().copied());
+        Ran::of(&mut command)
+    };
+    let other = place.text("repo-other");
+    let repository = [("RESTIC_REPOSITORY", other.as_str())];
+    let ran = with(&repository, &["init", "mrs", "--kdf-memory", "8"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let ran = with(&repository, &["run", "mrs"]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let told = format!(
+        "RESTIC_REPOSITORY is set: the repository is {other}, not {}",
+        place.text("repo-mrs")
+    );
+    assert!(ran.stderr.contains(&told), "{ran:?}");
+    let shown = with(&repository, &["config", "show", "-i", "mrs"]).stdout;
+    assert!(shown.contains("repo-other") && shown.contains("RESTIC_REPOSITORY"), "{shown}");
+    with(&repository, &["run", "--all"]).fails(2, "--all and a repository", "RESTIC_REPOSITORY");
+    // The same as in the file is nothing to tell.
+    let same = place.text("repo-mrs");
+    let ran = with(&[("MRS_BACKUP_REPOSITORY", &same)], &["run", "mrs"]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+    // A password left over opens nothing, and is named as what was tried.
+    let ran = with(&[("RESTIC_PASSWORD", "left over")], &["snapshots", "-i", "mrs"]);
+    ran.fails(12, "RESTIC_PASSWORD is set: what opens it", "RESTIC_PASSWORD; unset it");
+    assert!(!ran.stderr.contains("left over"), "{ran:?}");
+    let state = place.text("elsewhere");
+    let shown = with(&[("MRS_BACKUP_STATE_DIR", &state)], &["config", "show"]).stdout;
+    let line = shown.lines().find(|line| line.starts_with("state_dir ")).unwrap();
+    assert!(line.contains(&state) && line.ends_with("MRS_BACKUP_STATE_DIR"), "{line}");
+}

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::browsing::{get, link, page, unchunked};
+use super::metrics::Serving;
 use super::{Place, Ran};
 use crate::postgres::TestServer;
 
@@ -43,6 +45,21 @@ standard_dump = "{root}/standard"
     assert_eq!(fs::read(place.path("copy")).unwrap(), dump);
     let listing = Ran::of(server.command("pg_restore").arg("-l").arg(place.path("copy")));
     assert!(listing.stdout.contains("TABLE DATA public bills"), "{listing:?}");
+
+    // A browser that is let in takes the whole dump, rows and all.
+    let before = fs::read_to_string(place.path("config.toml")).unwrap();
+    let lines = "[serve]\nlisten = [\"127.0.0.1:0\"]\nbrowse = true\ntoken = { env = \"TOKEN\" }\n";
+    place.write("config.toml", format!("{before}{lines}").as_bytes());
+    let serving = Serving::start(&place, &["serve"]);
+    let list = page(&serving, "/browse/mrs");
+    let snapshot = page(&serving, &link(&list, "20"));
+    let (status, _, taken) = get(&serving, &link(&snapshot, "mrs.dump"));
+    assert_eq!(status, 200);
+    serving.stop();
+    assert_eq!(run(&["dump", "latest", "--database", "mrs", "-o", "whole"]).code, Some(0));
+    // Of a length nobody knew before it comes in pieces, each with its own.
+    let whole = fs::read(place.path("whole")).unwrap();
+    assert!(!whole.is_empty() && unchunked(&taken) == whole);
 
     // Dropped between two nights: the snapshot lacks it and says so, the last whole dump stays.
     server.psql("postgres", "DROP DATABASE mrs");

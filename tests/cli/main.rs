@@ -1,6 +1,7 @@
 //! The program as people and timers run it: exit codes, JSON lines, what it refuses and what it says.
 
 mod basics;
+mod browsing;
 mod codes;
 mod completing;
 mod configured;
@@ -8,6 +9,7 @@ mod copies;
 mod databases;
 mod disaster;
 mod doctor;
+mod driver;
 mod forgetting;
 mod healing;
 mod homes;
@@ -27,6 +29,7 @@ mod progress;
 mod restoring;
 mod scheduler;
 mod signals;
+mod site;
 mod standing;
 mod telling;
 

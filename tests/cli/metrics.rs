@@ -126,13 +126,13 @@ fn shipped_rules_hold_and_speak_of_what_there_is() {
 }
 
 /// A server at work, with the address it told.
-struct Serving {
+pub struct Serving {
     child: Child,
-    address: String,
+    pub address: String,
 }
 
 impl Serving {
-    fn start(place: &Place, arguments: &[&str]) -> Self {
+    pub fn start(place: &Place, arguments: &[&str]) -> Self {
         let mut command = place.bare();
         command.args(["-c", "config.toml"]).args(arguments).env("TOKEN", "open sesame");
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -149,7 +149,7 @@ impl Serving {
     }
 
     /// Status, headers and body of an answer.
-    fn ask(&self, request: &str) -> (u16, String, String) {
+    pub fn ask(&self, request: &str) -> (u16, String, String) {
         let mut stream = TcpStream::connect(&self.address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         let text = format!("{request}\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -161,7 +161,7 @@ impl Serving {
         (status.unwrap_or_else(|| panic!("{answer:?}")), head.to_lowercase(), body.to_owned())
     }
 
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         let pid = i32::try_from(self.child.id()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), Signal::TERM).unwrap();
         let status = self.child.wait().unwrap();

@@ -48,7 +48,26 @@ fn parts_are_chosen() {
     assert!(place.path("one/a.txt").exists() && !place.path("one/sub/b.txt").exists());
     place.run(&["restore", "latest", "two", "--path", "no/such"]).fails(1, "no/such", "ls");
     place.run(&["restore", "latest", "two", "--include", "[a"]).fails(2, "[a", "");
+    let nothing = ["restore", "latest", "two", "--include", "no.such", "--include", "nor.this"];
+    place.run(&nothing).fails(1, "nothing in the snapshot fits `no.such`, `nor.this`", "find");
     assert!(!place.path("two").exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_the_target_is_told_before_anything_is_asked() {
+    let place = Place::ready();
+    place.backup();
+    std::os::unix::fs::symlink("nowhere", place.path("dangling")).unwrap();
+    for (target, named) in [
+        ("password", "password is not a directory"),
+        ("password/below/it", "password is not a directory"),
+        ("dangling/below", "dangling is not a directory"),
+    ] {
+        for rest in [&[][..], &["--yes"], &["--dry-run"]] {
+            let ran = place.run(&[&["restore", "latest", target], rest].concat());
+            ran.fails(1, named, "another target");
+        }
+    }
 }
 
 #[test]

@@ -231,3 +231,85 @@ fn a_timer_and_the_scheduler_do_not_run_twice() {
     }
     assert_eq!(snapshots(&place), 1);
 }
+
+#[test]
+fn review_stacks_are_looked_at_by_the_scheduler_and_by_timers_once() {
+    let place = configured("schedule = { run = \"0 0 1 1 *\" }\n[review]\nhome = \"/nowhere/x\"");
+    let reviews = place.path("reviews");
+    let config = fs::read_to_string(place.path("config.toml")).unwrap();
+    let config = config.replace("/nowhere/x", &reviews.display().to_string());
+    place.write("config.toml", config.as_bytes());
+    let ran = ok(&place, &["schedule", "--list"]);
+    assert!(ran.stdout.contains("review stacks") && ran.stdout.contains("expire"), "{ran:?}");
+    let ran = ok(&place, &["schedule", "--list", "-i", "mrs"]);
+    assert!(!ran.stdout.contains("expire"), "{ran:?}");
+    // Nobody looked for years.
+    let ledger = "state/ledger/_reviews/expire.json";
+    fs::create_dir_all(place.path("state/ledger/_reviews")).unwrap();
+    place.write(ledger, b"{\"since\":\"2020-01-01T00:00:00Z\"}\n");
+    let known = || -> serde_json::Value {
+        serde_json::from_str(&fs::read_to_string(place.path(ledger)).unwrap()).unwrap()
+    };
+    let scheduler = Scheduler::start(&place);
+    wait_until("the look", || known()["exit_code"] == 0);
+    assert_eq!(scheduler.stop().code, Some(0));
+    // The timer finds it done, whoever asks by hand does it; in the turn of a quarter it is due again.
+    let started = known()["started"].clone();
+    let quarter = |time: &serde_json::Value| {
+        let time: jiff::Timestamp = time.as_str().unwrap().parse().unwrap();
+        time.as_second() / 900
+    };
+    let ran = ok(&place, &["expire", "--due", "--json"]);
+    if quarter(&known()["started"]) == quarter(&started) {
+        assert_eq!(ran.summary()["is_due"], false, "{ran:?}");
+        assert_eq!(known()["started"], started);
+    }
+    ok(&place, &["expire"]);
+    assert_ne!(known()["started"], started);
+    // One that a machine's end left unfinished is begun again.
+    place.write(ledger, b"{\"started\":\"2026-01-01T00:00:00Z\",\"attempts\":1}\n");
+    ok(&place, &["schedule", "--once"]);
+    assert_eq!(known()["exit_code"], 0);
+}
+
+#[test]
+fn jobs_find_the_credentials_that_the_scheduler_was_handed() {
+    let place = configured("schedule = { run = \"0 0 1 1 *\" }");
+    let config = fs::read_to_string(place.path("config.toml")).unwrap();
+    let file = format!("key = {{ file = \"{}\" }}", place.path("password").display());
+    let config = config.replace(&file, "key = { credential = \"repo-key\" }");
+    place.write("config.toml", config.as_bytes());
+    let night = |directory: &str| {
+        waited_for(&place, "run");
+        let mut command = place.bare();
+        command.env("CREDENTIALS_DIRECTORY", place.path(directory));
+        let output = command.args(["-c", "config.toml", "schedule", "--once"]).output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let password = fs::read(place.path("password")).unwrap();
+    // As systemd hands them over: all in one directory, those of an instance by its name.
+    fs::create_dir_all(place.path("new")).unwrap();
+    place.write("new/mrs.repo-key", &password);
+    place.write("new/repo-key", b"somebody else's");
+    assert_eq!(night("new"), (Some(0), String::new()));
+    // As an old systemd leaves them: the files themselves, in a directory an instance.
+    fs::create_dir_all(place.path("old/mrs")).unwrap();
+    place.write("old/mrs/repo-key", &password);
+    assert_eq!(night("old"), (Some(0), String::new()));
+    assert_eq!(snapshots_with(&place, &password), 2);
+    fs::create_dir_all(place.path("none")).unwrap();
+    let (code, said) = night("none");
+    assert_ne!(code, Some(0));
+    assert!(said.contains("credential repo-key"), "{said}");
+}
+
+fn snapshots_with(place: &Place, password: &[u8]) -> u64 {
+    fs::create_dir_all(place.path("mine")).unwrap();
+    place.write("mine/repo-key", password);
+    let mut command = place.bare();
+    command.env("CREDENTIALS_DIRECTORY", place.path("mine"));
+    let output = command.args(["-c", "config.toml", "snapshots", "--json"]).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let last: serde_json::Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    last["snapshots"].as_u64().unwrap()
+}

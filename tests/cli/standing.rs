@@ -120,6 +120,8 @@ fn nagios_gets_its_codes() {
     assert_eq!(run(&place, &["run"]).code, Some(3));
     check(&[], 1, "WARNING - mrs: The last run ended incomplete");
     check(&["--instance", "other"], 3, "UNKNOWN - ");
+    check(&["--max-age", "soon"], 3, "UNKNOWN - invalid value 'soon'");
+    check(&["--shiny"], 3, "UNKNOWN - unexpected argument '--shiny'");
     place.write("config.toml", b"version = 1\nnonsense = 1\n");
     check(&[], 3, "UNKNOWN - ");
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::Place;
-use super::nights::{configured, ok, run, write_config};
+use super::nights::{configured, ok, run, silent_server, wait_for_client, write_config};
 
 const NIGHTLY: &str = "schedule = { run = \"0 23 * * *\" }";
 
@@ -169,6 +169,68 @@ fn what_cannot_be_delivered_fails_nothing_and_comes_later() {
     assert_eq!(kinds(&arrived), ["failure"]);
     assert!(ok(&place, &["notify", "--test", "hook"]).stdout.contains("1 message delivered"));
     assert_eq!(kinds(&receiver.arrived()), ["test"], "what was delivered is gone");
+}
+
+#[test]
+fn a_message_nobody_takes_holds_up_no_other() {
+    let receiver = Receiver::start();
+    receiver.status.store(400, Ordering::SeqCst);
+    let place = configured(NIGHTLY);
+    let lines =
+        format!("{NIGHTLY}\n[notify.hook]\nkind = \"webhook\"\nurl = \"{}\"", receiver.url("hook"));
+    write_config(&place, &lines);
+    fs::rename(place.path("src"), place.path("gone")).unwrap();
+    let ran = run(&place, &["run"]);
+    assert!(
+        ran.stderr.contains("hook was not told: `mrs: the backup FAILED` is not taken"),
+        "{ran:?}"
+    );
+    assert_eq!(receiver.arrived().len(), 1, "what is refused is refused again");
+    fs::rename(place.path("gone"), place.path("src")).unwrap();
+    receiver.status.store(200, Ordering::SeqCst);
+    ok(&place, &["run"]);
+    assert_eq!(kinds(&receiver.arrived()), ["recovery"]);
+}
+
+#[test]
+fn a_disk_without_room_for_messages_keeps_none_from_being_told() {
+    let receiver = Receiver::start();
+    let place = configured(NIGHTLY);
+    let lines =
+        format!("{NIGHTLY}\n[notify.hook]\nkind = \"webhook\"\nurl = \"{}\"", receiver.url("hook"));
+    write_config(&place, &lines);
+    // As good as a full disk: neither messages nor what was told can be written.
+    fs::create_dir_all(place.path("state/notify/told.tmp")).unwrap();
+    place.write("state/notify/outbox", b"in the way");
+    fs::rename(place.path("src"), place.path("gone")).unwrap();
+    let ran = run(&place, &["run"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+    assert!(ran.stderr.contains("it is not remembered who was told"), "{ran:?}");
+    assert_eq!(kinds(&receiver.arrived()), ["failure"]);
+}
+
+#[test]
+fn a_night_that_was_killed_is_told_by_whoever_looks_next() {
+    let receiver = Receiver::start();
+    let (listener, silent) = silent_server();
+    let place = configured(&format!("{NIGHTLY}\n{silent}"));
+    let mut command = place.bare();
+    command.args(["-c", "config.toml", "run"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().unwrap();
+    wait_for_client(&listener);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let lines =
+        format!("{NIGHTLY}\n[notify.hook]\nkind = \"webhook\"\nurl = \"{}\"", receiver.url("hook"));
+    write_config(&place, &lines);
+    ok(&place, &["notify", "--due"]);
+    let arrived = receiver.arrived();
+    assert_eq!(kinds(&arrived), ["failure"]);
+    assert!(arrived[0].body.contains("killed"), "{arrived:?}");
+    ok(&place, &["notify", "--due"]);
+    assert_eq!(kinds(&receiver.arrived()), Vec::<String>::new(), "once");
+    ok(&place, &["run"]);
+    assert_eq!(kinds(&receiver.arrived()), ["recovery"]);
 }
 
 #[test]

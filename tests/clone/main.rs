@@ -6,6 +6,8 @@ mod support;
 
 mod faults;
 mod killed;
+mod more;
 mod refused;
 mod stage;
+mod subset;
 mod whole;

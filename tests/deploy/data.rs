@@ -1,5 +1,8 @@
 //! A real PostgreSQL: migrations are read from its table, and `rollback --with-data` brings its rows back.
 
+use std::process::Stdio;
+
+use super::killed::wait_for_step;
 use super::stack::{Generation, Stack};
 use super::support::docker::{Docker, IMAGE};
 
@@ -49,6 +52,12 @@ fn data_comes_back_with_the_version_that_wrote_it() {
     assert!(last["loss"]["snapshot"].is_string() && last["back_to"] == 1, "{last}");
 
     stack.expect(2, &["rollback", "mrs", "--with-data"]);
+    // Killed before the swap, the live database is as it was; the next call does it.
+    let migrations = "SELECT count(*) FROM django_migrations";
+    for step in ["stop", "rows"] {
+        killed_at(&stack, step, &["rollback", "mrs", "--with-data", "--yes"]);
+        assert_eq!(sql(migrations), "2", "{step}");
+    }
     let last = stack.expect(0, &["rollback", "mrs", "--with-data", "--yes"]);
     assert_eq!((&last["with_data"], &last["to"]), (&true.into(), &1.into()), "{last}");
     assert_eq!(sql("SELECT string_agg(name, ',') FROM django_migrations"), "0001_initial");
@@ -56,5 +65,19 @@ fn data_comes_back_with_the_version_that_wrote_it() {
     assert!(stack.deployed().contains("mrs-django:deploy-1"));
     // Even that can be taken back.
     stack.expect(0, &["undo", "--database", "mrs", "--yes"]);
-    assert_eq!(sql("SELECT count(*) FROM django_migrations"), "2");
+    assert_eq!(sql(migrations), "2");
+    // Killed when the database is back and the application is not yet: the next call goes on from there.
+    killed_at(&stack, "up", &["rollback", "mrs", "1", "--with-data", "--yes"]);
+    assert_eq!(sql(migrations), "1");
+    stack.expect(0, &["rollback", "mrs", "1", "--with-data", "--yes"]);
+    assert_eq!((sql(migrations), sql("SELECT n FROM claim")), ("1".to_owned(), "1".to_owned()));
+    assert_eq!(stack.containers("mrs").len(), 2);
+}
+
+fn killed_at(stack: &Stack, step: &str, arguments: &[&str]) {
+    let mut command = stack.command(arguments);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    wait_for_step(&mut child, step);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

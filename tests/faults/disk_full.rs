@@ -1,8 +1,78 @@
 //! Full disks, on a file system that really is full.
 
 use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 
-use crate::{Rig, Tmpfs, support, text};
+use mrs_backup::store::{LocalStore, Store};
+
+use crate::{Rig, Tmpfs, support, text, tool};
+
+const PAGE: u64 = 4096;
+
+fn used_pages(disk: &Path) -> u64 {
+    let stat = rustix::fs::statvfs(disk).expect("a file system");
+    (stat.f_blocks - stat.f_bfree) * stat.f_frsize / PAGE
+}
+
+/// A night with so many pages left, from none to enough: it runs out of room at every write, and within
+/// each. What was stored stays readable meanwhile, and the next night needs nothing but room.
+#[test]
+fn wherever_a_night_runs_out_of_room_nothing_is_lost() {
+    let home = tempfile::tempdir().expect("a directory");
+    let [data, original, disk] = ["data", "original", "disk"].map(|name| home.path().join(name));
+    fs::create_dir_all(data.join("sub")).expect("a directory");
+    fs::write(data.join("sub/old"), support::text(1, 60_000)).expect("a file");
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(original.clone()));
+    let repository = support::init(&store, None).expect("a repository");
+    support::backup_of(&repository, &data).expect("the first night");
+    drop(repository);
+    fs::write(data.join("today"), support::noise(9, 150_000)).expect("a file");
+
+    let mounted = Tmpfs::mount(disk.clone(), "16m");
+    let place = disk.join("repo");
+    let store: Arc<dyn Store> = Arc::new(LocalStore::new(place.clone()));
+    let open = || support::open(&store, None).expect("an open repository");
+    let begin = || {
+        let _ = fs::remove_dir_all(&place);
+        tool("cp", &["-a", &text(&original), &text(&place)]);
+        used_pages(&disk)
+    };
+    let before = begin();
+    support::backup_of(&open(), &data).expect("a night with room");
+    let needed = used_pages(&disk) - before;
+    assert!(needed > 36, "{needed} pages");
+    // Few pages: sessions and directories. Many: index object and snapshot. Between them: packs.
+    let rooms = (0..10).chain((10..needed - 10).step_by(8)).chain(needed - 10..needed + 4);
+    let mut failed = 0;
+    for room in rooms {
+        mounted.resize("16m");
+        let used = begin();
+        mounted.resize(&((used + room) * PAGE).to_string());
+        let outcome = support::backup_of(&open(), &data);
+        let told = format!("{room} of {needed} pages");
+        if let Err(error) = &outcome {
+            failed += 1;
+            let error = error.to_string();
+            assert!(
+                error.contains("No space left") && error.contains("/disk/repo"),
+                "{told}: {error}"
+            );
+        }
+        let left = crate::files(&place);
+        assert!(left.iter().all(|path| path.extension().is_none()), "{told}: {left:?}");
+        let repository = open();
+        support::assert_sound(&repository, home.path(), &told);
+        mounted.resize("16m");
+        let next = support::backup_of(&repository, &data).expect("the next night");
+        assert_eq!(next.snapshot.counter, 2 + u64::from(outcome.is_ok()), "{told}");
+        let target = home.path().join("restored");
+        support::restore_into(&repository, next.commit.id, &target);
+        support::assert_same_tree(&support::tree(&data), &support::tree(&target.join("data")));
+        fs::remove_dir_all(&target).expect("removed");
+    }
+    assert!(failed >= 15, "only {failed} nights ran out of room");
+}
 
 #[test]
 fn a_full_repository_says_so_and_works_again_with_more_room() {

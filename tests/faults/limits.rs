@@ -57,6 +57,57 @@ fn what_cannot_be_removed_is_a_failure() {
     assert!(!restored.join("mounted").exists());
 }
 
+/// A repository in what is backed up: it is not stored in itself, and no restore removes it.
+#[test]
+fn a_repository_in_its_own_source_neither_grows_by_itself_nor_goes() {
+    let rig = Rig::bare();
+    let data = rig.path("data");
+    let repo = data.join("backup/repo");
+    rig.init(&repo);
+    fs::write(data.join("file"), crate::support::noise(1, 400_000)).expect("a file");
+    let run = |args: &[&str]| {
+        let mut command = rig.command(args);
+        command.env("MRS_BACKUP_REPOSITORY", &repo).env("MRS_BACKUP_STATE_DIR", data.join("state"));
+        crate::Ran::of(command.output().expect("the program runs"))
+    };
+    let first = run(&["backup", &text(&data), "--json", "-v"]).expect(0);
+    assert_eq!(first.summary()["is_complete"], true);
+    let told = first.out.matches("it is not stored in itself").count();
+    assert_eq!(told, 2, "the repository and its index: {first:#?}");
+    let again = run(&["backup", &text(&data), "--json"]).expect(0).summary();
+    assert!(again["new_bytes"].as_u64().expect("a number") < 20_000, "{again}");
+    let before = crate::contents(&repo.join("packs"));
+    fs::write(data.join("extra"), "x").expect("a file");
+    let place = text(&data);
+    let back = ["restore", "latest", &place, "--path", &place, "--delete", "--yes"];
+    run(&back).expect(0).mentions(&["data/extra", "0 failed"]);
+    assert!(!data.join("extra").exists());
+    assert!(before == crate::contents(&repo.join("packs")), "the repository was touched");
+    run(&["check", "--read-data"]).expect(0);
+    assert_eq!(run(&["snapshots", "--json"]).expect(0).summary()["snapshots"], 2);
+}
+
+/// What was mounted in a directory that was backed up with `-x` was not stored: it is not removed either.
+#[test]
+fn what_is_mounted_where_a_walk_did_not_go_stays() {
+    let rig = Rig::empty();
+    let data = rig.path("data");
+    fs::write(data.join("file"), "x").expect("a file");
+    let disk = Tmpfs::mount(data.join("disk"), "1m");
+    fs::write(data.join("disk/precious"), "x").expect("a file");
+    rig.run(&["backup", "-x", &text(&data)]).expect(0);
+    fs::write(data.join("extra"), "x").expect("a file");
+    let data_text = text(&data);
+    let back = ["restore", "latest", &data_text, "--path", &data_text, "--delete", "--yes"];
+    rig.run(&back).expect(0).mentions(&["1 entry REMOVED", "0 failed"]);
+    assert!(data.join("disk/precious").exists() && !data.join("extra").exists());
+    drop(disk);
+    // Nothing is mounted there now: what lies there instead is not of the snapshot.
+    fs::write(data.join("disk/stray"), "x").expect("a file");
+    rig.run(&back).expect(0).mentions(&["1 entry REMOVED"]);
+    assert!(!data.join("disk/stray").exists());
+}
+
 /// Of a hard-linked file only further names are restored: one gets the content, the others are it.
 #[test]
 fn links_are_restored_without_their_first_name() {

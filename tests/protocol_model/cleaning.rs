@@ -24,9 +24,10 @@ pub fn at_rest(state: &State) -> bool {
 /// Lets time pass and one more prune run, again and again, until nothing changes; tells whether then
 /// exactly the needed packs are left, and nothing is left of sessions.
 pub fn comes_clean(setup: &Setup, state: &State) -> bool {
-    let setup = Setup { crashes: false, ..*setup };
+    let setup = Setup { crashes: false, late_objects: false, ..*setup };
     let mut state = *state;
     let mut next = Next::default();
+    (state.late_packs, state.late_index, state.late_condemned) = (0, 0, 0);
     pass_time(&setup, &mut state, &mut next);
     for first in [PruneAt::Choose, PruneAt::Choose, PruneAt::Choose, PruneAt::ListPacks] {
         state.prunes[0] = Prune { at: first, ..Prune::default() };
@@ -56,7 +57,7 @@ fn pass_time(setup: &Setup, state: &mut State, next: &mut Next) {
                 writer::environment(setup, state, w, next);
             }
             let keeps = |after: &State| {
-                (writer.snapshot == Snapshot::None) == (after.writers[w].snapshot == Snapshot::None)
+                writer.snapshot == Snapshot::None || after.writers[w].snapshot != Snapshot::None
             };
             let Some((_, after)) = next.0.iter().find(|(_, after)| keeps(after)) else { break };
             *state = *after;

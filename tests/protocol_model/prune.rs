@@ -13,11 +13,11 @@ pub fn steps(setup: &Setup, state: &State, p: usize, own: usize, next: &mut Next
         PruneAt::ListPacks | PruneAt::ListSessions | PruneAt::ListSnapshots => {
             first_half(setup, state, p, next);
         }
-        PruneAt::WriteCondemned => condemn(state, p, own, next),
+        PruneAt::WriteCondemned => condemn(setup, state, p, own, next),
         PruneAt::Choose => choose(setup, state, p, next),
         PruneAt::MarkAgain => mark_again(setup, state, p, next),
         PruneAt::ReadIndex | PruneAt::WriteIndex | PruneAt::DeleteIndex => {
-            rewrite_index(state, p, next);
+            rewrite_index(setup, state, p, next);
         }
         PruneAt::DeletePacks => delete_pack(setup, state, p, next),
         PruneAt::DeleteCondemned => delete_condemned(setup, state, p, next),
@@ -33,7 +33,8 @@ pub fn steps(setup: &Setup, state: &State, p: usize, own: usize, next: &mut Next
 
 fn first_half(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     let mut state = *state;
-    let (packs, needed, writers) = (state.packs, state.needed(), state.writers);
+    let (packs, needed, writers) = (state.listed_packs(), state.needed(), state.writers);
+    let placed = state.listed_rows() & packs;
     let prune = &mut state.prunes[p];
     match prune.at {
         PruneAt::ListPacks => {
@@ -58,6 +59,16 @@ fn first_half(setup: &Setup, state: &State, p: usize, next: &mut Next) {
             next.add(Actor::Prune(p), "lists sessions, may condemn", packs, state);
         }
         _ => {
+            if setup.late_objects && needed & !placed != 0 {
+                stop(&mut state, p);
+                next.add(
+                    Actor::Prune(p),
+                    "gives up: in no listed pack is what needs",
+                    needed,
+                    state,
+                );
+                return;
+            }
             prune.packs &= !needed;
             let packs = prune.packs;
             prune.at = if packs == 0 { PruneAt::Choose } else { PruneAt::WriteCondemned };
@@ -66,8 +77,9 @@ fn first_half(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     }
 }
 
-fn condemn(state: &State, p: usize, own: usize, next: &mut Next) {
+fn condemn(setup: &Setup, state: &State, p: usize, own: usize, next: &mut Next) {
     let mut state = *state;
+    state.late_condemned |= u8::from(setup.late_objects) << own;
     let prune = state.prunes[p];
     state.condemned[own] = Condemned { packs: prune.packs, saw: prune.saw };
     state.prunes[p] = Prune { at: PruneAt::Choose, ..Prune::default() };
@@ -78,7 +90,7 @@ fn condemn(state: &State, p: usize, own: usize, next: &mut Next) {
 fn choose(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     for c in 0..CONDEMNED {
         let condemned = state.condemned[c];
-        if condemned.packs == 0 || held_up(setup, state, c) {
+        if state.listed_condemned() & 1 << c == 0 || held_up(setup, state, c) {
             continue;
         }
         let mut state = *state;
@@ -112,6 +124,12 @@ fn held_up(setup: &Setup, state: &State, c: usize) -> bool {
 fn mark_again(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     let mut state = *state;
     let target = state.prunes[p].target as usize;
+    if setup.late_objects && state.needed() & !(state.listed_rows() & state.listed_packs()) != 0 {
+        let needed = state.needed();
+        stop(&mut state, p);
+        next.add(Actor::Prune(p), "gives up: in no listed pack is what needs", needed, state);
+        return;
+    }
     let doomed = state.condemned[target].packs & !state.needed();
     let prune = &mut state.prunes[p];
     prune.packs = doomed;
@@ -120,15 +138,15 @@ fn mark_again(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     next.add(Actor::Prune(p), "marks again, will delete", doomed, state);
 }
 
-fn rewrite_index(state: &State, p: usize, next: &mut Next) {
+fn rewrite_index(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     let mut state = *state;
     let prune = state.prunes[p];
     match prune.at {
         PruneAt::ReadIndex => {
-            state.prunes[p].read = state.index_objects();
-            // Rows whose packs are gone are dropped, by a listing taken after the reading: one taken
+            state.prunes[p].read = state.index_objects() & !state.late_index;
+            // Whether a pack is there is asked by its name where a listing does not show it. Rows whose packs are gone are dropped, by a listing taken after the reading: one taken
             // before would miss packs that were uploaded and indexed in between.
-            let rows = state.rows() & state.packs & !prune.packs;
+            let rows = state.listed_rows() & state.packs & !prune.packs;
             state.prunes[p].rows = rows;
             state.prunes[p].at = PruneAt::WriteIndex;
             next.add(
@@ -140,12 +158,17 @@ fn rewrite_index(state: &State, p: usize, next: &mut Next) {
         }
         PruneAt::WriteIndex => {
             state.merged_index[p] = prune.rows;
+            if setup.late_objects && prune.rows != 0 {
+                state.late_index |= merged_bit(p);
+            }
             // Only the cleaning at the end ever reads an index object in its own place.
             state.prunes[p].read &= !merged_bit(p);
             state.prunes[p].rows = 0;
             state.prunes[p].at = PruneAt::DeleteIndex;
             next.add(Actor::Prune(p), "writes one index object with", prune.rows, state);
         }
+        // It deletes nothing before what it wrote is listed.
+        _ if state.late_index & merged_bit(p) != 0 => {}
         _ => {
             state.plain_index &= !prune.read;
             for other in 0..state.merged_index.len() {
@@ -153,6 +176,7 @@ fn rewrite_index(state: &State, p: usize, next: &mut Next) {
                     state.merged_index[other] = 0;
                 }
             }
+            state.late_index &= !prune.read;
             state.prunes[p].read = 0;
             state.prunes[p].at = PruneAt::DeletePacks;
             next.add(Actor::Prune(p), "deletes the index objects it read", 0, state);
@@ -165,6 +189,7 @@ fn delete_pack(setup: &Setup, state: &State, p: usize, next: &mut Next) {
     let left = state.prunes[p].packs;
     let pack = left & left.wrapping_neg();
     state.packs &= !pack;
+    state.late_packs &= !pack;
     state.prunes[p].packs = left & !pack;
     if state.prunes[p].packs == 0 {
         if setup.rules.delete_condemned_last {
@@ -187,6 +212,7 @@ fn delete_condemned(setup: &Setup, state: &State, p: usize, next: &mut Next) {
         return;
     }
     let packs = std::mem::take(&mut state.condemned[target]).packs;
+    state.late_condemned &= !(1 << target);
     for writer in &mut state.writers {
         writer.names &= !(1 << target);
     }
@@ -196,6 +222,23 @@ fn delete_condemned(setup: &Setup, state: &State, p: usize, next: &mut Next) {
         stop(&mut state, p);
     }
     next.add(Actor::Prune(p), "deletes the condemned object that named", packs, state);
+}
+
+/// Adds the packs, index objects and condemned objects that listings come to show.
+pub fn listings(state: &State, next: &mut Next) {
+    let bits = |set: u8| (0..8).map(|bit| 1 << bit).filter(move |bit| set & bit != 0);
+    for pack in bits(state.late_packs) {
+        let state = State { late_packs: state.late_packs & !pack, ..*state };
+        next.add(Actor::Listings, "the pack", pack, state);
+    }
+    for object in bits(state.late_index) {
+        let state = State { late_index: state.late_index & !object, ..*state };
+        next.add(Actor::Listings, "an index object", 0, state);
+    }
+    for object in bits(state.late_condemned) {
+        let state = State { late_condemned: state.late_condemned & !object, ..*state };
+        next.add(Actor::Listings, "a condemned object", 0, state);
+    }
 }
 
 /// Adds the forgetting of the snapshot that was there from the start.

@@ -66,6 +66,12 @@ pub struct Setup {
     pub sleepers: bool,
     /// New sessions and snapshots may be missing in listings for a while.
     pub late_listings: bool,
+    /// So may packs, index objects and condemned objects.
+    pub late_objects: bool,
+    /// There is no rename: a snapshot is published by creating an object that only one can create, its fence.
+    pub object_store: bool,
+    /// A snapshot may be forgotten while its writer sleeps between publishing and tidying up.
+    pub forgets_early: bool,
     /// Whether a writer that fails without having expired is a violation, or is let go.
     pub must_not_starve: bool,
     /// An earlier prune, long crashed, has condemned the old pack, and then a snapshot came to need it.
@@ -82,6 +88,9 @@ impl Setup {
             crashes: true,
             sleepers: true,
             late_listings: false,
+            late_objects: false,
+            object_store: false,
+            forgets_early: false,
             must_not_starve: true,
             condemned_before: false,
         }

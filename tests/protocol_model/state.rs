@@ -20,6 +20,8 @@ pub const CONDEMNED_AT_END: usize = PRUNES + 1;
 pub type Packs = u8;
 /// The pack that is there from the start.
 pub const OLD: Packs = 1;
+/// All packs there can be.
+const ALL_PACKS: Packs = (1 << (1 + 2 * WRITERS)) - 1;
 
 /// The pack a writer makes first, or second.
 pub fn new_pack(writer: usize, second: bool) -> Packs {
@@ -45,6 +47,12 @@ pub enum WriterAt {
     /// Lists packs again, having found its pack condemned.
     RelistPacksToReplace,
     Publish,
+    /// In an object store: has read what it staged, and creates the fence.
+    Fence,
+    /// In an object store: has created the fence, and puts the snapshot.
+    Put,
+    /// In an object store: removes what it staged.
+    RemoveStaged,
     EndSession,
     Done,
     Crashed,
@@ -85,6 +93,18 @@ pub enum Snapshot {
     Listed,
 }
 
+/// What an object that only one can create says of a staged snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Fence {
+    #[default]
+    None,
+    /// Its writer publishes it.
+    Published,
+    /// Whoever expired the session removes it.
+    Removed,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Writer {
     pub at: WriterAt,
@@ -92,6 +112,8 @@ pub struct Writer {
     pub snapshot: Snapshot,
     /// Its snapshot is written aside.
     pub staged: bool,
+    /// What becomes of that, in an object store.
+    pub fence: Fence,
     /// The pack it uses; once committed, the pack its snapshot needs.
     pub uses: Packs,
     /// Rows of the index it has read, until it decides.
@@ -159,6 +181,12 @@ pub struct State {
     /// Somebody failed who had kept to the rules and was never expired.
     pub starved: bool,
     pub condemned: [Condemned; CONDEMNED],
+    /// Packs missing in every listing so far.
+    pub late_packs: Packs,
+    /// Index objects that are, as in [`Prune::read`].
+    pub late_index: u8,
+    /// Condemned objects that are.
+    pub late_condemned: u8,
     pub writers: [Writer; WRITERS],
     pub prunes: [Prune; PRUNES],
 }
@@ -190,6 +218,27 @@ impl State {
         self.plain_index | self.merged_index[0] | self.merged_index[1]
     }
 
+    /// Rows of the index objects in a listing.
+    pub fn listed_rows(&self) -> Packs {
+        let merged = |prune: usize| match self.late_index & merged_bit(prune) {
+            0 => self.merged_index[prune],
+            _ => 0,
+        };
+        self.plain_index & !(self.late_index & ALL_PACKS) | merged(0) | merged(1)
+    }
+
+    /// The packs in a listing.
+    pub fn listed_packs(&self) -> Packs {
+        self.packs & !self.late_packs
+    }
+
+    /// The condemned objects in a listing.
+    pub fn listed_condemned(&self) -> u8 {
+        let is_there = |c: usize| self.condemned[c].packs != 0;
+        let there = (0..CONDEMNED).filter(|c| is_there(*c)).fold(0, |all, c| all | 1 << c);
+        there & !self.late_condemned
+    }
+
     /// Index objects that are there, as in [`Prune::read`].
     pub fn index_objects(&self) -> u8 {
         let mut objects = self.plain_index;
@@ -203,8 +252,71 @@ impl State {
 
     /// Packs that a listing of `condemned/` names.
     pub fn condemned_packs(&self) -> Packs {
-        let [a, b, c, d] = &self.condemned;
-        a.packs | b.packs | c.packs | d.packs
+        let listed = self.listed_condemned();
+        let packs = |c: usize| if listed & 1 << c == 0 { 0 } else { self.condemned[c].packs };
+        (0..CONDEMNED).fold(0, |all, c| all | packs(c))
+    }
+
+    /// The same with the two writers, or the two prunes, in each other's place.
+    pub fn renamed(&self, writers: bool, prunes: bool) -> Self {
+        let mut other = *self;
+        if writers {
+            other.swap_writers();
+        }
+        if prunes {
+            other.swap_prunes();
+        }
+        other
+    }
+
+    fn swap_writers(&mut self) {
+        let packs = |packs: u8| packs & 1 | (packs >> 1 & 3) << 3 | (packs >> 3 & 3) << 1;
+        let objects = |objects: u8| packs(objects & ALL_PACKS) | objects & !ALL_PACKS;
+        self.writers.swap(0, 1);
+        for set in [&mut self.packs, &mut self.plain_index, &mut self.late_packs] {
+            *set = packs(*set);
+        }
+        self.late_index = objects(self.late_index);
+        for rows in &mut self.merged_index {
+            *rows = packs(*rows);
+        }
+        for condemned in &mut self.condemned {
+            condemned.packs = packs(condemned.packs);
+            condemned.saw = swap_two(condemned.saw);
+        }
+        for writer in &mut self.writers {
+            let Writer { uses, rows, avoids, younger, .. } = writer;
+            for set in [uses, rows, avoids, younger] {
+                *set = packs(*set);
+            }
+        }
+        for prune in &mut self.prunes {
+            prune.packs = packs(prune.packs);
+            prune.rows = packs(prune.rows);
+            prune.read = objects(prune.read);
+            prune.saw = swap_two(prune.saw);
+        }
+    }
+
+    fn swap_prunes(&mut self) {
+        let objects = |objects: u8| {
+            objects & ALL_PACKS | swap_two(objects >> (1 + 2 * WRITERS)) << (1 + 2 * WRITERS)
+        };
+        self.prunes.swap(0, 1);
+        self.merged_index.swap(0, 1);
+        self.condemned.swap(0, 1);
+        self.late_index = objects(self.late_index);
+        self.late_condemned = swap_two(self.late_condemned);
+        for writer in &mut self.writers {
+            writer.names = swap_two(writer.names);
+        }
+        for prune in &mut self.prunes {
+            prune.read = objects(prune.read);
+            let has_target = prune.at as u8 > PruneAt::Choose as u8 && prune.at != PruneAt::Done;
+            if has_target && prune.target < 2 {
+                prune.target = 1 - prune.target;
+            }
+        }
     }
 
     /// Spreads the state over 64 bits.
@@ -232,8 +344,13 @@ impl State {
             hash,
             join([b.at as u8 | b.target << 4, b.packs, b.saw, b.rows, b.read, d.packs, d.saw, 0]),
         );
+        hash =
+            mix(hash, join([self.late_packs, self.late_index, self.late_condemned, 0, 0, 0, 0, 0]));
         for w in &self.writers {
-            let flags = w.session as u8 | (w.snapshot as u8) << 3 | u8::from(w.staged) << 5;
+            let flags = w.session as u8
+                | (w.snapshot as u8) << 3
+                | u8::from(w.staged) << 5
+                | (w.fence as u8) << 6;
             hash = mix(
                 hash,
                 join([w.at as u8, flags, w.uses, w.rows, w.avoids, w.younger, w.names, 0]),
@@ -246,6 +363,11 @@ impl State {
 /// The bit of a prune's index object in [`Prune::read`].
 pub fn merged_bit(prune: usize) -> u8 {
     2 << (2 * WRITERS + prune)
+}
+
+/// The first two bits in each other's place.
+fn swap_two(bits: u8) -> u8 {
+    bits & !3 | bits >> 1 & 1 | (bits & 1) << 1
 }
 
 fn join(bytes: [u8; 8]) -> u64 {

@@ -13,6 +13,8 @@ pub enum Actor {
     Expiry(usize),
     /// Listings that come to show what was written by a writer.
     Listing(usize),
+    /// Listings that come to show an object.
+    Listings,
     /// Whoever forgets snapshots.
     Forget,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Step {
             Actor::Prune(p) => write!(f, "{} ", ["A", "B"][p])?,
             Actor::Expiry(w) => write!(f, "expiry of W{}: ", w + 1)?,
             Actor::Listing(w) => write!(f, "listings show W{}'s ", w + 1)?,
+            Actor::Listings => write!(f, "listings show ")?,
             Actor::Forget => {}
         }
         f.write_str(self.what)?;

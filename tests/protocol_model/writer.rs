@@ -1,7 +1,7 @@
 //! The steps of a writer, and what happens to its session while it works, sleeps or lies dead.
 
 use super::rules::{Rules, Setup};
-use super::state::{Session, Snapshot, State, WRITERS, Writer, WriterAt, new_pack};
+use super::state::{Fence, Session, Snapshot, State, WRITERS, Writer, WriterAt, new_pack};
 use super::step::{Actor, Next};
 
 /// Adds everything that writer `w` may do next.
@@ -16,6 +16,7 @@ pub fn steps(setup: &Setup, state: &State, w: usize, next: &mut Next) {
         WriterAt::RelistCondemned | WriterAt::RelistPacks | WriterAt::RelistPacksToReplace => {
             revalidate(setup, state, w, next);
         }
+        WriterAt::Fence | WriterAt::Put | WriterAt::RemoveStaged => fenced(state, w, next),
         WriterAt::Stage | WriterAt::Publish | WriterAt::EndSession => commit(setup, state, w, next),
         WriterAt::Done | WriterAt::Crashed => return,
     }
@@ -43,8 +44,8 @@ fn open(setup: &Setup, state: &State, w: usize, next: &mut Next) {
 fn look(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     let mut state = *state;
     let condemned = state.condemned_packs();
-    let (rows, packs) = (state.rows(), state.packs);
-    let named = present(&state);
+    let (rows, packs) = (state.listed_rows(), state.listed_packs());
+    let named = state.listed_condemned();
     let writer = &mut state.writers[w];
     match writer.at {
         WriterAt::ListCondemned => {
@@ -96,6 +97,7 @@ fn store(setup: &Setup, state: &State, w: usize, next: &mut Next) {
         let pack = writer.uses;
         writer.at = after_storing(&setup.rules);
         state.plain_index |= pack;
+        state.late_index |= if setup.late_objects { pack } else { 0 };
         next.add(Actor::Writer(w), "writes the index object of", pack, state);
         return;
     }
@@ -107,6 +109,7 @@ fn store(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     writer.uses = pack;
     writer.at = WriterAt::WriteIndex;
     state.packs |= pack;
+    state.late_packs |= if setup.late_objects { pack } else { 0 };
     for other in 0..WRITERS {
         let other = &mut state.writers[other];
         if other.session != Session::None && other.session != Session::Removed {
@@ -119,7 +122,11 @@ fn store(setup: &Setup, state: &State, w: usize, next: &mut Next) {
 fn revalidate(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     let mut state = *state;
     let condemned = state.condemned_packs();
-    let packs = state.packs;
+    let packs = match setup.late_objects {
+        // A pack counts as there only if the index is, too.
+        true => state.listed_packs() & state.listed_rows(),
+        false => state.packs,
+    };
     let writer = &mut state.writers[w];
     let uses = writer.uses;
     if writer.at == WriterAt::RelistCondemned {
@@ -155,12 +162,17 @@ fn commit(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     match writer.at {
         WriterAt::Stage => {
             writer.staged = true;
+            writer.fence = Fence::None;
             writer.at = after_staging(&setup.rules);
             next.add(Actor::Writer(w), "stages a snapshot that needs", uses, state);
         }
         WriterAt::Publish if setup.rules.fenced_rename && !writer.staged => {
             fail(&mut state, w);
             next.add(Actor::Writer(w), "fails: its staged snapshot is gone", 0, state);
+        }
+        WriterAt::Publish if setup.object_store => {
+            writer.at = WriterAt::Fence;
+            next.add(Actor::Writer(w), "reads what it staged, which needs", uses, state);
         }
         WriterAt::Publish => {
             writer.staged = false;
@@ -178,6 +190,35 @@ fn commit(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     }
 }
 
+/// Publishing where there is no rename.
+fn fenced(state: &State, w: usize, next: &mut Next) {
+    let mut state = *state;
+    let writer = &mut state.writers[w];
+    let uses = writer.uses;
+    match (writer.at, writer.fence) {
+        (WriterAt::Fence, Fence::Removed) => {
+            fail(&mut state, w);
+            next.add(Actor::Writer(w), "fails: the fence says that it was expired", 0, state);
+        }
+        (WriterAt::Fence, _) => {
+            writer.fence = Fence::Published;
+            writer.at = WriterAt::Put;
+            next.add(Actor::Writer(w), "creates the fence, publishes", uses, state);
+        }
+        (WriterAt::Put, _) => {
+            writer.snapshot = Snapshot::Listed;
+            writer.at = WriterAt::RemoveStaged;
+            next.add(Actor::Writer(w), "puts a snapshot that needs", uses, state);
+        }
+        _ => {
+            writer.staged = false;
+            writer.fence = Fence::None;
+            writer.at = WriterAt::EndSession;
+            next.add(Actor::Writer(w), "removes what it staged", 0, state);
+        }
+    }
+}
+
 /// An hourly beat also names what has been condemned since, unless the writer uses it.
 fn beat(state: &State, w: usize, next: &mut Next) {
     let writer = &state.writers[w];
@@ -187,8 +228,9 @@ fn beat(state: &State, w: usize, next: &mut Next) {
     }
     let mut names = writer.names;
     let mut avoids = 0;
+    let listed = state.listed_condemned();
     for (c, condemned) in state.condemned.iter().enumerate() {
-        if condemned.packs != 0 && condemned.packs & writer.uses == 0 {
+        if listed & 1 << c != 0 && condemned.packs & writer.uses == 0 {
             names |= 1 << c;
             avoids |= condemned.packs;
         }
@@ -214,7 +256,14 @@ pub fn environment(setup: &Setup, state: &State, w: usize, next: &mut Next) {
         next.add(Actor::Listing(w), "session", 0, state);
     }
     let stopped = matches!(writer.at, WriterAt::Done | WriterAt::Crashed);
+    let sleeps = matches!(writer.at, WriterAt::Put | WriterAt::RemoveStaged);
     match writer.snapshot {
+        Snapshot::Listed if setup.forgets_early && sleeps => {
+            let mut state = *state;
+            state.writers[w].snapshot = Snapshot::None;
+            let uses = state.writers[w].uses;
+            next.add(Actor::Forget, "forgotten: the new snapshot that needs", uses, state);
+        }
         Snapshot::Unlisted => {
             let mut state = *state;
             state.writers[w].snapshot = Snapshot::Listed;
@@ -223,7 +272,11 @@ pub fn environment(setup: &Setup, state: &State, w: usize, next: &mut Next) {
         Snapshot::Listed if stopped => {
             let mut state = *state;
             state.writers[w].snapshot = Snapshot::None;
-            let uses = std::mem::take(&mut state.writers[w].uses);
+            let is_staged = state.writers[w].staged && setup.object_store;
+            let uses = state.writers[w].uses;
+            if !is_staged {
+                state.writers[w].uses = 0;
+            }
             next.add(Actor::Forget, "forgotten: the new snapshot that needs", uses, state);
         }
         _ => {}
@@ -250,18 +303,21 @@ fn expire(setup: &Setup, state: &State, w: usize, next: &mut Next) {
     }
     if writer.staged && matches!(writer.session, Session::Stale | Session::Removed) {
         let mut state = *state;
+        let uses = writer.uses;
+        let of_it = &mut state.writers[w];
+        if setup.object_store && of_it.fence == Fence::None {
+            of_it.fence = Fence::Removed;
+            next.add(Actor::Expiry(w), "the fence is created", 0, state);
+            return;
+        }
+        if of_it.fence == Fence::Published && of_it.snapshot == Snapshot::None {
+            of_it.snapshot = Snapshot::Listed;
+            next.add(Actor::Expiry(w), "the snapshot is put that needs", uses, state);
+            return;
+        }
         state.writers[w].staged = false;
         next.add(Actor::Expiry(w), "the staged snapshot is removed", 0, state);
     }
-}
-
-/// The condemned objects in a listing.
-fn present(state: &State) -> u8 {
-    let mut present = 0;
-    for (c, condemned) in state.condemned.iter().enumerate() {
-        present |= u8::from(condemned.packs != 0) << c;
-    }
-    present
 }
 
 fn after_storing(rules: &Rules) -> WriterAt {
@@ -297,6 +353,7 @@ fn fail(state: &mut State, w: usize) {
         state.starved = true;
     }
     writer.staged = false;
+    writer.fence = Fence::None;
     end_session(writer, Session::None);
     stop(writer, WriterAt::Done);
 }
@@ -312,7 +369,9 @@ fn stop(writer: &mut Writer, at: WriterAt) {
     writer.at = at;
     writer.rows = 0;
     writer.avoids = 0;
-    if writer.snapshot == Snapshot::None {
+    // Whoever expires it may have to publish what is fenced so.
+    let is_published = writer.staged && writer.fence == Fence::Published;
+    if writer.snapshot == Snapshot::None && !is_published {
         writer.uses = 0;
     }
 }

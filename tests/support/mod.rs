@@ -20,6 +20,7 @@ use mrs_backup::crypto::{Secret, SystemRandom};
 use mrs_backup::event::{Observer, Silent, StopFlag};
 use mrs_backup::id::SnapshotId;
 use mrs_backup::ops::backup::{BackupError, BackupOutcome, BackupPlan, FilesInput, backup};
+use mrs_backup::ops::check::{CheckOptions, check};
 use mrs_backup::ops::restore::{self, RestoreOptions};
 use mrs_backup::repository::{
     Environment, IngestOptions, InitOptions, Repository, RepositoryError,
@@ -103,6 +104,21 @@ pub fn restore_into(repository: &Repository, id: SnapshotId, target: &Path) {
     let plan = restore::plan(repository, id, snapshot, target, options, &stop).expect("a plan");
     let outcome = restore::apply(repository, &plan, &stop, &silent()).expect("a restore");
     assert_eq!(outcome.failed, [], "restoring {id}");
+}
+
+/// All listed snapshots restore, and `check` finds nothing wrong.
+pub fn assert_sound(repository: &Repository, scratch: &Path, told: &str) {
+    let listed = repository.snapshots().expect("snapshots are listed");
+    assert!(listed.damaged.is_empty(), "{told}: damaged snapshots");
+    for (id, snapshot) in &listed.snapshots {
+        assert!(snapshot.is_complete, "{told}: an incomplete snapshot");
+        let target = scratch.join(id.to_hex());
+        restore_into(repository, *id, &target);
+        fs::remove_dir_all(&target).expect("removed");
+    }
+    let options = CheckOptions::default();
+    let report = check(repository, &options, &StopFlag::new(), silent().as_ref()).expect("a check");
+    assert!(report.is_clean(), "{told}: {:?}", report.problems);
 }
 
 /// What is compared of one entry.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::anonymize::{Problem, PseudonymKey, Rules, Schema, compile};
-use crate::clone::{CloneError, FilesPlan, clean_toc, draft, schema_of, survey};
+use crate::clone::{CloneError, FilesPlan, choose_rows, clean_toc, draft, schema_of, survey};
 use crate::crypto::{Secret, SystemRandom};
 use crate::event::counted;
 use crate::ops::restore_database::{Contents, choose};
@@ -15,7 +15,8 @@ use crate::source::archive::Toc;
 
 use super::super::context::Context;
 use super::super::{CliError, Done};
-use super::{CONTENT_CACHE, Source, charset, refuse, told};
+use super::shown::{subset_of, tell_subset};
+use super::{CONTENT_CACHE, Source, charset, refuse, snapshot_time, told};
 
 /// What is done with rules.
 #[derive(Debug, clap::Subcommand)]
@@ -125,7 +126,11 @@ fn check(
     };
     let charset = charset(&contents.manifest.encoding)?;
     let (observer, stop) = (context.observer.as_ref(), &context.stop);
-    let surveyed = survey(contents, toc, &program, charset, &SystemRandom, 2, observer, stop);
+    let time = snapshot_time(&source.selected.1)?;
+    let kept = choose_rows(contents, &program, charset, time, observer, stop);
+    let kept = kept.map_err(|error| told(context, error))?;
+    let surveyed =
+        survey(contents, toc, &program, charset, &kept, &SystemRandom, 2, observer, stop);
     let surveyed = surveyed.map_err(|error| told(context, error))?;
     context.out.note(&format!(
         "the rules fit snapshot {} of {}: {}, {} rows looked at",
@@ -134,8 +139,10 @@ fn check(
         counted(program.tables.len(), "table"),
         surveyed.rows
     ))?;
+    tell_subset(context, &kept)?;
     Ok(Done::ok(json!({
         "snapshot": source.selected.0,
+        "subset": subset_of(&kept),
         "tables": program.tables.len(),
         "rows": surveyed.rows,
         "identifiers": surveyed.originals.identifiers.len(),

@@ -89,7 +89,7 @@ impl Target {
         }
         let instance = instance(sources.config.as_ref(), name, request)?;
         match instance {
-            Some(instance) => Self::of_instance(&sources, instance, request, state_dir),
+            Some(instance) => Self::of_instance(context, &sources, instance, request, state_dir),
             None => Self::of_home(&sources, request, state_dir),
         }
     }
@@ -105,12 +105,13 @@ impl Target {
     }
 
     fn of_instance(
+        context: &Context,
         sources: &Sources,
         instance: &Instance,
         request: &Request,
         state_dir: PathBuf,
     ) -> Result<Self, CliError> {
-        let settings = sources.settle(Some(&instance.name))?;
+        let settings = context.settle(sources, Some(&instance.name))?;
         let config = instance.deploy.clone().unwrap_or_default();
         let home = &instance.home.value;
         let named =

@@ -11,20 +11,24 @@ use crate::cli::{CliError, Done, Exit};
 use crate::crypto::Secret;
 use crate::event::counted;
 use crate::instance::config::{Instance, KeyReader, KeySource, process_environment};
-use crate::ops::import::{ImportOptions, ImportReport, import, missing, short};
+use crate::ops::import::{DumpServer, ImportOptions, ImportReport, import, missing, short};
 use crate::report::{clean, human_bytes};
 use crate::source::foreign::{ForeignRepository, ForeignSnapshot};
+
+use super::dumps::Scratch;
 
 /// Import the snapshots of a repository of restic
 ///
 /// Times, hosts, tags and paths stay; what is here already is not stored again. A call that was stopped goes on where it was, and a
 /// further one imports what is new. restic's repository is only read. It has to be in a directory: mount or copy it, if it is elsewhere.
-/// Dumps of databases in it stay the files they are, and are restored as files.
+/// A dump of databases in it (postgres/dump/data.dump) stays the file it is; with --load-dumps it is also loaded, and its databases are
+/// stored as `run` stores them, so that restore --database and test-restore know them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   mrs-backup migrate restic /mnt/backup/mrs-production/restic --dry-run
   mrs-backup migrate restic /mnt/backup/mrs-production/restic --verify
+  mrs-backup migrate restic /mnt/backup/mrs-production/restic --last 30 --load-dumps
   mrs-backup migrate restic /srv/restic -i mrs-staging --from-password-file /root/restic.password
 
 Without --from-password-file the password of this repository is tried, too.")]
@@ -51,6 +55,11 @@ pub struct Args {
     /// Read each snapshot back and compare it with restic's, byte by byte
     #[arg(long)]
     verify: bool,
+
+    /// Load the dump of each snapshot into a throw-away PostgreSQL server, made as for test-restore, and store its databases,
+    /// too; one that cannot be loaded stays a file, and is told
+    #[arg(long)]
+    load_dumps: bool,
 
     /// Show what would be imported, and change nothing
     #[arg(short = 'n', long)]
@@ -90,7 +99,10 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         return Ok(Done::ok(json!({ "dry_run": true, "snapshots": ids })));
     }
     let ingest = settings.instance.as_ref().map(Instance::ingest).unwrap_or_default();
-    let options = ImportOptions { instance, ingest, verify: args.verify };
+    // That there is no PostgreSQL is told before anything is done.
+    let scratch = args.load_dumps.then(|| Scratch::new(context, &settings)).transpose()?;
+    let dumps = scratch.as_ref().map(|scratch| scratch as &dyn DumpServer);
+    let options = ImportOptions { instance, ingest, verify: args.verify, dumps };
     let watchers = (&*context.stop, context.observer.as_ref());
     let report = import(foreign, wanted, &target, &options, watchers)?;
     tell(context, &report, args.verify)?;
@@ -110,6 +122,8 @@ fn exit(report: &ImportReport) -> Exit {
 fn tell(context: &Context, report: &ImportReport, is_verified: bool) -> Result<(), CliError> {
     let mut text = format!("{} imported", counted(report.imported.len(), "snapshot"));
     for (count, words) in [
+        (report.with_databases, "with databases"),
+        (report.not_loaded.len() as u64, "whose dump stays a file"),
         (report.known, "here already"),
         (report.incomplete.len() as u64, "INCOMPLETE"),
         (report.failed.len() as u64, "NOT imported"),

@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::calendar::{CronLine, spread};
 use crate::cli::context::host_name;
-use crate::instance::Job;
 use crate::instance::config::Config;
-use crate::schedule::{Entry, Ledger, LedgerError, Slot, due_at};
+use crate::schedule::{EXPIRE_LINE, Entry, Ledger, LedgerError, REVIEWS, Slot, Task, due_at};
 
 use super::Scope;
 
@@ -28,7 +27,7 @@ struct Rule {
 /// One job, for showing.
 pub struct Planned<'a> {
     pub instance: &'a str,
-    pub job: Job,
+    pub task: Task,
     pub due: Option<Timestamp>,
     pub line: &'a CronLine,
     pub zone: &'a TimeZone,
@@ -66,8 +65,20 @@ impl Board {
                     delay: spread(&name, schedule.random_delay),
                     entry: Entry::default(),
                 });
-                slots.push(Slot { instance: instance.name.clone(), job: *job, due: None });
+                slots.push(Slot {
+                    instance: instance.name.clone(),
+                    task: (*job).into(),
+                    due: None,
+                });
             }
+        }
+        // Of no instance, and so not where one is named.
+        let is_all = scope.instance.is_none() && scope.job.is_none();
+        let line = EXPIRE_LINE.parse().ok().filter(|_| is_all && config.review.is_configured);
+        if let Some(line) = line {
+            let entry = Entry::default();
+            rules.push(Rule { line, zone: TimeZone::system(), delay: Duration::ZERO, entry });
+            slots.push(Slot { instance: REVIEWS.to_owned(), task: Task::Expire, due: None });
         }
         Self {
             slots,
@@ -103,8 +114,8 @@ impl Board {
     fn look_at(&mut self, number: usize, now: Timestamp) -> Result<(), LedgerError> {
         let (slot, rule) = (&mut self.slots[number], &mut self.rules[number]);
         rule.entry = match self.takes_note {
-            true => self.ledger.first_seen(&slot.instance, slot.job, now)?,
-            false => self.ledger.read(&slot.instance, slot.job)?,
+            true => self.ledger.first_seen(&slot.instance, slot.task, now)?,
+            false => self.ledger.read(&slot.instance, slot.task)?,
         };
         slot.due = due_at(&rule.line, &rule.zone, &rule.entry, rule.delay, now);
         Ok(())
@@ -132,7 +143,7 @@ impl Board {
     pub fn planned(&self) -> impl Iterator<Item = Planned<'_>> {
         self.slots.iter().zip(&self.rules).map(|(slot, rule)| Planned {
             instance: &slot.instance,
-            job: slot.job,
+            task: slot.task,
             due: slot.due,
             line: &rule.line,
             zone: &rule.zone,
@@ -140,8 +151,9 @@ impl Board {
         })
     }
 
-    /// The next job that is not due yet.
+    /// The next job that is not due yet. What comes every quarter of an hour is told only where there is nothing else.
     pub fn next(&self, now: Timestamp) -> Option<Planned<'_>> {
-        self.planned().filter(|one| one.due.is_some_and(|due| due > now)).min_by_key(|one| one.due)
+        let later = self.planned().filter(|one| one.due.is_some_and(|due| due > now));
+        later.min_by_key(|one| (one.task == Task::Expire, one.due))
     }
 }

@@ -1,10 +1,11 @@
 //! The daemon: begins what is due, as children of its own, and waits for the next.
 //!
-//! A child is `mrs-backup run INSTANCE --job JOB --due`: the same that a timer starts. It locks the instance
-//! and asks the ledger once more, so that nothing runs twice whoever else is at work.
+//! A child is `mrs-backup run INSTANCE --job JOB --due`, or `mrs-backup expire --due`: the same that a timer starts. It
+//! takes the lock and asks the ledger once more, so that nothing runs twice whoever else is at work.
 
 use std::collections::BTreeSet;
 use std::io;
+use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
 
@@ -21,11 +22,12 @@ use crate::cli::serve;
 use crate::cli::{CliError, Done, Exit};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{StopFlag, counted};
-use crate::instance::{Job, lock};
-use crate::schedule::decide;
+use crate::instance::lock;
+use crate::schedule::{Task, decide};
+use crate::store::credentials_of;
 
 use super::board::Board;
-use super::{Scope, load, tell, tell_people};
+use super::{Scope, instance_name, load, tell, tell_people};
 
 /// Longest sleep: clocks are set, and machines are suspended.
 const LONGEST_SLEEP: Duration = Duration::from_secs(30);
@@ -37,7 +39,7 @@ const LOCK: &str = "_scheduler";
 /// A job at work.
 struct Running {
     instance: String,
-    job: Job,
+    task: Task,
     child: Child,
 }
 
@@ -152,6 +154,11 @@ fn lock_scheduler(state_dir: &std::path::Path) -> Result<crate::instance::Instan
     })
 }
 
+/// A task for people.
+fn named(task: Task, instance: &str) -> String {
+    format!("{} of {}", task.name(), instance_name(instance))
+}
+
 impl Daemon<'_> {
     fn work(&mut self, is_once: bool) -> Result<(), CliError> {
         loop {
@@ -208,19 +215,26 @@ impl Daemon<'_> {
 
     fn begin(&mut self, number: usize, now: Timestamp) -> Result<(), CliError> {
         let slot = &self.board.slots()[number];
-        let (instance, job) = (slot.instance.clone(), slot.job);
-        let words = ["run", &instance, "--job", job.name(), "--due"];
-        let started = child::command(self.context, &words).and_then(|mut command| command.spawn());
+        let (instance, task) = (slot.instance.clone(), slot.task);
+        let words = match task {
+            Task::Expire => vec!["expire", "--due"],
+            Task::Job(job) => vec!["run", &instance, "--job", job.name(), "--due"],
+        };
+        let started = child::command(self.context, &words).and_then(|mut command| {
+            let directory = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+            command.envs(directory.map(|directory| credentials_of(&directory, &instance)));
+            command.spawn()
+        });
         match started {
             Ok(child) => {
                 self.begun += 1;
-                let fields = json!({ "scheduled_instance": instance, "job": job });
+                let fields = json!({ "scheduled_instance": instance, "job": task });
                 self.context.out.record("begun", &fields)?;
-                self.running.push(Running { instance, job, child });
+                self.running.push(Running { instance, task, child });
             }
             // No memory, no process left: later perhaps.
             Err(error) => {
-                let message = format!("cannot begin {} of {instance}: {error}", job.name());
+                let message = format!("cannot begin {}: {error}", named(task, &instance));
                 self.context.out.complain(&message, None);
                 self.exit = self.exit.and(Exit::Failed);
                 self.board.ended(number, now)?;
@@ -240,20 +254,21 @@ impl Daemon<'_> {
                 continue;
             };
             let exit = child::exit_of(status);
-            let Running { instance, job, .. } = self.running.swap_remove(at);
+            let Running { instance, task, .. } = self.running.swap_remove(at);
             self.exit = self.exit.and(exit);
             if exit != Exit::Ok {
-                let message = format!("{} of {instance} ended with {status}", job.name());
+                let message = format!("{} ended with {status}", named(task, &instance));
                 self.context.out.complain(&message, None);
             }
             let fields = json!({
                 "scheduled_instance": instance,
-                "job": job,
+                "job": task,
                 "result": exit.word(),
                 "exit_code": exit.code(),
             });
             self.context.out.record("ended", &fields)?;
-            let is_it = |slot: &crate::schedule::Slot| slot.instance == instance && slot.job == job;
+            let is_it =
+                |slot: &crate::schedule::Slot| slot.instance == instance && slot.task == task;
             // A new configuration may not know it any more.
             if let Some(number) = self.board.slots().iter().position(is_it) {
                 self.board.ended(number, now)?;
@@ -296,15 +311,12 @@ impl Daemon<'_> {
 
     /// One line on what goes on.
     fn status(&self, now: Timestamp) -> String {
-        let at_work: Vec<String> = self
-            .running
-            .iter()
-            .map(|one| format!("{} of {}", one.job.name(), one.instance))
-            .collect();
+        let at_work: Vec<String> =
+            self.running.iter().map(|one| named(one.task, &one.instance)).collect();
         let next = self.board.next(now).map(|next| {
             let nanos = next.due.map_or(0, |due| i64::try_from(due.as_nanosecond()).unwrap_or(0));
             let time = local_time(nanos, next.zone);
-            format!("next is {} of {} at {time}", next.job.name(), next.instance)
+            format!("next is {} at {time}", named(next.task, next.instance))
         });
         let count = counted(self.board.slots().len(), "job");
         let next = next.unwrap_or_else(|| format!("{count} scheduled"));

@@ -11,12 +11,14 @@ use axum::serve::Listener;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 /// Connections at once; others wait.
 const MOST: usize = 32;
-/// How long one may last: a page takes a fraction of it.
+/// How long one may last without getting on: a page takes a fraction of it.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Who took so many bytes of a file has the same time again.
+const PROGRESS: usize = 64 << 10;
 /// Pause after an error of the system, which may be out of file descriptors.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -44,7 +46,7 @@ impl Listener for Limited {
             match self.listener.accept().await {
                 Ok((stream, address)) => {
                     let end = Box::pin(tokio::time::sleep(LONGEST));
-                    return (Connection { stream, end, _place: place }, address);
+                    return (Connection { stream, end, taken: 0, _place: place }, address);
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -60,12 +62,23 @@ impl Listener for Limited {
 pub struct Connection {
     stream: TcpStream,
     end: Pin<Box<Sleep>>,
+    /// Bytes taken since its end was put off.
+    taken: usize,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
     fn is_over(&mut self, context: &mut Context<'_>) -> bool {
         self.end.as_mut().poll(context).is_ready()
+    }
+
+    /// A long file takes its time, as long as somebody takes the file.
+    fn took(&mut self, count: usize) {
+        self.taken = self.taken.saturating_add(count);
+        if self.taken >= PROGRESS {
+            self.taken = 0;
+            self.end.as_mut().reset(Instant::now() + LONGEST);
+        }
     }
 }
 
@@ -95,7 +108,11 @@ impl AsyncWrite for Connection {
         if self.is_over(context) {
             return over();
         }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if let Poll::Ready(Ok(count)) = &written {
+            self.took(*count);
+        }
+        written
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -16,6 +16,7 @@ use crate::instance::config::{Origin, ServeConfig};
 
 use super::address;
 use super::answer::{Served, answer};
+use super::browse::Browser;
 use super::guard::Guard;
 use super::limited::Limited;
 
@@ -43,7 +44,11 @@ impl Server {
             state_dir: context.global.state_dir.clone(),
             ..Global::default()
         };
-        let served = Arc::new(Served { global, guard });
+        // Asked when it starts: a guard that was not there then is not there now.
+        let browser = config
+            .browse
+            .then(|| Browser::new(Arc::clone(&context.observer), Arc::clone(&context.stop)));
+        let served = Arc::new(Served { global, guard, browser });
         let (stop, stopped) = watch::channel(false);
         let observer = Arc::clone(&context.observer);
         let serve = move || {

@@ -81,7 +81,7 @@ impl Places {
             let whose = format!("{}/{name}/{}", self.host, job.name());
             let delay = spread(&whose, schedule.random_delay);
             let due = due_at(line, &instance.timezone.value, &entry, delay, now);
-            jobs.push((NextRun { job: *job, due }, entry.since.or(entry.started)));
+            jobs.push((NextRun { job: *job, due, last: entry }, entry.since.or(entry.started)));
         }
         Ok(Reading {
             instance,

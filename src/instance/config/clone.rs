@@ -1,12 +1,16 @@
 //! Whether, and how, anonymized copies of other instances may be put into an instance.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::KeySource;
-use super::value::{InstanceName, Line, PlainPath};
+use super::value::{DurationText, InstanceName, Line, PlainPath};
+
+/// How long a command may take if nothing is said.
+const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
 
 /// Anonymized copies of other instances that may be put in the place of this one's data.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -25,6 +29,15 @@ pub(super) struct CloneFile {
     require: Vec<RequiredFile>,
     /// Where reports are left. Default: `clones` below the state directory.
     reports: Option<PlainPath>,
+    /// Commands to run in the new database before it takes the place of the old one: program and arguments, in which
+    /// `{database}` is its name. One that fails stops the copy.
+    #[serde(default)]
+    before_swap: Vec<Vec<Line>>,
+    /// Commands to run once the copy is in its place.
+    #[serde(default)]
+    after: Vec<Vec<Line>>,
+    /// How long each of these may take. Default: 30m.
+    command_limit: Option<DurationText>,
 }
 
 /// A line that a file must have.
@@ -52,6 +65,12 @@ pub struct CloneConfig {
     pub require: Vec<RequiredLine>,
     /// Where reports are left.
     pub reports: Option<PathBuf>,
+    /// Commands before the swap: program and arguments.
+    pub before_swap: Vec<Vec<String>>,
+    /// Commands after it.
+    pub after: Vec<Vec<String>>,
+    /// How long each of these may take.
+    pub command_limit: Duration,
 }
 
 /// A line that a file must have.
@@ -75,7 +94,16 @@ pub(super) fn resolve(file: CloneFile, home: &Path) -> CloneConfig {
             .map(|required| RequiredLine { file: required.file.0, matches: required.matches.0 })
             .collect(),
         reports: file.reports.map(|path| home.join(path.0)),
+        before_swap: commands(file.before_swap),
+        after: commands(file.after),
+        command_limit: file.command_limit.map_or(COMMAND_LIMIT, |limit| limit.0),
     }
+}
+
+/// Commands as words; empty ones say nothing.
+fn commands(written: Vec<Vec<Line>>) -> Vec<Vec<String>> {
+    let words = |command: Vec<Line>| command.into_iter().map(|word| word.0).collect::<Vec<_>>();
+    written.into_iter().map(words).filter(|command| !command.is_empty()).collect()
 }
 
 #[cfg(test)]
@@ -92,6 +120,7 @@ mod tests {
         let found = resolve(file, Path::new("/home/staging"));
         assert_eq!(found.rules, Path::new("/home/staging/rules.toml"));
         assert_eq!((found.from.as_slice(), found.is_protected), (&["prod".to_owned()][..], false));
+        assert_eq!((found.before_swap.len(), found.command_limit), (0, COMMAND_LIMIT));
         assert_eq!(found.require[0].file, Path::new(".env"));
         for wrong in ["from = []", "from = [\"X\"]\nrules = \"r\"\nkey = { file = \"k\" }"] {
             assert!(toml::from_str::<CloneFile>(wrong).is_err(), "{wrong}");

@@ -1,5 +1,7 @@
 //! Errors of the configuration: file, line, column, and the key that was probably meant.
 
+use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -62,6 +64,27 @@ pub enum ConfigError {
         /// What is wrong, and the way out.
         message: String,
     },
+}
+
+/// Longest file that is read.
+const LONGEST: u64 = 16 << 20;
+
+/// The file's text.
+pub(super) fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let failed = |reason| ConfigError::Unreadable { path: path.to_owned(), reason };
+    let mut bytes = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(LONGEST + 1).read_to_end(&mut bytes))
+        .map_err(|error| failed(error.to_string()))?;
+    if bytes.len() as u64 > LONGEST {
+        return Err(failed(format!("it is longer than {LONGEST} bytes")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = error.utf8_error().valid_up_to();
+        let before = String::from_utf8_lossy(error.as_bytes().get(..good).unwrap_or_default());
+        let message = "this is no text (UTF-8); is it the right file?";
+        positioned(&before, path, Some(good..good), message)
+    })
 }
 
 /// An error at `span` of `text`, with a reader's `message` made fit for people.

@@ -85,6 +85,35 @@ impl Instance {
         self
     }
 
+    /// What environment variables say instead of the file, a sentence each: most often they are left over from
+    /// something else.
+    pub fn overridden_by(&self, access: &Access) -> Vec<String> {
+        let variable = |origin| match origin {
+            Origin::Environment(name) | Origin::Legacy(name) => Some(name),
+            Origin::Flag | Origin::File | Origin::Default => None,
+        };
+        let mut told = Vec::new();
+        let mut tell = |name: &str, what: &str, used: String, instead: String| {
+            told.push(format!(
+                "{name} is set: {what} is {used}, not {instead} as the configuration says; unset it if that is not meant"
+            ));
+        };
+        if let Some(repository) = &access.repository
+            && repository.value != self.repository.value
+            && let Some(name) = variable(repository.origin)
+        {
+            let instead = self.repository.value.to_string();
+            tell(name, "the repository", repository.value.to_string(), instead);
+        }
+        if let (Some(key), Some(own)) = (&access.key, &self.key)
+            && key.value != own.value
+            && let Some(name) = variable(key.origin)
+        {
+            tell(name, "what opens it", key.value.to_string(), own.value.to_string());
+        }
+        told
+    }
+
     /// How to come into its repository.
     pub fn access(&self) -> Access {
         Access { repository: Some(self.repository.clone()), key: self.key.clone() }

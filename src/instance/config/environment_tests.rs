@@ -91,6 +91,32 @@ fn access_comes_before_the_file() {
 }
 
 #[test]
+fn variables_that_win_over_the_file_are_told() {
+    let text =
+        "version = 1\n[instance.a]\nhome = \"/a\"\nrepository = \"/r\"\nkey = { file = \"k\" }";
+    let config = Config::parse(text, "/c".as_ref(), &|_| None).unwrap();
+    let instance = config.instance("a").unwrap();
+    let told =
+        |flags: &Flags, set: &[(&str, &str)]| instance.overridden_by(&gather(flags, set).unwrap());
+    let set = [("RESTIC_REPOSITORY", "ftp://me:geheim@host/x"), ("RESTIC_PASSWORD", "geheim")];
+    let both = told(&Flags::default(), &set);
+    assert_eq!(both.len(), 2, "{both:?}");
+    assert!(both[0].starts_with("RESTIC_REPOSITORY is set: the repository is ftp://"), "{both:?}");
+    assert!(both[0].contains("not /r as the configuration says"), "{both:?}");
+    assert!(both[1].contains("what opens it is environment variable RESTIC_PASSWORD"), "{both:?}");
+    assert!(both[1].contains("not file /a/k as the configuration says"), "{both:?}");
+    assert!(!both.concat().contains("geheim"), "{both:?}");
+    let same = [("MRS_BACKUP_REPOSITORY", "/r"), ("MRS_BACKUP_PASSWORD_FILE", "/a/k")];
+    assert_eq!(told(&Flags::default(), &same), [""; 0]);
+    // Who says it on the command line knows.
+    let flags = Flags {
+        repository: Some("/flag".to_owned()),
+        key: Some(KeySource::KeyFile("/flag.key".into())),
+    };
+    assert_eq!(told(&flags, &set), [""; 0]);
+}
+
+#[test]
 fn words_are_split_like_a_shell_does() {
     let split = |text: &str| split_words(text).map(|words| words.join("|"));
     assert_eq!(split("a  b\tc"), Some("a|b|c".to_owned()));

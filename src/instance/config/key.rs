@@ -15,6 +15,7 @@ use crate::crypto::Secret;
 use crate::crypto::slot::Credential;
 use crate::event::StopFlag;
 use crate::source::process::{CaptureError, Process, capture};
+use crate::store::credential_path;
 
 use super::Environment;
 
@@ -27,8 +28,6 @@ const LONGEST: u64 = 64 << 10;
 const SHORTEST_KEY_FILE: usize = 32;
 /// How long a command may take: somebody may have to touch a token.
 const COMMAND_LIMIT: Duration = Duration::from_secs(300);
-/// Where systemd puts credentials.
-const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
 
 /// Where a password or a key is.
 #[derive(Clone, PartialEq, Eq)]
@@ -138,14 +137,14 @@ impl KeyReader<'_> {
                     .ok_or_else(|| source.error("it is not set", "set it"))?
             }
             KeySource::Credential(name) => {
-                let directory = (self.environment)(CREDENTIALS_DIRECTORY).ok_or_else(|| {
+                let path = credential_path(self.environment, name).ok_or_else(|| {
                     source.error(
                         "CREDENTIALS_DIRECTORY is not set",
                         "run it as a systemd service with LoadCredential=",
                     )
                 })?;
                 // systemd guards that directory itself; its permissions are not ours to judge.
-                read_file(source, &Path::new(&directory).join(name), &mut Vec::new())?
+                read_file(source, &path, &mut Vec::new())?
             }
         };
         if let KeySource::KeyFile(_) = source {

@@ -92,6 +92,13 @@ impl CloneConfig {
         if let Some(reports) = &self.reports {
             lines.put("clone.reports", format!("{reports:?}"), at);
         }
+        for (name, commands) in
+            [("clone.before_swap", &self.before_swap), ("clone.after", &self.after)]
+        {
+            for command in commands {
+                lines.put(name, format!("{command:?}"), at);
+            }
+        }
     }
 }
 
@@ -192,6 +199,9 @@ impl Telling {
             }
             if let Some(token) = &serve.token {
                 lines.put("serve.token", token.to_string(), Origin::File);
+            }
+            if serve.browse {
+                lines.put("serve.browse", "true".to_owned(), Origin::File);
             }
         }
     }

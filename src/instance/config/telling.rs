@@ -69,6 +69,9 @@ pub(super) struct ServeFile {
     password: Option<PasswordSource>,
     /// How the token is found that a program may give in place of name and password.
     token: Option<PasswordSource>,
+    /// Whether the files in snapshots can be looked at and taken at `/browse/`, with the keys of this configuration.
+    /// Needs a password or a token. Default: false.
+    browse: Option<bool>,
 }
 
 /// Where to listen.
@@ -137,13 +140,16 @@ pub struct ServeConfig {
     pub login: Option<(String, KeySource)>,
     /// The token that does as well.
     pub token: Option<KeySource>,
+    /// Whether what is in snapshots is shown.
+    pub browse: bool,
 }
 
 impl ServeConfig {
     /// Without any table in the file.
     pub fn usual() -> Self {
         let listen = USUAL_ADDRESSES.iter().filter_map(|text| ListenAddress::parse(text).ok());
-        Self { listen: Setting::new(listen.collect(), Origin::Default), login: None, token: None }
+        let listen = Setting::new(listen.collect(), Origin::Default);
+        Self { listen, login: None, token: None, browse: false }
     }
 
     /// Whether anybody has to say who they are.
@@ -153,6 +159,12 @@ impl ServeConfig {
 
     /// Why it may not listen there, if so: whoever reaches an address outside this machine has to be asked.
     pub fn refusal(&self) -> Option<String> {
+        if self.browse && !self.is_guarded() {
+            return Some(
+                "`serve.browse` gives away what is in snapshots; set `serve.user` and `serve.password`, or `serve.token`"
+                    .to_owned(),
+            );
+        }
         let open = self.listen.value.iter().find(|address| !address.is_private());
         let open = open.filter(|_| !self.is_guarded())?;
         Some(format!(
@@ -181,6 +193,18 @@ impl Telling {
     pub fn directories(&self) -> Vec<PathBuf> {
         let files = self.textfile.iter().chain(&self.page).map(|path| &path.value);
         files.filter_map(|path| path.parent().map(PathBuf::from)).collect()
+    }
+
+    /// Names of the credentials of systemd that who serves the page needs.
+    pub fn serving_credentials(&self) -> Vec<String> {
+        let Some(serve) = &self.serve else { return Vec::new() };
+        let login = serve.login.iter().map(|(_, source)| source);
+        let sources = login.chain(&serve.token);
+        let name = |source: &KeySource| match source {
+            KeySource::Credential(name) => Some(name.clone()),
+            _ => None,
+        };
+        sources.filter_map(name).collect()
     }
 
     /// Names of the credentials of systemd that a job needs to tell of itself.
@@ -229,6 +253,7 @@ fn of_server(file: ServeFile) -> Result<ServeConfig, String> {
         listen: or_default(file.listen, || usual),
         login,
         token: file.token.map(KeySource::from),
+        browse: file.browse.unwrap_or(false),
     };
     match config.refusal() {
         Some(message) => Err(message),
@@ -262,6 +287,7 @@ mod tests {
             ("listen = [\"127.0.0.1:70000\"]", "no address"),
             ("user = \"x\"", "belong together"),
             ("password = \"x\"", "cannot stand here itself"),
+            ("browse = true", "gives away what is in snapshots"),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

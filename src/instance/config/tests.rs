@@ -287,6 +287,20 @@ fn a_missing_file_is_named() {
 }
 
 #[test]
+fn what_is_no_text_is_told_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("c.toml");
+    std::fs::write(&path, b"version = 1\n# caf\xe9\n").unwrap();
+    let error = Config::load(&path, &nothing).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        format!("{}:2:6: this is no text (UTF-8); is it the right file?", path.display())
+    );
+    let endless = Config::load(Path::new("/dev/zero"), &nothing).unwrap_err().to_string();
+    assert!(endless.contains("/dev/zero: it is longer than 16777216 bytes"), "{endless}");
+}
+
+#[test]
 fn the_file_is_found_in_order() {
     let set = |name: &str| (name == "MRS_BACKUP_CONFIG").then(|| OsString::from("/env.toml"));
     let found = |flag: Option<&str>| Config::find(flag.map(Path::new), &set);

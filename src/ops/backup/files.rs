@@ -211,7 +211,7 @@ impl<'v, 'i, 's> FileVisitor<'v, 'i, 's> {
     ) -> Result<(), RepositoryError> {
         self.forget()?;
         let is_racy = self.now - stamp.ctime.max(stamp.mtime) < RACY_NANOS;
-        let is_settled = is_settled && !is_racy && stamp.links <= 1;
+        let is_settled = is_settled && !is_racy;
         let len = node.content.as_ref().map_or(0, |content| content.len);
         if !is_settled && len <= WHOLE_FILE_BYTES as u64 {
             return Ok(());
@@ -245,6 +245,16 @@ fn node_of(record: &[u8]) -> Option<Node> {
     let mut reader = NodeReader::default();
     reader.push(record);
     reader.next_node().ok().flatten()
+}
+
+/// A remembered node in hard link `group`, if it was in another one: devices may have other numbers once a
+/// machine was started anew, and further names of the file are about to be put into this one.
+fn regrouped(record: &[u8], group: Option<u64>) -> Option<Vec<u8>> {
+    // With a single name its times tell whether it had more.
+    let mut node = group.and_then(|_| node_of(record)).filter(|node| node.hard_link != group)?;
+    node.hard_link = group;
+    let mut record = Vec::new();
+    try_encode_node(&node, &mut record).ok().map(|()| record)
 }
 
 /// The first `len` bytes of the data: a node whose extents say more than its content has is refused.
@@ -282,23 +292,30 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
         Ok(())
     }
 
-    fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> Result<bool, RepositoryError> {
+    fn is_unchanged(
+        &mut self,
+        name: &[u8],
+        stamp: &FileStamp,
+        group: Option<u64>,
+    ) -> Result<bool, RepositoryError> {
         self.earlier = None;
         let index = self.session.repository().index();
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
         let generation = directory.previous.as_ref().map(|previous| previous.generation);
-        let Some(file) = directory.take(name, &self.root, index)? else { return Ok(false) };
+        let Some(mut file) = directory.take(name, &self.root, index)? else { return Ok(false) };
         let is_same = (file.inode, file.size, file.mtime, file.ctime)
             == (stamp.inode, stamp.size, stamp.mtime, stamp.ctime);
         let is_current = generation == Some(self.generation);
-        if !is_same || stamp.links > 1 || (!is_current && !self.still_stored(&file.node)?) {
+        if !is_same || (!is_current && !self.still_stored(&file.node)?) {
             self.earlier = node_of(&file.node).and_then(|node| node.content);
             self.forget()?;
             return Ok(false);
         }
-        if !is_current {
+        let other_group = regrouped(&file.node, group);
+        if !is_current || other_group.is_some() {
             self.forget()?;
         }
+        file.node = other_group.unwrap_or(file.node);
         self.remember_state(&file)?;
         let Some(directory) = self.stack.last_mut() else { return Ok(false) };
         directory.same += u64::from(directory.next.is_none());
@@ -397,6 +414,11 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
                 item,
                 message: "another file system is mounted there, which is not entered".to_owned(),
             },
+            Trouble::SkippedOwn => Event::Notice {
+                item,
+                message: "the repository, or its local index: it is not stored in itself"
+                    .to_owned(),
+            },
             Trouble::Unreadable(message) => {
                 self.incomplete.push(format!("{item}: {message}"));
                 Event::ItemFailed { item, message }
@@ -416,6 +438,22 @@ impl TreeVisitor for FileVisitor<'_, '_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::snapshot::NodeKind;
+
+    #[test]
+    fn a_node_follows_its_group_to_another_number() {
+        let record = |hard_link| {
+            let mut record = Vec::new();
+            let content = Some(StreamRef::default());
+            let node = Node { hard_link, content, mode: 0o640, ..Node::new(b"x", NodeKind::File) };
+            try_encode_node(&node, &mut record).unwrap();
+            record
+        };
+        assert_eq!(regrouped(&record(Some(1)), Some(1)), None);
+        assert_eq!(regrouped(&record(Some(1)), Some(2)), Some(record(Some(2))));
+        assert_eq!(regrouped(&record(None), Some(2)), Some(record(Some(2))));
+        assert_eq!(regrouped(&record(None), None), None);
+    }
 
     #[test]
     fn extents_end_with_the_content() {

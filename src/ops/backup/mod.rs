@@ -30,9 +30,9 @@ use crate::store::ObjectName;
 
 pub(super) use content::ContentStore;
 use files::FileVisitor;
-use streams::{StreamsStored, Told, store_all};
+pub(super) use streams::{StreamsStored, Told, store_all};
 pub use tree::PlaceTaken;
-use tree::Scaffold;
+pub(super) use tree::Scaffold;
 
 /// Unfinished objects not written to for this long are nobody's: longer than any writer takes for
 /// one, and than clocks differ.
@@ -128,7 +128,7 @@ struct Gathered {
 /// Makes one snapshot.
 pub fn backup(
     repository: &Repository,
-    plan: BackupPlan,
+    mut plan: BackupPlan,
     stop: &StopFlag,
     observer: &Arc<dyn Observer>,
 ) -> Result<BackupOutcome, BackupError> {
@@ -136,6 +136,7 @@ pub fn backup(
         return Err(BackupError::Nothing);
     }
     check_places(&plan)?;
+    leave_out_own(repository, &mut plan);
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
     for (object, error) in &session.opening().damaged {
@@ -160,6 +161,15 @@ pub fn backup(
     let outcome = outcome?;
     ended?;
     Ok(outcome)
+}
+
+/// A repository that lies in what it is a repository of would store each night what it stored the night before.
+fn leave_out_own(repository: &Repository, plan: &mut BackupPlan) {
+    let own = repository.own_directories();
+    for input in &mut plan.files {
+        let options = WalkOptions { own: own.clone(), ..(*input.options).clone() };
+        input.options = Arc::new(options);
+    }
 }
 
 /// Killed writers leave unfinished objects, which take space and nothing else. That they cannot be
@@ -329,7 +339,7 @@ fn gather(
     let is_alone = plan.files.is_empty() && plan.streams.len() == 1;
     ingest.compare(plan.ingest.deltas.streams);
     for source in &mut plan.streams {
-        let told = Told { observer, earlier, time };
+        let told = Told { observer: observer.as_ref(), earlier, time };
         let StreamsStored { incomplete, has_any } =
             store_all(source.as_mut(), ingest, &mut scaffold, &mut counts, told)?;
         if is_alone && !has_any && !incomplete.is_empty() {

@@ -2,7 +2,7 @@
 //! the same pipeline.
 
 use std::io::Read;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 use crate::event::{Event, Observer};
 use crate::ops::browse::{display_path, resolve};
@@ -15,7 +15,7 @@ use super::tree::Scaffold;
 use super::{BackupCounts, BackupError};
 
 /// Takes the streams of one source.
-pub(super) struct StreamStore<'s, 'i> {
+struct StreamStore<'s, 'i> {
     ingest: &'s Ingest<'i>,
     told: Told<'s>,
     state: Mutex<State<'s, 'i>>,
@@ -23,8 +23,8 @@ pub(super) struct StreamStore<'s, 'i> {
 
 /// What is the same for all streams.
 #[derive(Clone, Copy)]
-pub(super) struct Told<'s> {
-    pub observer: &'s Arc<dyn Observer>,
+pub(in crate::ops) struct Told<'s> {
+    pub observer: &'s dyn Observer,
     /// The instance's last snapshot, in which streams have earlier versions.
     pub earlier: Option<&'s Snapshot>,
     /// Given to the streams' nodes, seconds since 1970.
@@ -45,7 +45,7 @@ struct State<'s, 'i> {
 }
 
 /// How the streams of a source went.
-pub(super) struct StreamsStored {
+pub(in crate::ops) struct StreamsStored {
     /// Why the source is not complete.
     pub incomplete: Vec<String>,
     /// Whether there is anything worth having.
@@ -53,7 +53,7 @@ pub(super) struct StreamsStored {
 }
 
 /// Stores every stream of `source`.
-pub(super) fn store_all(
+pub(in crate::ops) fn store_all(
     source: &mut dyn StreamSource,
     ingest: &mut Ingest<'_>,
     scaffold: &mut Scaffold,
@@ -85,7 +85,7 @@ pub(super) fn store_all(
     if let Err(error) = outcome {
         let message = error.to_string();
         incomplete.push(message.clone());
-        told.observer.event(&Event::ItemFailed { item: "source".to_owned(), message });
+        told.observer.event(&Event::ItemFailed { item: source.record().name, message });
     }
     Ok(StreamsStored { incomplete, has_any: whole > 0 })
 }

@@ -22,7 +22,7 @@ enum Place {
 
 /// The tree above the sources' own nodes.
 #[derive(Debug, Default)]
-pub(super) struct Scaffold {
+pub(in crate::ops) struct Scaffold {
     root: BTreeMap<Vec<u8>, Place>,
 }
 
@@ -50,6 +50,16 @@ impl Scaffold {
         Ok(())
     }
 
+    /// Stores what is in the directory `name` of the root, and gives its entries, names ascending.
+    pub fn finish_directory(
+        mut self,
+        name: &[u8],
+        ingest: &mut Ingest<'_>,
+    ) -> Result<Vec<Node>, RepositoryError> {
+        let Some(Place::Directory(entries)) = self.root.remove(name) else { return Ok(Vec::new()) };
+        entries.into_iter().map(|(name, place)| store_place(ingest, name, place)).collect()
+    }
+
     /// Stores the directories and gives the root.
     pub fn finish(self, ingest: &mut Ingest<'_>) -> Result<StreamRef, RepositoryError> {
         Ok(store_directory(ingest, self.root)?.0)
@@ -58,6 +68,25 @@ impl Scaffold {
 
 /// Seconds since 1970, and nanoseconds.
 type Time = (i64, u32);
+
+/// Stores what is at a place, and gives its node.
+fn store_place(
+    ingest: &mut Ingest<'_>,
+    name: Vec<u8>,
+    place: Place,
+) -> Result<Node, RepositoryError> {
+    match place {
+        Place::Leaf(node) => Ok(*node),
+        Place::Directory(entries) => {
+            let (content, time) = store_directory(ingest, entries)?;
+            let mut node = Node::new(name, NodeKind::Directory);
+            node.mode = 0o755;
+            (node.mtime, node.mtime_nanos) = time;
+            node.content = Some(content);
+            Ok(node)
+        }
+    }
+}
 
 /// Stores a directory that exists only in the tree. It has the newest time of what is in it: the run's own
 /// would make another tree of it every night. Gives that time, too.
@@ -68,17 +97,7 @@ fn store_directory(
     let mut builder = DirectoryBuilder::new();
     let mut newest = None;
     for (name, place) in entries {
-        let node = match place {
-            Place::Leaf(node) => *node,
-            Place::Directory(entries) => {
-                let (content, time) = store_directory(ingest, entries)?;
-                let mut node = Node::new(name, NodeKind::Directory);
-                node.mode = 0o755;
-                (node.mtime, node.mtime_nanos) = time;
-                node.content = Some(content);
-                node
-            }
-        };
+        let node = store_place(ingest, name, place)?;
         newest = newest.max(Some((node.mtime, node.mtime_nanos)));
         builder.push(ingest, &node)?;
     }

@@ -10,8 +10,9 @@ use crate::event::Silent;
 use crate::ops::check::{CheckOptions, ReadData, check};
 use crate::ops::dump::dump;
 use crate::ops::testing::{init, noise, open};
-use crate::snapshot::{Node, NodeKind};
+use crate::snapshot::{DatabaseManifest, Node, NodeKind};
 use crate::source::foreign::{ForeignContent, ForeignNode, TreeName};
+use crate::source::{SourceError, StreamSink, StreamSource};
 use crate::store::{Fault, Faulty, MemoryStore};
 
 /// Pieces of files and listings by name.
@@ -142,8 +143,16 @@ impl ForeignRepository for Memory {
 }
 
 fn run(memory: &Memory, target: &Repository) -> Result<ImportReport, ImportError> {
+    run_with(memory, target, None)
+}
+
+fn run_with(
+    memory: &Memory,
+    target: &Repository,
+    dumps: Option<&dyn DumpServer>,
+) -> Result<ImportReport, ImportError> {
     let ingest = IngestOptions { level: 1, ..IngestOptions::default() };
-    let options = ImportOptions { instance: "mrs".to_owned(), ingest, verify: true };
+    let options = ImportOptions { instance: "mrs".to_owned(), ingest, verify: true, dumps };
     import(memory, memory.snapshots.clone(), target, &options, (&StopFlag::new(), &Silent))
 }
 
@@ -246,4 +255,117 @@ fn reading_back_finds_what_differs() {
     let found =
         verify(&memory, &memory.snapshots[1], &target, &imported, (&stop, &|_| {})).unwrap();
     assert_eq!(found, [Difference { path: "log/app.log".to_owned(), what: "its size" }]);
+}
+
+/// Makes a database `mrs` of every dump but of those that say `broken`; its only stream is the dump, read aloud.
+struct Loader;
+
+struct Shouting(Vec<u8>);
+
+impl DumpServer for Loader {
+    fn load(
+        &self,
+        dump: &mut dyn Read,
+        store: &mut dyn FnMut(&mut dyn StreamSource),
+    ) -> Result<(), String> {
+        let mut text = Vec::new();
+        dump.read_to_end(&mut text).map_err(|error| error.to_string())?;
+        if text.starts_with(b"broken") {
+            return Err("syntax error".to_owned());
+        }
+        store(&mut Shouting(text.to_ascii_uppercase()));
+        Ok(())
+    }
+}
+
+impl StreamSource for Shouting {
+    fn read_all(&mut self, sink: &dyn StreamSink) -> Result<(), SourceError> {
+        if self.0.starts_with(b"TORN") {
+            sink.fail("mrs", "its end was not reached");
+        }
+        sink.store(b"postgres/globals.sql", &mut &b"CREATE ROLE x;"[..]);
+        sink.store(b"postgres/mrs/rest.dump", &mut self.0.as_slice());
+        Ok(())
+    }
+
+    fn record(&self) -> SourceRecord {
+        SourceRecord { kind: "postgresql".to_owned(), ..SourceRecord::default() }
+    }
+
+    fn databases(&self) -> Vec<DatabaseManifest> {
+        vec![DatabaseManifest {
+            name: "mrs".to_owned(),
+            path: b"postgres/mrs".to_vec(),
+            ..DatabaseManifest::default()
+        }]
+    }
+}
+
+/// A night with this dump, below `above`.
+fn dumped(memory: &mut Memory, day: i64, text: &str, above: Option<&str>) {
+    let dump = memory.file("data.dump", text.as_bytes().to_vec(), None);
+    let other = memory.file("postgresql.log", b"log".to_vec(), None);
+    let dump = memory.folder("dump", vec![dump]);
+    let postgres = memory.folder("postgres", vec![dump, other]);
+    let log = memory.file("zz.log", noise(3, 1000), None);
+    let nodes = match above {
+        None => vec![postgres, log],
+        Some(name) => vec![memory.folder(name, vec![postgres]), log],
+    };
+    memory.snapshot(day, nodes);
+    let paths = &mut memory.snapshots.last_mut().unwrap().paths;
+    *paths = match above {
+        None => vec!["/srv/app/postgres/dump/data.dump".to_owned()],
+        Some(name) => vec![format!("/{name}")],
+    };
+}
+
+#[test]
+fn a_dump_becomes_databases_and_stays_a_file() {
+    let mut memory = Memory::default();
+    dumped(&mut memory, 1, "one row", None);
+    dumped(&mut memory, 2, "two rows", None);
+    // What was saved with an absolute path has no directory of databases of its own.
+    dumped(&mut memory, 3, "three rows", Some("home"));
+    dumped(&mut memory, 4, "broken", None);
+    dumped(&mut memory, 5, "torn", None);
+    let target = init(&Arc::default());
+    let report = run_with(&memory, &target, Some(&Loader)).unwrap();
+    assert_eq!((report.imported.len(), report.with_databases), (5, 3), "{report:?}");
+    assert_eq!(report.differences, [], "what was made is no difference");
+    let reasons: Vec<&str> = report.not_loaded.iter().map(|(_, why)| why.as_str()).collect();
+    assert_eq!(reasons, ["syntax error", "mrs: its end was not reached"]);
+    assert!(report.incomplete.is_empty(), "{report:?}");
+    assert_clean(&target);
+    let snapshots = target.snapshots().unwrap().snapshots;
+    let texts = ["one row", "two rows", "three rows"];
+    for ((_, snapshot), text) in snapshots.iter().zip(texts) {
+        assert_eq!(snapshot.databases.len(), 1);
+        let whole = read(&target, snapshot, "postgres/mrs/rest.dump");
+        assert_eq!(String::from_utf8(whole).unwrap(), text.to_uppercase());
+        assert!(snapshot.sources.iter().any(|source| source.kind == "postgresql"));
+    }
+    assert_eq!(read(&target, &snapshots[0].1, "postgres/dump/data.dump"), b"one row");
+    assert_eq!(read(&target, &snapshots[2].1, "home/postgres/dump/data.dump"), b"three rows");
+    for (_, snapshot) in &snapshots[3..] {
+        assert!(snapshot.databases.is_empty() && snapshot.is_complete, "{snapshot:?}");
+        assert_eq!(read(&target, snapshot, "zz.log"), noise(3, 1000));
+    }
+}
+
+#[test]
+fn a_dump_without_a_place_for_its_databases_stays_a_file() {
+    let mut memory = Memory::default();
+    let dump = memory.file("data.dump", b"rows".to_vec(), None);
+    let dump = memory.folder("dump", vec![dump]);
+    let taken = memory.file("mrs", b"something else".to_vec(), None);
+    let postgres = memory.folder("postgres", vec![dump, taken]);
+    memory.snapshot(1, vec![postgres]);
+    let target = init(&Arc::default());
+    let report = run_with(&memory, &target, Some(&Loader)).unwrap();
+    assert_eq!((report.with_databases, report.differences.len()), (0, 0), "{report:?}");
+    assert_eq!(report.not_loaded[0].1, "postgres/mrs is something else there");
+    let (_, snapshot) = &target.snapshots().unwrap().snapshots[0];
+    assert_eq!(read(&target, snapshot, "postgres/mrs"), b"something else");
+    assert_clean(&target);
 }

@@ -8,9 +8,12 @@ use crate::ops::backup::ContentStore;
 use crate::ops::browse::{display_path, resolve};
 use crate::ops::tree::join;
 use crate::repository::{DirectoryBuilder, Fetcher, Ingest, RepositoryError};
-use crate::snapshot::{Node, Snapshot, StreamRef};
-use crate::source::foreign::{ForeignContent, ForeignNode, ForeignRepository, TreeName};
+use crate::snapshot::{Node, NodeKind, Snapshot, StreamRef};
+use crate::source::foreign::{
+    ForeignContent, ForeignNode, ForeignRepository, ForeignSnapshot, TreeName,
+};
 
+use super::databases::{DIRECTORY, Databases, DumpServer, databases};
 use super::{ImportError, Known};
 
 /// Streams of which it is remembered what they became; beyond that they are read again.
@@ -43,14 +46,33 @@ pub(super) struct Importing<'a> {
     earlier: Option<&'a Snapshot>,
     /// Groups of files with several names, by device and inode there.
     groups: HashMap<(u64, u64), u64>,
+    /// Entries that the directory of databases has here besides its own.
+    added: Vec<Node>,
     read_bytes: u64,
     torn: Vec<String>,
     counts: Counts,
 }
 
+/// An entry of a directory being stored.
+enum Entry {
+    /// One of the other repository.
+    Foreign(Box<ForeignNode>),
+    /// One whose content is stored here.
+    Own(Box<Node>),
+}
+
+impl Entry {
+    fn name(&self) -> &[u8] {
+        match self {
+            Self::Foreign(entry) => &entry.node.name,
+            Self::Own(node) => &node.name,
+        }
+    }
+}
+
 /// A directory being stored, with the node it is the content of.
 struct Open {
-    entries: std::vec::IntoIter<ForeignNode>,
+    entries: std::vec::IntoIter<Entry>,
     builder: DirectoryBuilder,
     name: TreeName,
     node: Option<Node>,
@@ -72,10 +94,21 @@ impl<'a> Importing<'a> {
             known,
             earlier,
             groups: HashMap::new(),
+            added: Vec::new(),
             read_bytes: 0,
             torn: Vec::new(),
             counts: Counts::default(),
         }
+    }
+
+    /// Databases made of the dump in `one`, or why there are none.
+    pub fn databases(
+        &self,
+        server: &dyn DumpServer,
+        one: &ForeignSnapshot,
+        ingest: &mut Ingest<'_>,
+    ) -> Result<Result<Databases, String>, ImportError> {
+        databases(server, (self.foreign, one), ingest, self.earlier, self.observer)
     }
 
     pub fn finish(&mut self) -> Imported {
@@ -92,19 +125,48 @@ impl<'a> Importing<'a> {
             let item = display_path(&join(&path, name));
             observer.event(&Event::Notice { item, message: why.to_owned() });
         };
-        let entries = self.foreign.directory(&name, &mut left_out)?.into_iter();
+        let entries = self.foreign.directory(&name, &mut left_out)?;
+        let entries = entries.into_iter().map(|entry| Entry::Foreign(Box::new(entry)));
+        let entries = entries.collect::<Vec<_>>().into_iter();
         let builder = DirectoryBuilder::new();
         Ok(Open { entries, builder, name, node, path, is_plain: true })
     }
 
-    /// Stores the tree with this listing.
+    /// The same with entries of ours, which makes it another directory than any of that name.
+    fn open_with(&self, opened: Open, own: Vec<Node>) -> Open {
+        let own = own.into_iter().map(|node| Entry::Own(Box::new(node)));
+        let mut entries: Vec<Entry> = opened.entries.chain(own).collect();
+        entries.sort_by(|one, other| one.name().cmp(other.name()));
+        Open { entries: entries.into_iter(), is_plain: false, ..opened }
+    }
+
+    /// The root directory. Where the original has no directory of databases, there is one with what was added.
+    fn root(&mut self, root: &TreeName, ingest: &mut Ingest<'_>) -> Result<Open, ImportError> {
+        let opened = self.open(*root, None, Vec::new())?;
+        let is_there = |entry: &Entry| entry.name() == DIRECTORY;
+        if self.added.is_empty() || opened.entries.as_slice().iter().any(is_there) {
+            return Ok(opened);
+        }
+        let mut builder = DirectoryBuilder::new();
+        for node in std::mem::take(&mut self.added) {
+            builder.push(ingest, &node)?;
+        }
+        let mut node = Node::new(DIRECTORY, NodeKind::Directory);
+        node.mode = 0o755;
+        node.content = Some(builder.finish(ingest)?);
+        Ok(self.open_with(opened, vec![node]))
+    }
+
+    /// Stores the tree with this listing, and `added` in its directory of databases.
     pub fn tree(
         &mut self,
         root: &TreeName,
+        added: Vec<Node>,
         ingest: &mut Ingest<'_>,
     ) -> Result<StreamRef, ImportError> {
+        self.added = added;
         let mut contents = ContentStore::new(ingest);
-        let mut stack = vec![self.open(*root, None, Vec::new())?];
+        let mut stack = vec![self.root(root, ingest)?];
         loop {
             ingest.check_stop()?;
             let Some(top) = stack.last_mut() else {
@@ -112,19 +174,18 @@ impl<'a> Importing<'a> {
                     RepositoryError::Internal("a tree was imported without its root").into()
                 );
             };
-            let Some(ForeignNode { mut node, content, link }) = top.entries.next() else {
-                let Some(done) = stack.pop() else { continue };
-                let content = done.builder.finish(ingest)?;
-                self.counts.directories += u64::from(done.node.is_some());
-                if done.is_plain {
-                    self.remember(done.name, &content);
+            let Some(entry) = top.entries.next() else {
+                match self.close(&mut stack, ingest)? {
+                    Some(content) => return Ok(content),
+                    None => continue,
                 }
-                let Some(parent) = stack.last_mut() else { return Ok(content) };
-                parent.is_plain &= done.is_plain;
-                if let Some(node) = done.node {
-                    parent.builder.push(ingest, &Node { content: Some(content), ..node })?;
+            };
+            let ForeignNode { mut node, content, link } = match entry {
+                Entry::Foreign(entry) => *entry,
+                Entry::Own(node) => {
+                    top.builder.push(ingest, &node)?;
+                    continue;
                 }
-                continue;
             };
             let path = join(&top.path, &node.name);
             if let Some(place) = link {
@@ -141,6 +202,12 @@ impl<'a> Importing<'a> {
             }
             match &content {
                 ForeignContent::Nothing => {}
+                ForeignContent::Directory(name) if path == DIRECTORY && !self.added.is_empty() => {
+                    let own = std::mem::take(&mut self.added);
+                    let opened = self.open(*name, Some(node), path)?;
+                    stack.push(self.open_with(opened, own));
+                    continue;
+                }
                 ForeignContent::Directory(name) => match self.known.get(name) {
                     Some(known) => node.content = Some(known.clone()),
                     None => {
@@ -158,6 +225,26 @@ impl<'a> Importing<'a> {
             }
             top.builder.push(ingest, &node)?;
         }
+    }
+
+    /// Ends the directory on top and puts it into the one below; gives its content if there is none.
+    fn close(
+        &mut self,
+        stack: &mut Vec<Open>,
+        ingest: &mut Ingest<'_>,
+    ) -> Result<Option<StreamRef>, ImportError> {
+        let Some(done) = stack.pop() else { return Ok(None) };
+        let content = done.builder.finish(ingest)?;
+        self.counts.directories += u64::from(done.node.is_some());
+        if done.is_plain {
+            self.remember(done.name, &content);
+        }
+        let Some(parent) = stack.last_mut() else { return Ok(Some(content)) };
+        parent.is_plain &= done.is_plain;
+        if let Some(node) = done.node {
+            parent.builder.push(ingest, &Node { content: Some(content), ..node })?;
+        }
+        Ok(None)
     }
 
     /// Stores the content of a file.
@@ -217,6 +304,11 @@ impl<'a> Importing<'a> {
         }
         self.known.insert(name, content.clone());
     }
+}
+
+/// The names in a path.
+pub(super) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
 }
 
 /// A name for the content that consists of these pieces: no listing has it.

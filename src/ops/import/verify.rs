@@ -12,6 +12,7 @@ use crate::source::foreign::{
     ForeignContent, ForeignNode, ForeignRepository, ForeignSnapshot, TreeName,
 };
 
+use super::databases::is_made;
 use super::{CACHE, ImportError};
 
 /// Something that is not here as it is there.
@@ -41,8 +42,14 @@ pub fn verify(
     (stop, told): (&StopFlag, &dyn Fn(&Difference)),
 ) -> Result<Vec<Difference>, ImportError> {
     let fetcher = Fetcher::new(target, CACHE);
-    let mut comparing =
-        Comparing { foreign, fetcher: &fetcher, same: HashSet::new(), found: Vec::new(), told };
+    let mut comparing = Comparing {
+        foreign,
+        fetcher: &fetcher,
+        imported,
+        same: HashSet::new(),
+        found: Vec::new(),
+        told,
+    };
     let mut pending = vec![(Vec::new(), original.root, imported.root.clone())];
     while let Some((path, tree, stream)) = pending.pop() {
         if stop.is_stopped() {
@@ -56,6 +63,7 @@ pub fn verify(
 struct Comparing<'a, 'r> {
     foreign: &'a dyn ForeignRepository,
     fetcher: &'a Fetcher<'r>,
+    imported: &'a Snapshot,
     /// Contents that were compared: what they are there, and here.
     same: HashSet<([u8; 32], Vec<u8>)>,
     found: Vec<Difference>,
@@ -85,8 +93,9 @@ impl Comparing<'_, '_> {
     ) -> Result<(), ImportError> {
         let mut here = DirectoryReader::new(self.fetcher, stream);
         for there in self.foreign.directory(tree, &mut |_, _| {})? {
+            let found = self.next_but_made(&mut here, path, Some(&there.node.name))?;
             let path = join(path, &there.node.name);
-            match here.next_node()? {
+            match found {
                 Some(node) if node.name == there.node.name => {
                     self.entry(&path, &there, &node, pending)?
                 }
@@ -96,10 +105,27 @@ impl Comparing<'_, '_> {
                 }
             }
         }
-        if let Some(node) = here.next_node()? {
+        if let Some(node) = self.next_but_made(&mut here, path, None)? {
             self.differs(&join(path, &node.name), "it is not in the original");
         }
         Ok(())
+    }
+
+    /// The next entry here, without what was made of a dump and is not `wanted`.
+    fn next_but_made(
+        &self,
+        here: &mut DirectoryReader<'_, '_>,
+        directory: &[u8],
+        wanted: Option<&[u8]>,
+    ) -> Result<Option<Node>, RepositoryError> {
+        loop {
+            match here.next_node()? {
+                Some(node)
+                    if wanted != Some(&node.name)
+                        && is_made(self.imported, &join(directory, &node.name)) => {}
+                other => return Ok(other),
+            }
+        }
     }
 
     fn entry(

@@ -4,14 +4,15 @@
 //! condemned or suspected of damage, the newest pack first. A delta counts only with its whole chain of
 //! bases. And every delta in a pack that stays keeps its base, needed or not: a writer may come to use it.
 //!
-//! Memory: 22 bytes for each chunk, 12 for each delta.
+//! Memory: 23 bytes for each chunk, 12 for each delta.
 
 use jiff::Timestamp;
 
-use crate::id::{ChunkId, PackId, SegmentId};
+use crate::id::{PackId, SegmentId};
 use crate::index::{Index, IndexError, PackRow, ShortId};
 use crate::pack::{SegmentEntry, SegmentKind};
 
+use super::keys::Keys;
 use super::trees::ChunkSet;
 
 /// Some snapshot needs the chunk.
@@ -60,7 +61,7 @@ pub(super) struct MarkedPack {
 /// What is needed of every present pack.
 #[derive(Debug)]
 pub(super) struct Mark {
-    keys: Vec<ShortId>,
+    keys: Keys,
     flags: Vec<u8>,
     /// The best place of the chunk with this id.
     chunk_rank: Vec<Rank>,
@@ -125,6 +126,7 @@ impl Mark {
             .filter(|row| row.is_present && !row.is_pending)
             .map(|row| MarkedPack { row, is_needed: false, sealed_bytes: 0, used_bytes: 0 })
             .collect();
+        let keys = Keys::new(keys);
         let len = keys.len();
         Ok(Self {
             keys,
@@ -141,7 +143,7 @@ impl Mark {
     }
 
     fn key(&self, id: &[u8; 32]) -> Option<usize> {
-        self.keys.binary_search(&ShortId::of(id)).ok()
+        self.keys.find(&ShortId::of(id))
     }
 
     fn standing(&self, pack: usize) -> Rank {
@@ -170,12 +172,14 @@ impl Mark {
                     self.whole_rank[own] = standing + PLAIN_ALONE;
                     self.whole_place[own] = place;
                 }
-                let form = if is_alone(&entry) { PLAIN_ALONE } else { PLAIN_SHARED };
+                let is_alone = is_alone(&entry);
+                let form = standing + if is_alone { PLAIN_ALONE } else { PLAIN_SHARED };
                 for chunk in &entry.chunks {
-                    if let Some(key) = self.key(chunk.id.as_bytes())
-                        && standing + form >= self.chunk_rank[key]
+                    let key = if is_alone { own } else { self.key(chunk.id.as_bytes()) };
+                    if let Some(key) = key
+                        && form >= self.chunk_rank[key]
                     {
-                        self.chunk_rank[key] = standing + form;
+                        self.chunk_rank[key] = form;
                         self.chunk_place[key] = place;
                     }
                 }
@@ -219,7 +223,7 @@ impl Mark {
         for key in 0..self.keys.len() {
             if self.flags[key] & REACHABLE != 0 && self.chunk_rank[key] == 0 {
                 self.missing += 1;
-                self.first_missing.get_or_insert_with(|| self.keys[key].digits());
+                self.first_missing.get_or_insert_with(|| self.keys.get(key).digits());
             }
         }
     }
@@ -255,24 +259,27 @@ impl Mark {
     /// What of a segment is needed where it lies, in pack number `pack`.
     pub fn need(&self, pack: usize, entry: &SegmentEntry) -> Need {
         let place = number(pack);
-        let is_base = self
-            .key(entry.id.as_bytes())
-            .is_some_and(|key| self.flags[key] & BASE != 0 && self.whole_place[key] == place);
-        if is_base {
+        let own = self.key(entry.id.as_bytes());
+        if own.is_some_and(|key| self.flags[key] & BASE != 0 && self.whole_place[key] == place) {
             return Need::Whole;
         }
-        let is_needed = |id: &ChunkId| {
-            self.key(id.as_bytes()).is_some_and(|key| {
-                self.flags[key] & REACHABLE != 0
-                    && self.chunk_rank[key] > 0
-                    && self.chunk_place[key] == place
-            })
+        let is_needed = |key: usize| {
+            self.flags[key] & REACHABLE != 0
+                && self.chunk_rank[key] > 0
+                && self.chunk_place[key] == place
         };
+        if let [chunk] = &entry.chunks[..] {
+            let key = match SegmentId::from(chunk.id) == entry.id {
+                true => own,
+                false => self.key(chunk.id.as_bytes()),
+            };
+            return if key.is_some_and(is_needed) { Need::Whole } else { Need::Nothing };
+        }
         let needed: Vec<usize> = entry
             .chunks
             .iter()
             .enumerate()
-            .filter(|(_, chunk)| is_needed(&chunk.id))
+            .filter(|(_, chunk)| self.key(chunk.id.as_bytes()).is_some_and(is_needed))
             .map(|(at, _)| at)
             .collect();
         match needed.len() {
@@ -315,6 +322,6 @@ fn is_alone(entry: &SegmentEntry) -> bool {
 }
 
 /// Fewer than 2^32 packs and chunks: the index could hold no more.
-fn number(at: usize) -> u32 {
+pub(super) fn number(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }

@@ -5,6 +5,7 @@
 //! needed of wasteful packs elsewhere. Everything is decided in a [`PrunePlan`] first. Killed
 //! anywhere, the next run goes on.
 
+mod keys;
 mod mark;
 mod merge;
 mod plan;

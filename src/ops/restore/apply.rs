@@ -17,6 +17,7 @@ use crate::repository::{ChunkWalk, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{ChunkRef, Node, NodeKind};
 use crate::target::files::{Created, FileWriter, FilesTarget, TargetError, TargetOptions};
 
+use super::guard::Guard;
 use super::links::Links;
 use super::plan::{NamesOf, TREE_CACHE, join};
 use super::select::Selection;
@@ -92,6 +93,17 @@ impl Shared<'_> {
                 self.failed(&directory.path, &error.to_string());
             }
             left = directory.parent;
+        }
+    }
+
+    /// Makes the further names, and finishes what was kept open for them.
+    fn make_links(&self, links: Vec<FurtherLink>, is_wanted: bool) {
+        for link in links {
+            if is_wanted && let Err(error) = self.target.make_other(&link.path, &link.node) {
+                self.failed(&link.path, &error.to_string());
+            }
+            // Also when it was stopped: what is there is to look as it should.
+            self.leave(link.directory);
         }
     }
 
@@ -196,6 +208,7 @@ pub fn apply(
             trees: &trees,
             shared: &shared,
             selection,
+            guard: Guard::new(repository.own_directories()),
             pieces,
             stack: Vec::new(),
             links: Links::default(),
@@ -203,15 +216,7 @@ pub fn apply(
         };
         (writer.run(), writer.further_links)
     });
-    for link in further_links {
-        if walked.is_ok()
-            && let Err(error) = target.make_other(&link.path, &link.node)
-        {
-            shared.failed(&link.path, &error.to_string());
-        }
-        // Also when it was stopped: what is there is to look as it should.
-        shared.leave(link.directory);
-    }
+    shared.make_links(further_links, walked.is_ok());
     walked?;
     if stop.is_stopped() {
         return Err(RepositoryError::Interrupted.into());
@@ -238,6 +243,7 @@ struct Writer<'w, 'a> {
     trees: &'w Fetcher<'a>,
     shared: &'w Shared<'a>,
     selection: Selection,
+    guard: Guard,
     pieces: Sender<Piece<'w>>,
     /// The directories on the way to the current entry.
     stack: Vec<Arc<OpenDirectory>>,
@@ -328,10 +334,13 @@ impl<'w> Writer<'w, '_> {
     }
 
     fn remove_extra(&self, directory: &Directory) {
+        let place = self.plan.target.join(std::ffi::OsStr::from_bytes(&directory.path));
+        let stays = self.guard.of(&place, &directory.content);
         let mut known = NamesOf::new(self.trees, &directory.content);
         let removed = self.shared.target.remove_extra(&directory.path, |name, is_directory| {
             // What the exclude patterns leave out of the restore is not removed from the target either.
             known.has(name)
+                || stays.has(name)
                 || self.selection.is_excluded(&join(&directory.path, name), is_directory)
         });
         match removed {

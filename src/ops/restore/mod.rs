@@ -1,6 +1,7 @@
 //! Restore: a snapshot's tree back into a directory. The plan first, then the writing.
 
 mod apply;
+mod guard;
 mod links;
 mod plan;
 mod select;
@@ -72,6 +73,11 @@ pub struct RestorePlan {
 }
 
 impl RestorePlan {
+    /// Whether nothing in the snapshot is wanted.
+    pub fn is_empty(&self) -> bool {
+        self.files + self.directories + self.others + self.kept == 0
+    }
+
     /// Whether the directory at `path` below the target is part of a backed-up directory. The others
     /// (the way to a source, the place of a dump) exist only in the tree: what is in them on disk is
     /// none of the snapshot's business.
@@ -147,6 +153,12 @@ pub enum RestoreError {
     /// No such path in the snapshot.
     #[error("`{0}` is not in the snapshot")]
     NotFound(String),
+    /// No entry fits the patterns.
+    #[error("nothing in the snapshot fits {0}")]
+    NothingFits(String),
+    /// A file stands where the target is to be, or a directory above it.
+    #[error("{} is not a directory; nothing was written", .0.display())]
+    NotADirectory(PathBuf),
     /// Not enough room.
     #[error("{target} has {free} bytes free, but {needed} are needed")]
     NoSpace {

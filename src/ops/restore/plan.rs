@@ -11,6 +11,7 @@ use crate::repository::{DirectoryReader, Fetcher, Repository, RepositoryError};
 use crate::snapshot::{Node, NodeKind, Snapshot, StreamRef};
 use crate::target::files::existing_names;
 
+use super::guard::Guard;
 use super::links::Links;
 use super::select::Selection;
 use super::walk::{Directory, Visitor, walk};
@@ -40,10 +41,12 @@ pub fn plan(
     options: RestoreOptions,
     stop: &StopFlag,
 ) -> Result<RestorePlan, RestoreError> {
+    check_place(target)?;
     let fetcher = Fetcher::new(repository, TREE_CACHE);
     let mut planner = Planner {
         fetcher: &fetcher,
         selection: Selection::new(&options)?,
+        guard: Guard::new(repository.own_directories()),
         target_exists: fs::symlink_metadata(target).is_ok(),
         freed: 0,
         links: Links::default(),
@@ -86,6 +89,7 @@ pub fn plan(
 struct Planner<'p> {
     fetcher: &'p Fetcher<'p>,
     selection: Selection,
+    guard: Guard,
     target_exists: bool,
     /// Bytes of files that will be replaced.
     freed: u64,
@@ -161,11 +165,13 @@ impl Planner<'_> {
 
     fn removals(&mut self, directory: &[u8], content: &StreamRef) {
         let place = self.plan.target.join(std::ffi::OsStr::from_bytes(directory));
+        let stays = self.guard.of(&place, content);
         let mut known = NamesOf::new(self.fetcher, content);
         let (selection, plan) = (&self.selection, &mut self.plan);
         // What cannot be listed now will be told when it is removed.
         let _ = existing_names(&place, directory.is_empty(), |name, is_directory| {
-            if known.has(name) || selection.is_excluded(&join(directory, name), is_directory) {
+            let is_excluded = || selection.is_excluded(&join(directory, name), is_directory);
+            if known.has(name) || stays.has(name) || is_excluded() {
                 return;
             }
             plan.removed_count += 1;
@@ -219,6 +225,22 @@ fn keeps(overwrite: Overwrite, found: &Metadata, node: &Node) -> bool {
                 && u32::try_from(found.mtime_nsec()) == Ok(node.mtime_nanos)
         }
     }
+}
+
+/// Error if something else stands where the target, or a directory above it, is to be.
+fn check_place(target: &Path) -> Result<(), RestoreError> {
+    for place in target.ancestors() {
+        match fs::metadata(place) {
+            Ok(found) if found.is_dir() => return Ok(()),
+            Ok(_) => return Err(RestoreError::NotADirectory(place.to_owned())),
+            // A link to nothing.
+            Err(_) if place.is_symlink() => {
+                return Err(RestoreError::NotADirectory(place.to_owned()));
+            }
+            Err(_) => {}
+        }
+    }
+    Ok(())
 }
 
 /// Bytes free where the target is or will be.

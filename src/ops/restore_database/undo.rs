@@ -24,15 +24,21 @@ pub struct UndoPlan {
     pub kept: Vec<Marked>,
 }
 
-/// Plans to take back the last restore of `database`; `None`: of the only one anything is kept of.
-pub fn plan_undo(cluster: &Cluster, database: Option<&str>) -> Result<UndoPlan, DatabaseError> {
-    let mut session = cluster.maintenance(database.unwrap_or_default())?;
+/// Plans to take back the last restore of one of `databases`, or of any if none is named; of the only one of them anything
+/// is kept of.
+pub fn plan_undo(cluster: &Cluster, databases: &[String]) -> Result<UndoPlan, DatabaseError> {
+    let one = if let [one] = databases { one.as_str() } else { "" };
+    let mut session = cluster.maintenance(one)?;
     let mut all = kept(&mut session)?;
-    if let Some(database) = database {
-        all.retain(|found| found.marker.of == database);
+    if !databases.is_empty() {
+        all.retain(|found| databases.contains(&found.marker.of));
     }
     let Some(incoming) = all.first().cloned() else {
-        let whose = database.map_or_else(String::new, |name| format!(" of `{name}`"));
+        let names: Vec<String> = databases.iter().map(|name| format!("`{name}`")).collect();
+        let whose = match names.is_empty() {
+            true => String::new(),
+            false => format!(" of {}", names.join(", ")),
+        };
         return Err(DatabaseError::NotThere(format!(
             "no database{whose} is kept from before a restore ({})",
             cluster.place()

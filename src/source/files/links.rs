@@ -20,8 +20,8 @@ impl Links {
     }
 
     /// Number of a file's group, if it has several names. It is drawn from root, device and inode
-    /// rather than counted: a node known from an earlier walk keeps its group, and the groups of
-    /// several roots saved together do not meet.
+    /// rather than counted: it stays the same from walk to walk for as long as the device keeps its number,
+    /// and the groups of several roots saved together do not meet.
     pub(super) fn group(&self, stat: &Statx) -> Option<u64> {
         if stat.stx_nlink < 2 {
             return None;

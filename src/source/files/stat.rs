@@ -1,8 +1,9 @@
 //! What `statx` tells, as stamps and nodes.
 
 use std::os::fd::AsFd;
+use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType, Statx, StatxFlags, StatxTimestamp};
+use rustix::fs::{AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp};
 use rustix::{io, path};
 
 use crate::snapshot::{Device, Node, NodeKind};
@@ -31,6 +32,12 @@ pub(crate) fn identity(stat: &Statx) -> (u64, u64) {
     (u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor), stat.stx_ino)
 }
 
+/// The same of what a path leads to.
+pub(crate) fn identity_of(path: &Path) -> Option<(u64, u64)> {
+    let stat = rustix::fs::statx(CWD, path, AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS);
+    stat.ok().map(|stat| identity(&stat))
+}
+
 fn nanoseconds(time: StatxTimestamp) -> i128 {
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
 }
@@ -41,7 +48,6 @@ pub(crate) fn stamp(stat: &Statx) -> FileStamp {
     FileStamp {
         device,
         inode,
-        links: stat.stx_nlink.into(),
         size: stat.stx_size,
         mtime: nanoseconds(stat.stx_mtime),
         ctime: nanoseconds(stat.stx_ctime),

@@ -68,7 +68,7 @@ impl TreeVisitor for Collected {
         Ok(())
     }
 
-    fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp) -> io::Result<bool> {
+    fn is_unchanged(&mut self, name: &[u8], stamp: &FileStamp, _: Option<u64>) -> io::Result<bool> {
         let path = self.path(name);
         if let Some(hook) = &mut self.on_look {
             hook(&path);
@@ -221,7 +221,7 @@ fn hard_links_have_one_content_and_stay_in_their_group() {
 #[test]
 fn excludes_caches_and_mounts_are_left_out() {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["cache", "logs", "fake"] {
+    for name in ["cache", "logs", "fake", "own"] {
         fs::create_dir(dir.path().join(name)).unwrap();
         touch(dir.path().join(name).join("x"));
     }
@@ -236,9 +236,12 @@ fn excludes_caches_and_mounts_are_left_out() {
         excludes: Excludes::new(["logs/", &absolute]).unwrap(),
         exclude_caches: true,
         one_file_system: true,
+        own: vec![dir.path().join("own"), dir.path().join("not there")],
     };
     let found = collect_with(dir.path(), &options, Collected::default());
-    assert_eq!(paths(&found), ["", "cache", "cache/CACHEDIR.TAG", "fake", "fake/CACHEDIR.TAG"]);
+    let kept = ["", "cache", "cache/CACHEDIR.TAG", "fake", "fake/CACHEDIR.TAG", "own"];
+    assert_eq!(paths(&found), kept);
+    assert_eq!(found.troubles, [(b"own".to_vec(), Trouble::SkippedOwn)]);
     // `/dev` has a file system of its own in it on every Linux.
     let options = WalkOptions { one_file_system: true, ..WalkOptions::default() };
     let found = collect_with(Path::new("/dev"), &options, Collected::default());

@@ -16,7 +16,7 @@ use super::content::FileContent;
 use super::directory::{CACHE_TAG, Entry, Listed, is_cache, list, open_directory, open_file};
 use super::links::Links;
 use super::names::Names;
-use super::stat::{file_type, identity, node, node_kind, stamp, stat_at, stat_open};
+use super::stat::{file_type, identity, identity_of, node, node_kind, stamp, stat_at, stat_open};
 use super::xattrs::{Found, Subject};
 use super::{Excludes, TreeVisitor, Trouble, WalkError, WalkOptions};
 
@@ -75,6 +75,8 @@ struct Walker<'a, V> {
     names: Names,
     links: Links,
     device: Option<u64>,
+    /// The directories we write to.
+    own: Vec<(u64, u64)>,
     frames: Vec<Frame>,
     path: Vec<u8>,
 }
@@ -102,6 +104,7 @@ pub(super) fn walk<V: TreeVisitor>(
         names: Names::of_system(),
         links: Links::new(absolute.as_os_str().as_bytes()),
         device: None,
+        own: options.own.iter().filter_map(|path| identity_of(path)).collect(),
         frames: Vec::new(),
         path: Vec::new(),
     };
@@ -142,7 +145,7 @@ impl<V: TreeVisitor> Walker<'_, V> {
                 }
                 self.device = Some(identity(&stat).0);
                 let stamp = stamp(&stat);
-                if self.visitor.is_unchanged(shown, &stamp).map_err(WalkError::Visitor)? {
+                if self.visitor.is_unchanged(shown, &stamp, None).map_err(WalkError::Visitor)? {
                     return Ok(());
                 }
                 self.read_file(fd, &stat, shown, None).map_err(WalkError::Visitor)?;
@@ -315,6 +318,8 @@ impl<V: TreeVisitor> Walker<'_, V> {
         let mut listed = Listed::default();
         if self.options.one_file_system && identity.0 != device {
             self.trouble(Trouble::SkippedMount)?;
+        } else if self.own.contains(&identity) {
+            self.trouble(Trouble::SkippedOwn)?;
         } else if self.options.exclude_caches && is_cache(&fd) {
             listed.entries.push(Entry { name: CACHE_TAG.to_owned(), kind: FileType::RegularFile });
         } else {
@@ -387,7 +392,7 @@ impl<V: TreeVisitor> Walker<'_, V> {
             self.visitor.other(node)?;
             return Ok(Outcome::Done);
         }
-        if self.visitor.is_unchanged(name.to_bytes(), &stamp(stat))? {
+        if self.visitor.is_unchanged(name.to_bytes(), &stamp(stat), group)? {
             self.links.show(group);
             return Ok(Outcome::Done);
         }

@@ -12,7 +12,7 @@ use zeroize::Zeroize;
 
 use crate::crypto::Secret;
 
-use super::{Address, PlaceError, Provider};
+use super::{Address, PlaceError, Provider, credential_path};
 use crate::store::bucket::Retention;
 use crate::store::rate::Rate;
 
@@ -241,13 +241,14 @@ impl SecretFrom {
                 .into_vec(),
             Self::Credential(name) => {
                 let hint = "name it in the unit: LoadCredential=NAME:/path";
-                let directory = std::env::var_os("CREDENTIALS_DIRECTORY").ok_or_else(|| {
-                    self.wrong("CREDENTIALS_DIRECTORY is not set; systemd sets it", hint)
-                })?;
                 if name.contains('/') || name.starts_with('.') {
                     return Err(self.wrong("it is no name of a credential", hint));
                 }
-                self.read_file(&PathBuf::from(directory).join(name))?
+                let environment = |name: &str| std::env::var_os(name);
+                let path = credential_path(&environment, name).ok_or_else(|| {
+                    self.wrong("CREDENTIALS_DIRECTORY is not set; systemd sets it", hint)
+                })?;
+                self.read_file(&path)?
             }
             Self::Command(text) => self.run(text)?,
         };

@@ -12,6 +12,7 @@ mod error;
 mod gates;
 mod load;
 mod parallel;
+mod script;
 mod space;
 mod sql;
 mod swap;
@@ -27,6 +28,7 @@ pub use create::{
 pub use error::DatabaseError;
 pub use gates::{check_assertions, check_objects, check_rows};
 pub use load::{CompareTable, Found, Load, OpenTable, Rows, column_list, prepare_copy, table_name};
+pub use script::load_script;
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
 pub use swap::{

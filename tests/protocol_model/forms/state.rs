@@ -208,6 +208,30 @@ impl State {
         parts
     }
 
+    /// The same with the two writers, or the two prunes, in each other's place.
+    pub fn renamed(&self, writers: bool, prunes: bool) -> Self {
+        let mut other = *self;
+        if writers {
+            other.writers.swap(0, 1);
+        }
+        if prunes {
+            other.prunes.swap(0, 1);
+            other.condemned.swap(2, 3);
+            let swap = |bits: u8| bits & !0b1100 | bits >> 1 & 0b0100 | bits << 1 & 0b1000;
+            for writer in &mut other.writers {
+                writer.names = swap(writer.names);
+                if writer.at == WriterAt::RelistPacks {
+                    writer.forms = swap(writer.forms);
+                }
+            }
+            for prune in &mut other.prunes {
+                prune.names = swap(prune.names);
+                prune.ripe = swap(prune.ripe);
+            }
+        }
+        other
+    }
+
     /// Spreads the state over 64 bits.
     pub fn hash(&self) -> u64 {
         let mut hash = mix(0, u64::from_le_bytes(self.forms));

@@ -87,6 +87,29 @@ fn everything_comes_back() {
     }
 }
 
+/// Another machine may have given the same people other numbers.
+#[test]
+fn owners_are_names_where_they_are_known_and_numbers_where_that_is_asked_for() {
+    if !is_root() {
+        return;
+    }
+    let names = Names::of_system();
+    let (user, group) = (names.user_id("daemon").unwrap(), names.group_id("daemon").unwrap());
+    let dir = tempdir().unwrap();
+    let restored = |name: &str, numeric_owner, owner: &str| {
+        let mut node = file_node(name, b"x");
+        (node.uid, node.gid) = (4242, 4343);
+        (node.user, node.group) = (Some(owner.to_owned()), Some(owner.to_owned()));
+        let options = TargetOptions { numeric_owner, ..TargetOptions::default() };
+        write(&open_with(dir.path(), options), name.as_bytes(), &node, b"x").unwrap();
+        let found = fs::metadata(dir.path().join(name)).unwrap();
+        (found.uid(), found.gid())
+    };
+    assert_eq!(restored("by-name", false, "daemon"), (user, group));
+    assert_eq!(restored("by-number", true, "daemon"), (4242, 4343));
+    assert_eq!(restored("nobody-knows", false, "no-such-name-here"), (4242, 4343));
+}
+
 #[test]
 fn deep_trees_come_back() {
     let (source, target) = (tempdir().unwrap(), tempdir().unwrap());
