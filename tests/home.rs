@@ -350,7 +350,8 @@ fn newest(site: &Site<'_>) {
     site.sql("DELETE FROM claim WHERE n > 9");
     site.ok(&["restore", "latest", "--database", "mrs", "--yes"]);
     site.expect_saved();
-    let told = String::from_utf8(site.ran(&["undo", "--dry-run"]).stderr).unwrap();
+    let Output { stdout, stderr, .. } = site.ran(&["undo", "--dry-run"]);
+    let told = String::from_utf8([stdout, stderr].concat()).unwrap();
     assert!(told.contains("older, and not taken back now (--home does): home of mrs"), "{told}");
     site.ok(&["undo", "--yes"]);
     assert_eq!(site.rows(), "9");

@@ -126,12 +126,7 @@ impl Index {
         chunk: &ChunkId,
         session: Option<SessionId>,
     ) -> Result<Vec<Place>, IndexError> {
-        self.read("looking for a chunk", |connection| {
-            places(connection, chunk.as_bytes(), session, |row, entry| {
-                let column = bytes_or_none(row, 8, CHUNKS)?;
-                find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)
-            })
-        })
+        self.locate_chunk(chunk, session, false)
     }
 
     /// The same with `entry.chunks` filled: for a reader that will ask for the chunks beside it next.
@@ -140,11 +135,20 @@ impl Index {
         chunk: &ChunkId,
         session: Option<SessionId>,
     ) -> Result<Vec<Place>, IndexError> {
+        self.locate_chunk(chunk, session, true)
+    }
+
+    fn locate_chunk(
+        &self,
+        chunk: &ChunkId,
+        session: Option<SessionId>,
+        with_neighbours: bool,
+    ) -> Result<Vec<Place>, IndexError> {
         self.read("looking for a chunk", |connection| {
             places(connection, chunk.as_bytes(), session, |row, entry| {
                 let column = bytes_or_none(row, 8, CHUNKS)?;
                 let found = find_chunk(chunk, entry.id.as_bytes(), entry.raw_len, column)?;
-                if found.is_some() {
+                if with_neighbours && found.is_some() {
                     entry.chunks = chunks_from(entry, column)?;
                 }
                 Ok(found)

@@ -114,7 +114,10 @@ pub fn plan(
     let stack = compose::look(instance, options.logged_until, now, stop, observer);
     let file = stack.as_ref().and_then(|stack| stack.file.as_ref());
     let wanted = instance.paths.value.iter().chain(file);
-    let wanted = wanted.map(|path| (instance.home.value.join(path), tree_path(path)));
+    let wanted = wanted.map(|path| match tree_path(path) {
+        tree if tree.is_empty() => (instance.home.value.clone(), HOME_NAME.to_vec()),
+        tree => (instance.home.value.join(path), tree),
+    });
     let files: Vec<FilesInput> = distinct(wanted.collect(), &walk)
         .into_iter()
         .map(|(path, tree_path)| FilesInput { path, tree_path, options: Arc::clone(&walk) })
@@ -141,6 +144,9 @@ pub fn plan(
     let ingest = instance.ingest();
     Ok(BackupPlan { instance: instance.name.clone(), tags, files, streams, ingest })
 }
+
+/// What a home that is saved as a whole (`paths = ["."]`) is called in a snapshot's tree, where databases stand beside it.
+const HOME_NAME: &[u8] = b"home";
 
 /// Where a path appears in a snapshot's tree: without the slash at its start.
 pub fn tree_path(path: &Path) -> Vec<u8> {

@@ -183,3 +183,17 @@ fn what_a_variable_says_instead_of_the_file_is_told() {
     let line = shown.lines().find(|line| line.starts_with("state_dir ")).unwrap();
     assert!(line.contains(&state) && line.ends_with("MRS_BACKUP_STATE_DIR"), "{line}");
 }
+
+#[test]
+fn a_home_can_be_saved_as_a_whole() {
+    let place = two();
+    let text = fs::read_to_string(place.path("config.toml")).unwrap();
+    let text = text.replace(r#"paths = ["a.txt", "sub", "sub/b.txt"]"#, r#"paths = [".", "sub"]"#);
+    place.write("config.toml", text.as_bytes());
+    ok(&place, &["init", "mrs", "--kdf-memory", "8"]);
+    for _ in 0..2 {
+        ok(&place, &["run", "mrs"]);
+    }
+    let ran = ok(&place, &["ls", "latest:mrs", "-r", "-i", "mrs"]);
+    assert_eq!(ran.stdout, "home\nhome/a.txt\nhome/sub\nhome/sub/b.txt\n");
+}

@@ -49,7 +49,7 @@ fn killed_at_any_step_the_live_database_is_whole_and_the_next_restore_works() {
             site.ok(&["undo", "--drop", "--yes"]);
         } else {
             assert_same(&live, &changed);
-            site.run(&["undo", "--yes"]).fails(1, "no database is kept");
+            site.run(&["undo", "--yes"]).fails(1, "no database of `app` is kept");
         }
         let ran = site.restore(&[]);
         assert_eq!(ran.code, Some(0), "after {step}: {ran:?}");

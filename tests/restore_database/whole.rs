@@ -36,7 +36,7 @@ fn a_restored_database_is_what_was_saved_and_undo_brings_back_what_was_there() {
         assert_same(&site.contents("app"), &saved);
         site.ok(&["undo", "--drop", "--yes"]);
         assert_eq!(site.databases(), ["app"]);
-        site.run(&["undo", "--yes"]).fails(1, "no database is kept");
+        site.run(&["undo", "--yes"]).fails(1, "no database of `app` is kept");
     }
 }
 

@@ -80,14 +80,18 @@ impl From<ServerError> for Hindered {
     }
 }
 
+/// Whether `pg_dump` failed because of somebody who will be gone. It waits for a lock with `statement_timeout`, which
+/// it sets for nothing else.
+fn is_conflict(reason: &str) -> bool {
+    let has_waited = reason.contains("due to lock timeout")
+        || reason.contains("due to statement timeout") && reason.contains("LOCK TABLE");
+    has_waited || reason.contains("does not exist")
+}
+
 impl From<SourceError> for Hindered {
     fn from(error: SourceError) -> Self {
         match &error {
-            SourceError::Database { reason, .. }
-                if reason.contains("due to lock timeout") || reason.contains("does not exist") =>
-            {
-                Self::Conflict(error)
-            }
+            SourceError::Database { reason, .. } if is_conflict(reason) => Self::Conflict(error),
             _ => Self::Failed(error),
         }
     }
@@ -197,4 +201,20 @@ fn divide(found: &[Table], stream_from: u64, encoding: &str) -> (Vec<Table>, Vec
     candidates.truncate(MAX_STREAMS);
     let oids: Vec<u32> = candidates.iter().map(|table| table.oid).collect();
     found.iter().cloned().partition(|table| oids.contains(&table.oid))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_pg_dump_did_not_get_is_tried_again() {
+        let said = "pg_dump: error: query failed: ERROR:  canceling statement due to statement timeout / pg_dump: detail: \
+                    Query was: LOCK TABLE public.ballast IN ACCESS SHARE MODE";
+        assert!(is_conflict(said));
+        assert!(!is_conflict(
+            "ERROR:  canceling statement due to statement timeout / Query was: COPY public.a TO stdout"
+        ));
+        assert!(!is_conflict("server closed the connection unexpectedly"));
+    }
 }
