@@ -13,6 +13,7 @@ use reqwest::StatusCode;
 
 use super::StoreErrorKind;
 use super::bucket::Locking;
+use super::error::is_unknown_name;
 use super::files::Failure;
 use super::place::PlaceError;
 
@@ -119,10 +120,8 @@ impl HttpService for LenientClient {
     }
 }
 
-/// What an error means.
-pub(super) fn failure(error: &object_store::Error) -> Failure {
-    use object_store::Error as E;
-    use std::error::Error;
+/// An error, and what led to it.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
@@ -132,12 +131,20 @@ pub(super) fn failure(error: &object_store::Error) -> Failure {
         }
         cause = source.source();
     }
+    text
+}
+
+/// What an error means.
+pub(super) fn failure(error: &object_store::Error) -> Failure {
+    use object_store::Error as E;
+    let text = with_causes(error);
     let low = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| low.contains(word));
     let kind = match error {
         E::NotFound { .. } => StoreErrorKind::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::Exists,
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreErrorKind::Denied,
+        _ if is_unknown_name(&text) => StoreErrorKind::NoAddress,
         _ if has(&["quota", "507", "insufficient storage", "no space"]) => StoreErrorKind::NoSpace,
         _ if has(&[
             "accessdenied",

@@ -20,6 +20,7 @@ use tokio::process::{Child, Command};
 
 use super::StoreErrorKind;
 use super::background;
+use super::error::is_unknown_name;
 use super::files::{Entry, Failure, Files, Whole};
 use super::throttle::Limits;
 
@@ -269,12 +270,11 @@ fn of_ssh(said: &str, error: &Error) -> Failure {
         );
         return Failure::new(StoreErrorKind::Denied, reason);
     }
-    let kind = match has(&[
-        "Permission denied",
-        "Too many authentication failures",
-        "Bad configuration",
-    ]) {
+    let is_denied =
+        has(&["Permission denied", "Too many authentication failures", "Bad configuration"]);
+    let kind = match is_denied {
         true => StoreErrorKind::Denied,
+        false if is_unknown_name(&text) => StoreErrorKind::NoAddress,
         false => StoreErrorKind::Temporary,
     };
     Failure::new(kind, text)

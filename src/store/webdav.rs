@@ -15,6 +15,7 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 
 use super::StoreErrorKind;
+use super::error::is_unknown_name;
 use super::files::{Entry, Failure, Files, Whole};
 use super::place::PlaceError;
 use super::rclone::Rclone;
@@ -136,12 +137,16 @@ impl DavFiles {
                 request = request.header(*name, value);
             }
             let answer = request.send().await.map_err(|error| {
-                let kind = if error.is_builder() {
+                let is_builder = error.is_builder();
+                let text = http::with_causes(&error.without_url());
+                let kind = if is_builder {
                     StoreErrorKind::Permanent
+                } else if is_unknown_name(&text) {
+                    StoreErrorKind::NoAddress
                 } else {
                     StoreErrorKind::Temporary
                 };
-                Failure::new(kind, http::plain(&error.without_url().to_string()))
+                Failure::new(kind, http::plain(&text))
             })?;
             Ok(answer.status())
         })

@@ -58,7 +58,7 @@ fn a_name_without_an_address_is_told() {
         ("webdavs://u@no-such-host.invalid/x?retries=0", &password),
     ] {
         let error = open_store(&format!("{location}{more}")).unwrap().survey().unwrap_err();
-        assert_eq!(error.kind, StoreErrorKind::Temporary, "{error}");
+        assert_eq!(error.kind, StoreErrorKind::NoAddress, "{error}");
         assert!(error.to_string().contains("no-such-host.invalid"), "{error}");
     }
 }

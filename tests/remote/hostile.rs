@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::buckets;
 use crate::copy::Site;
+use crate::line::{Line, Manner};
 use crate::servers::{ENCODED_PASSWORD, FtpServer, Make, RcloneServer};
 use crate::sftp::SshServer;
 
@@ -22,8 +23,8 @@ fn name(path: &Path) -> String {
     path.file_name().unwrap().to_str().unwrap().to_owned()
 }
 
-/// Nights of a site whose copy is at `location`; the server keeps it in `files`.
-fn lies_are_found(location: String, files: &Path) {
+/// Nights of a site whose copy is at `location`; the server keeps it in `files`, and looks there again once told to.
+fn lies_are_found(location: String, files: &Path, look_again: impl Fn()) {
     let site = Site::new(location.clone());
     site.init();
     for content in ["first", "second", "third"] {
@@ -46,6 +47,7 @@ fn lies_are_found(location: String, files: &Path) {
     fs::write(&packs[2], &before[3]).unwrap();
     fs::write(&packs[3], &before[2]).unwrap();
     fs::remove_file(&snapshots[2]).unwrap();
+    look_again();
     let state = site.path("elsewhere").display().to_string();
     let check = ["check", "--read-data"];
     let (code, text) = site.run(&state, &check, Some(&location));
@@ -78,6 +80,7 @@ fn lies_are_found(location: String, files: &Path) {
     for path in &newest[1..] {
         fs::remove_file(path).unwrap();
     }
+    look_again();
     let (code, text) = site.run(&state, &["check"], Some(&location));
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("the store hides or lost this snapshot"), "{text}");
@@ -86,21 +89,21 @@ fn lies_are_found(location: String, files: &Path) {
 #[test]
 fn lies_of_an_ftp_server() {
     let server = FtpServer::start(Make::Vsftpd);
-    lies_are_found(server.location("copy") + "&retries=1", &server.files().join("copy"));
+    lies_are_found(server.location("copy") + "&retries=1", &server.files().join("copy"), || {});
 }
 
 #[test]
 fn lies_of_an_sftp_server() {
     let server = SshServer::start("");
     let location = server.location("files/copy", "config");
-    lies_are_found(location, &server.files().join("copy"));
+    lies_are_found(location, &server.files().join("copy"), || {});
 }
 
 #[test]
 fn lies_of_a_bucket() {
     let server = RcloneServer::start("s3");
     let location = buckets::location(&server, "bucket/copy");
-    lies_are_found(location, &server.files().join("bucket/copy"));
+    lies_are_found(location, &server.files().join("bucket/copy"), || server.restart());
 }
 
 #[test]
@@ -108,5 +111,27 @@ fn lies_of_a_webdav_server() {
     let server = RcloneServer::start("webdav");
     let location =
         format!("webdav://backup:{ENCODED_PASSWORD}@127.0.0.1:{}/bucket/copy", server.port);
-    lies_are_found(location, &server.files().join("bucket/copy"));
+    lies_are_found(location, &server.files().join("bucket/copy"), || server.restart());
+}
+
+/// What a copy put there is looked at before it counts.
+#[test]
+fn half_an_object_is_none() {
+    for kind in ["s3", "webdav"] {
+        let server = RcloneServer::start(kind);
+        let line = Line::of_requests(server.port);
+        let location = match kind {
+            "s3" => buckets::location_by(&server, line.port, "bucket/copy"),
+            _ => format!("webdav://backup:{ENCODED_PASSWORD}@127.0.0.1:{}/bucket/copy", line.port),
+        };
+        let site = Site::new(location.clone());
+        site.init();
+        line.set(Manner { keeps: Some(("/packs/", 100)), ..Manner::default() });
+        let (code, text) = site.night();
+        assert_eq!(code, Some(0), "{kind}: {text}");
+        assert!(line.has_kept_half(), "{kind}");
+        let state = site.path("elsewhere").display().to_string();
+        let (code, text) = site.run(&state, &["check", "--read-data"], Some(&location));
+        assert_eq!(code, Some(0), "{kind}: {text}");
+    }
 }

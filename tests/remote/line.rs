@@ -25,6 +25,8 @@ pub struct Manner {
     pub keeps_conditions: bool,
     /// So many of the next listings show what the same one showed before, if it was made before.
     pub stale_lists: usize,
+    /// Of the next object that is put to a path with this in it the server gets only so many bytes, and says that all is well.
+    pub keeps: Option<(&'static str, usize)>,
 }
 
 #[derive(Default)]
@@ -60,6 +62,15 @@ impl State {
         Some(old.clone())
     }
 
+    /// What the server gets of a request.
+    fn passed_on(&mut self, first: &str, request: Vec<u8>) -> Vec<u8> {
+        let is_put = |part: &str| first.starts_with("PUT ") && path_of(first).contains(part);
+        match self.manner.keeps.take_if(|(part, _)| is_put(part)) {
+            Some((_, len)) => shortened(&request, len),
+            None => request,
+        }
+    }
+
     /// Notes what a request did that the server answered.
     fn note(&mut self, first: &str, reply: &[u8]) {
         let has_done = reply.starts_with(b"HTTP/1.1 20") || reply.starts_with(b"HTTP/1.0 20");
@@ -87,6 +98,19 @@ static ONE: Mutex<()> = Mutex::new(());
 
 fn path_of(first: &str) -> &str {
     first.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default()
+}
+
+/// The request with `len` bytes of its body.
+fn shortened(request: &[u8], len: usize) -> Vec<u8> {
+    let end = request.windows(4).position(|four| four == b"\r\n\r\n").unwrap() + 4;
+    let head = String::from_utf8(request[..end].to_vec()).unwrap();
+    let lines = head.split_inclusive("\r\n").map(|line| {
+        match line.to_ascii_lowercase().starts_with("content-length:") {
+            true => format!("Content-Length: {len}\r\n"),
+            false => line.to_owned(),
+        }
+    });
+    [lines.collect::<String>().as_bytes(), &request[end..][..len]].concat()
 }
 
 fn nothing_but(status: u16) -> Vec<u8> {
@@ -149,6 +173,11 @@ impl Line {
         self.state.lock().unwrap().manner = manner;
     }
 
+    /// Whether an object was cut short, as asked for.
+    pub fn has_kept_half(&self) -> bool {
+        self.state.lock().unwrap().manner.keeps.is_none()
+    }
+
     /// First lines and headers of all requests so far.
     pub fn heads(&self) -> Vec<String> {
         self.state.lock().unwrap().heads.clone()
@@ -185,6 +214,7 @@ fn serve_request(
         client.write_all(&reply)?;
         return client.shutdown(Shutdown::Write);
     }
+    let request = state.lock().unwrap().passed_on(&first, request);
     match trouble {
         Some(Trouble::Answer(status)) => {
             client.write_all(&nothing_but(status))?;

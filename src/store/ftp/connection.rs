@@ -10,6 +10,7 @@ use suppaftp::types::FileType;
 use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream};
 
 use super::super::StoreErrorKind;
+use super::super::error::is_unknown_name;
 use super::super::place::FtpTls;
 use super::reply::Trouble;
 use super::tls::{Draining, DrainingConnector, Sessions, TlsSettings};
@@ -114,7 +115,11 @@ impl Connector {
         let FtpSettings { host, port, .. } = &self.settings;
         let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
             let reason = format!("the name {host} has no address: {error}");
-            Trouble::broken(StoreErrorKind::Temporary, reason)
+            let kind = match is_unknown_name(&reason) {
+                true => StoreErrorKind::NoAddress,
+                false => StoreErrorKind::Temporary,
+            };
+            Trouble::broken(kind, reason)
         })?;
         Ok(found.collect())
     }
