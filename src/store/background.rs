@@ -34,13 +34,6 @@ pub(super) fn wait<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<
     handle.block_on(work)
 }
 
-/// Has `work` done meanwhile; nobody hears what comes of it.
-pub(super) fn start(work: impl Future<Output = ()> + Send + 'static) {
-    if let Some(handle) = handle() {
-        drop(handle.spawn(work));
-    }
-}
-
 /// Waits for `work`, but not for ever.
 pub(super) fn wait_at_most<T>(
     limit: Duration,

@@ -240,21 +240,22 @@ impl BucketStore {
     }
 
     /// Whether of two that create one object only one succeeds. Some servers take the condition and
-    /// do not keep it, so it is tried out.
+    /// do not keep it, so it is tried out, on an object that stays, so that the next one who asks has to ask but once.
     fn creates_once(&self) -> Result<bool, Failure> {
         if let Some(known) = self.creates_once.get() {
             return Ok(*known);
         }
-        self.write(PROBE, Bytes::from_static(b"probe"), false)?;
-        let known = match self.write(PROBE, Bytes::from_static(b"probe"), true) {
-            Ok(()) => false,
-            Err(failure) if failure.kind == StoreErrorKind::Exists => true,
+        let create = || match self.write(PROBE, Bytes::from_static(b"probe"), true) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.kind == StoreErrorKind::Exists => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        // Made just now, or whatever was there replaced: a second one tells.
+        let known = match create().and_then(|made| if made { create() } else { Ok(false) }) {
+            Ok(made) => !made,
             Err(failure) if failure.is_unsupported => false,
             Err(failure) => return Err(failure),
         };
-        // Nobody waits for that.
-        let (objects, path) = (Arc::clone(&self.objects), self.path(PROBE));
-        background::start(async move { drop(objects.delete(&path).await) });
         Ok(*self.creates_once.get_or_init(|| known))
     }
 
@@ -560,7 +561,7 @@ impl Store for BucketStore {
                 self.remove(&path).map_err(fail)?;
             }
         }
-        Ok(())
+        self.remove(PROBE).map_err(fail)
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
