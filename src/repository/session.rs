@@ -250,6 +250,8 @@ impl<'r> Session<'r> {
         let random = environment.random.as_ref();
         let bytes = envelope::seal(&repository.keyring, SealedKind::Condemned, &record, random)?;
         let id = object_id(&bytes);
+        // Nothing is left behind by one that slept.
+        self.beat()?;
         let staged = self.stage(SnapshotId::new(*id.as_bytes()), &bytes)?;
         self.check_alive()?;
         match repository.store.publish(&staged, &ObjectName::Condemned(id)) {
