@@ -19,6 +19,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
+mod at_once;
 mod background;
 mod bucket;
 mod claims;
@@ -42,6 +43,7 @@ mod sftp;
 mod throttle;
 mod webdav;
 
+pub use at_once::{each, list_kinds};
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
 pub(crate) use http::install_tls;
@@ -121,6 +123,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
         self.connections().min(NonZeroUsize::MIN.saturating_add(1))
     }
 
+    /// How many calls that carry little are worth making at once. A call waits for a trip over the line whatever it
+    /// carries, so these may be more than those that fill it.
+    fn small_calls(&self) -> NonZeroUsize {
+        self.connections()
+    }
+
     /// Whether each read is a trip over a line, so that reading in order to write less does not pay.
     fn is_far(&self) -> bool {
         false
@@ -197,6 +205,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     fn free_bytes(&self) -> Option<u64> {
         None
     }
+}
+
+/// All that an object has which is none, but keeps a name from being used: see [`bucket`].
+const BAR: &[u8] = b"barred";
+
+/// Whether an object of this name and size may be one that only bars the name; its bytes tell. What is sealed is longer.
+fn may_be_bar(name: &ObjectName, size: u64) -> bool {
+    let is_published = matches!(name, ObjectName::Snapshot(_) | ObjectName::Condemned(_));
+    is_published && size == BAR.len() as u64
 }
 
 /// All objects of one kind, as a list.
