@@ -61,7 +61,7 @@ struct Arriving<'a> {
     only_looks: bool,
 }
 
-fn target<'a>(target: &'a Settings) -> Result<&'a Instance, CliError> {
+fn target(target: &Settings) -> Result<&Instance, CliError> {
     let unnamed =
         || CliError::usage("the instance that is replaced has to be in the configuration");
     let to = target.instance.as_ref().ok_or_else(unnamed)?;
