@@ -216,6 +216,9 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",
             StoreErrorKind::Denied => "check who may read and write there",
             StoreErrorKind::Temporary => "run the same command again",
+            StoreErrorKind::NoAddress => {
+                "look whether the name is right, and what `getent hosts NAME` says"
+            }
             _ => return None,
         },
         E::Interrupted => "run the same command again; what is already stored is not stored again",
