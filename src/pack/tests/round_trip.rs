@@ -9,7 +9,7 @@ use crate::id::SegmentId;
 
 fn check(keyring: &Keyring, pack: &FinishedPack, segments: &[Vec<Vec<u8>>]) {
     assert_eq!(pack.size(), padme(pack.size()));
-    assert_eq!(pack.id.as_bytes()[..], Sha256::digest(&pack.bytes())[..]);
+    assert_eq!(pack.id.as_bytes()[..], Sha256::digest(pack.bytes())[..]);
     let (header, entries) = read_directory(keyring, &pack.bytes()).unwrap();
     assert_eq!((header.class, header.key), (pack.class, pack.key));
     assert_eq!(entries, pack.entries);
