@@ -1,6 +1,6 @@
 //! One stage of the pipeline, a fixed amount of work: `instructions.sh` counts the machine instructions it takes.
 //!
-//!     target/debug/examples/instructions STAGE
+//!     cargo run --profile instructions --example instructions -- STAGE
 //!
 //! The stage `nothing` makes the same input and does no more: what it takes is subtracted.
 
