@@ -151,7 +151,11 @@ fn clone(error: &CloneError) -> Option<String> {
                 "mend it and run the command again, or go back: mrs-backup undo -i {to}"
             ));
         }
-        CloneError::Io { .. } => return None,
+        CloneError::Remote { .. } => {
+            "mend it there; what is wrong was told above, and is there on its standard error"
+        }
+        CloneError::Line(_) => "run it again; nothing was replaced",
+        CloneError::Interrupted | CloneError::Io { .. } => return None,
     };
     Some(text.to_owned())
 }

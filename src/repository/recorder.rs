@@ -56,8 +56,8 @@ impl<'a> Recorder<'a> {
     fn put(&self, pack: FinishedPack) -> Result<(), RepositoryError> {
         let name = ObjectName::Pack(pack.id);
         let store = &self.repository.store;
-        store.put(&name, &[&pack.bytes])?;
-        let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
+        store.put(&name, &pack.parts.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let expected = pack.size();
         let size = store.size(&name)?;
         if size != expected {
             let reason = format!("{size} bytes arrived of {expected}");
