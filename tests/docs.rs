@@ -363,3 +363,20 @@ fn links_between_documents_lead_somewhere() {
     }
     assert_eq!(broken, [""; 0]);
 }
+
+#[test]
+fn no_figure_is_left_to_be_filled_in() {
+    let is_name = |part: &str| {
+        let is_one = |letter: char| letter.is_ascii_uppercase() || letter.is_ascii_digit();
+        !part.is_empty() && part.chars().all(is_one)
+    };
+    let mut left = Vec::new();
+    for document in documents() {
+        let text = read(&document);
+        let parts: Vec<&str> = text.split('@').collect();
+        let between = parts.get(1..parts.len() - 1).unwrap_or_default();
+        let found = between.iter().filter(|part| is_name(part));
+        left.extend(found.map(|part| format!("{document}: @{part}@")));
+    }
+    assert_eq!(left, [""; 0]);
+}

@@ -1,5 +1,5 @@
 //! Directories of more files than are kept in memory: what is remembered of them is read and written in
-//! parts, and every night must find all that the night before remembered.
+//! parts, and every night must find all that the night before remembered. And files of a few bytes, millions of them.
 
 mod support;
 
@@ -10,8 +10,12 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use mrs_backup::clock::{Clock, SystemClock};
-use mrs_backup::repository::{Environment, InitOptions, Repository};
-use mrs_backup::store::MemoryStore;
+use mrs_backup::event::StopFlag;
+use mrs_backup::pack::PackClass;
+use mrs_backup::repository::{
+    Content, Environment, Grouping, IngestOptions, InitOptions, Repository, RepositoryError,
+};
+use mrs_backup::store::{MemoryStore, ObjectKind, list_all};
 use support::{CHEAP, assert_same_tree, backup_of, environment, password, restore_into, tree};
 
 /// A minute ahead: files just written are old enough to be remembered.
@@ -84,4 +88,44 @@ fn every_night_knows_what_the_night_before_remembered() {
     let target = home.path().join("target");
     restore_into(&repository, outcome.commit.id, &target);
     assert_same_tree(&tree(&data), &tree(&target.join("data")));
+}
+
+/// A pack of 16 MiB would hold 400,000 chunks of seven bytes, and an index object 64 of those: half a gigabyte, in memory
+/// several times.
+#[test]
+fn of_tiny_files_no_object_names_too_many() {
+    const TINY: u32 = 210_000;
+    let store = Arc::new(MemoryStore::new());
+    let options = InitOptions { cost: CHEAP, ..InitOptions::default() };
+    let place = Arc::clone(&store) as _;
+    let repository = Repository::init(place, &password("secret"), &options, environment(None));
+    let repository = repository.expect("a repository");
+    let session = repository.begin_session("test").expect("a session");
+    let (options, stop) = (IngestOptions { level: 1, ..IngestOptions::default() }, StopFlag::new());
+    let ((), stats) = repository
+        .ingest(&session, options, &stop, |ingest| {
+            for number in 0..TINY {
+                let bytes = format!("{number:07}");
+                ingest.store_chunk(PackClass::Data, bytes.as_bytes(), Grouping::Shared)?;
+            }
+            Ok::<_, RepositoryError>(())
+        })
+        .expect("stored");
+    assert_eq!(stats.new_chunks, u64::from(TINY));
+    let (mut all, mut objects) = (0, 0);
+    for info in list_all(store.as_ref(), ObjectKind::Index).expect("a listing") {
+        let Ok(Content::Index(object)) = repository.read_object(&info.name) else {
+            panic!("{}", info.name);
+        };
+        let chunks: Vec<usize> = object
+            .packs
+            .iter()
+            .map(|pack| pack.entries.iter().map(|entry| entry.chunks.len()).sum())
+            .collect();
+        assert!(chunks.iter().all(|chunks| *chunks <= 65_536), "chunks of packs: {chunks:?}");
+        let named: usize = chunks.iter().sum();
+        assert!(named < 131_072 + 65_536, "{named} chunks in one index object");
+        (all, objects) = (all + named, objects + 1);
+    }
+    assert_eq!((all, objects), (TINY as usize, 2));
 }

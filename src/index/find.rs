@@ -234,7 +234,7 @@ impl Index {
                  s.chunks,
                  p.segments FROM pack AS p CROSS JOIN segment AS s
                  ON s.no BETWEEN p.first_segment AND p.first_segment + p.segments AND s.pack = p.no
-                 WHERE p.id = ?1 ORDER BY s.offset",
+                 WHERE p.id = ?1 ORDER BY s.no",
             )?;
             let mut rows = statement.query([pack.as_bytes()])?;
             let (mut segments, mut expected) = (Vec::new(), 0_i64);
@@ -248,6 +248,8 @@ impl Index {
             if i64::try_from(segments.len()) != Ok(expected) {
                 return Err(Failure::Damaged("number of segments of a pack"));
             }
+            // Mostly they are in this order: left to the database, sorting cost more than reading.
+            segments.sort_by_key(|entry| entry.offset);
             Ok(segments)
         })
     }

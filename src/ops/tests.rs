@@ -14,7 +14,7 @@ use super::check::{CheckOptions, CheckReport, ReadData, Severity, check};
 use super::diff::{Change, Side, Tally, diff};
 use super::dump::{DumpError, dump};
 use super::rebuild::{RebuildOptions, rebuild_index};
-use super::stats::{repository_stats, snapshot_stats};
+use super::stats::{needed_only_by, repository_stats, snapshot_stats};
 use super::testing::*;
 
 static STOP: StopFlag = StopFlag::new();
@@ -225,6 +225,38 @@ fn what_is_shared_is_counted_once_where_it_is_stored() {
     assert!(raw.ratio(402_000).unwrap() > 1.9);
     let all = repository_stats(&repository).unwrap();
     assert_eq!((all.packs, all.index_objects, all.snapshots, all.chunks), (4, 2, 2, 8));
+}
+
+#[test]
+fn what_only_some_need_is_what_all_need_without_what_the_others_do() {
+    let (_, repository) = new();
+    let shared = || dir([("common", file(noise(1, 300_000)))]);
+    // The third has the file of the first elsewhere, the fourth all that the second has.
+    let nights = [
+        dir([("a", file(noise(2, 70_000))), ("shared", shared())]),
+        dir([("b", file(noise(3, 90_000))), ("shared", shared())]),
+        dir([("moved", dir([("a", file(noise(2, 70_000)))])), ("shared", shared())]),
+        dir([("b", file(noise(3, 90_000))), ("c", file(noise(4, 10))), ("shared", shared())]),
+    ];
+    let ids: Vec<SnapshotId> =
+        (1..).zip(&nights).map(|(counter, tree)| backup(&repository, counter, tree)).collect();
+    repository.refresh().unwrap();
+    let snapshots: Vec<Snapshot> = ids.iter().map(|id| repository.snapshot(id).unwrap()).collect();
+    let stored = |of: &[&Snapshot]| {
+        let stats = snapshot_stats(&repository, of.iter().copied(), true, &STOP).unwrap();
+        stats.raw.unwrap().stored_bytes
+    };
+    let all: Vec<&Snapshot> = snapshots.iter().collect();
+    for chosen in 0_u32..1 << nights.len() {
+        let goes = |at: &usize| chosen & 1 << at != 0;
+        let of = |wanted: bool| -> Vec<&Snapshot> {
+            (0..all.len()).filter(|at| goes(at) == wanted).map(|at| all[at]).collect()
+        };
+        let (going, staying) = (of(true), of(false));
+        let found =
+            needed_only_by(&repository, going.iter().copied(), staying.iter().copied(), &STOP);
+        assert_eq!(found.unwrap(), stored(&all) - stored(&staying), "{chosen:04b}");
+    }
 }
 
 /// A directory around `inner` that holds it under each of these names.

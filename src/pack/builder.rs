@@ -21,6 +21,9 @@ const GOOD_ENOUGH: u64 = 1000;
 const TRIES: usize = 3;
 /// Longest pack the builder fills, in bytes: a PADME size below the format's 256 MiB.
 const LONGEST: u64 = 248 << 20;
+/// Most chunks of a pack (unless one segment alone has more): what is written, sent and recorded of a pack beside its
+/// bytes is kept in memory several times, 36 bytes and more a chunk. What compresses to 200 bytes and more fills a pack before.
+pub(super) const MOST_CHUNKS: usize = 1 << 16;
 /// Shortest limit that makes sense, in bytes; what is asked for below it is raised to it.
 const SHORTEST: u64 = 64 << 10;
 
@@ -60,6 +63,12 @@ struct Waiting {
     weight: u64,
 }
 
+impl Waiting {
+    const fn chunks(&self) -> usize {
+        self.segment.entry.chunks.len()
+    }
+}
+
 /// Collects sealed segments of one class.
 ///
 /// Segments wait in a short queue and move into the open pack oldest first, so that what was read
@@ -76,6 +85,8 @@ pub struct PackBuilder {
     waiting: VecDeque<Waiting>,
     /// Sum of their weights.
     waiting_len: u64,
+    /// Sum of their chunks.
+    waiting_chunks: usize,
     open: Option<OpenPack>,
 }
 
@@ -91,7 +102,16 @@ impl PackBuilder {
     ) -> Self {
         let limit = padme_below(max_len.clamp(SHORTEST, LONGEST));
         let waiting = VecDeque::new();
-        Self { class, keyring, random, limit, waiting, waiting_len: 0, open: None }
+        Self {
+            class,
+            keyring,
+            random,
+            limit,
+            waiting,
+            waiting_len: 0,
+            waiting_chunks: 0,
+            open: None,
+        }
     }
 
     /// Takes a segment; gives a pack when one is full, not necessarily with this segment. Segments of any epoch are taken: the pack's
@@ -111,9 +131,13 @@ impl PackBuilder {
             alone.append(segment)?;
             return alone.close(&self.keyring, &*self.random).map(Some);
         }
+        self.waiting_chunks += entry.chunks.len();
         self.waiting.push_back(Waiting { segment, weight });
         self.waiting_len += weight;
-        while self.waiting.len() > MOST_WAITING || self.waiting_len > self.limit / 4 {
+        while self.waiting.len() > MOST_WAITING
+            || self.waiting_len > self.limit / 4
+            || self.waiting_chunks > MOST_CHUNKS / 4
+        {
             if let Some(choice) = self.closing_choice()? {
                 return self.close(&choice.members).map(Some);
             }
@@ -126,7 +150,9 @@ impl PackBuilder {
     pub fn finish(&mut self) -> Result<Vec<FinishedPack>, PackError> {
         let mut packs = Vec::new();
         while !self.waiting.is_empty() || self.open.is_some() {
-            if self.waiting.is_empty() || self.open_len() + self.waiting_len <= self.limit {
+            let fits = self.open_len() + self.waiting_len <= self.limit
+                && self.open_chunks() + self.waiting_chunks <= MOST_CHUNKS;
+            if self.waiting.is_empty() || fits {
                 let all: Vec<_> = (0..self.waiting.len()).collect();
                 packs.push(self.close(&all)?);
             } else if let Some(choice) = self.closing_choice()? {
@@ -147,25 +173,28 @@ impl PackBuilder {
         self.open.as_ref().map_or(OpenPack::EMPTY_LEN, OpenPack::len)
     }
 
+    fn open_chunks(&self) -> usize {
+        self.open.as_ref().map_or(0, OpenPack::chunks)
+    }
+
     /// With which waiting segments to close the open pack; `None` to fill it further first.
     fn closing_choice(&mut self) -> Result<Option<Choice>, PackError> {
-        let Some(oldest) = self.waiting.front().map(|waiting| waiting.weight) else {
-            return Ok(None);
-        };
-        if self.open_len() + oldest <= self.limit / 4 * 3 {
+        let Some(front) = self.waiting.front() else { return Ok(None) };
+        let (oldest, chunks) = (front.weight, self.open_chunks() + front.chunks());
+        if self.open_len() + oldest <= self.limit / 4 * 3 && chunks <= MOST_CHUNKS / 4 * 3 {
             return Ok(None);
         }
         if let Some(open) = &mut self.open {
             open.measure()?;
         }
         let len = self.open_len();
-        let must_close = len + oldest > self.limit;
+        let must_close = len + oldest > self.limit || chunks > MOST_CHUNKS;
         let good_enough = len / GOOD_ENOUGH;
         let next_size = padme(len);
         if !must_close && len + self.waiting_len + good_enough < next_size {
             return Ok(None);
         }
-        let weights: Vec<_> = self.waiting.iter().map(|waiting| waiting.weight).collect();
+        let weights = self.closing_weights();
         for _ in 0..TRIES {
             let choice = best_choice(self.open_len(), &weights, self.limit, self.open.is_some());
             let Some(choice) = choice.filter(|it| must_close || it.padding <= good_enough) else {
@@ -182,12 +211,24 @@ impl PackBuilder {
         Ok(must_close.then(Choice::default))
     }
 
+    /// What each of the oldest waiting segments adds, of as many as the open pack may take without having too many chunks.
+    fn closing_weights(&self) -> Vec<u64> {
+        let mut chunks = self.open_chunks();
+        let fits = |waiting: &&Waiting| {
+            let is_first = chunks == 0;
+            chunks += waiting.chunks();
+            is_first || chunks <= MOST_CHUNKS
+        };
+        self.waiting.iter().take_while(fits).map(|waiting| waiting.weight).collect()
+    }
+
     /// Moves the oldest waiting segment into the open pack.
     fn move_oldest(&mut self) -> Result<(), PackError> {
         let Some(Waiting { segment, weight }) = self.waiting.pop_front() else {
             return Ok(());
         };
         self.waiting_len -= weight;
+        self.waiting_chunks -= segment.entry.chunks.len();
         let open = match self.open.take() {
             Some(open) => open,
             None => self.empty_pack(),
@@ -205,6 +246,7 @@ impl PackBuilder {
         for (at, waiting) in std::mem::take(&mut self.waiting).into_iter().enumerate() {
             if next.next_if_eq(&&at).is_some() {
                 self.waiting_len -= waiting.weight;
+                self.waiting_chunks -= waiting.chunks();
                 open.append(waiting.segment)?;
             } else {
                 self.waiting.push_back(waiting);

@@ -19,6 +19,8 @@ use super::session::Session;
 
 /// Packs after which an index object is written, so that a killed run loses little.
 const PACKS_PER_INDEX: usize = 64;
+/// Chunks in them after which it is written, too: it is made in memory, some 40 bytes a chunk, several times.
+const CHUNKS_PER_INDEX: usize = 1 << 17;
 /// Time after which an index object is written all the same.
 const INDEX_INTERVAL: Duration = Duration::from_secs(600);
 /// How long an idle uploader waits before it looks whether the session must beat.
@@ -36,6 +38,8 @@ pub(super) struct Recorder<'a> {
 
 struct Recorded {
     waiting: Vec<IndexedPack>,
+    /// In `waiting`.
+    chunks: usize,
     last_flush: Duration,
 }
 
@@ -43,7 +47,7 @@ impl<'a> Recorder<'a> {
     pub fn new(session: &'a Session<'a>, dedup: &'a Dedup<'a>) -> Self {
         let repository = session.repository();
         let last_flush = repository.environment.clock.elapsed();
-        let state = Mutex::new(Recorded { waiting: Vec::new(), last_flush });
+        let state = Mutex::new(Recorded { waiting: Vec::new(), chunks: 0, last_flush });
         let (packs, stored_bytes) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { repository, session, dedup, state, packs, stored_bytes }
     }
@@ -82,11 +86,13 @@ impl<'a> Recorder<'a> {
         self.dedup.recorded(&chunks);
         let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         state.waiting.push(indexed);
+        state.chunks += chunks.len();
         let now = self.repository.environment.clock.elapsed();
         if state.waiting.len() >= PACKS_PER_INDEX
+            || state.chunks >= CHUNKS_PER_INDEX
             || now.saturating_sub(state.last_flush) >= INDEX_INTERVAL
         {
-            state.last_flush = now;
+            (state.last_flush, state.chunks) = (now, 0);
             let packs = std::mem::take(&mut state.waiting);
             self.write_index(packs)?;
         }

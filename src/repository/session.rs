@@ -267,11 +267,12 @@ impl<'r> Session<'r> {
 
     /// Publishes snapshots of another store of this repository as they are. What they need must be
     /// there and durable. Staged first, as in [`Session::commit`](super::Commit): whoever takes this session for dead
-    /// prevents the publishing.
+    /// prevents the publishing. Gives those whose names are barred: somebody who copied before was taken for dead when about to
+    /// publish them, and until he cannot come back any more nobody does.
     pub fn publish_copies(
         &self,
         snapshots: &[(SnapshotId, Vec<u8>)],
-    ) -> Result<(), RepositoryError> {
+    ) -> Result<Vec<SnapshotId>, RepositoryError> {
         let store = self.repository.store.as_ref();
         let put = each(store, snapshots, |(id, bytes)| {
             let staged = ObjectName::Staged { session: self.id, snapshot: *id };
@@ -283,21 +284,24 @@ impl<'r> Session<'r> {
         self.check_alive()?;
         let published = each(store, snapshots, |(id, _)| {
             let staged = ObjectName::Staged { session: self.id, snapshot: *id };
+            let mut barred = None;
             match store.publish(&staged, &ObjectName::Snapshot(*id)) {
                 Ok(()) => {}
                 // Somebody else who copies was faster.
                 Err(error) if error.kind == StoreErrorKind::Exists => store.delete(&staged)?,
                 Err(error) if error.kind == StoreErrorKind::NotFound => {
-                    return Err(RepositoryError::SessionExpired);
+                    self.check_alive()?;
+                    store.delete(&staged)?;
+                    barred = Some(*id);
                 }
                 Err(error) => return Err(error.into()),
             }
             self.left(&staged);
-            Ok(())
+            Ok(barred)
         });
-        published.into_iter().collect::<Result<(), RepositoryError>>()?;
+        let barred = published.into_iter().collect::<Result<Vec<_>, RepositoryError>>()?;
         store.sync()?;
-        Ok(())
+        Ok(barred.into_iter().flatten().collect())
     }
 
     /// What was staged is so no more.

@@ -25,7 +25,7 @@ use super::{
     ByteRange, CONFIG_MAGIC, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError,
     StoreErrorKind, Survey, Verb,
 };
-use super::{background, http};
+use super::{background, http, may_be_bar};
 use crate::clock::Clock;
 
 mod fence;
@@ -80,6 +80,8 @@ struct Known {
     published: BTreeSet<ObjectName>,
     /// Fences in the last listing of sessions, with their times.
     fences: Option<Vec<(String, Timestamp)>>,
+    /// What bars names, in the last listings of snapshots and condemned objects.
+    bars: BTreeMap<String, Timestamp>,
 }
 
 fn of(error: Error) -> Failure {
@@ -440,12 +442,13 @@ impl Store for BucketStore {
     }
 
     fn size(&self, name: &ObjectName) -> Result<u64, StoreError> {
-        let found = self
-            .size_of(&name.path())
-            .map_err(|failure| self.error(Verb::Size, Some(name), failure))?;
-        found.ok_or_else(|| {
+        let fail = |failure| self.error(Verb::Size, Some(name), failure);
+        let missing = || {
             self.location.error(StoreErrorKind::NotFound, Verb::Size, Some(name), "it is not there")
-        })
+        };
+        let size = self.size_of(&name.path()).map_err(fail)?.ok_or_else(missing)?;
+        let is_bar = may_be_bar(name, size) && self.is_bar(&name.path()).map_err(fail)?;
+        if is_bar { Err(missing()) } else { Ok(size) }
     }
 
     fn list(
@@ -473,6 +476,11 @@ impl Store for BucketStore {
             let Some(name) = ObjectName::parse(&path).filter(|name| name.kind() == kind) else {
                 continue;
             };
+            let fail = |failure| self.error(Verb::List, Some(&name), failure);
+            if may_be_bar(&name, size) && self.is_bar(&path).map_err(fail)? {
+                self.known().bars.insert(path, modified);
+                continue;
+            }
             if visit(ObjectInfo { name, size, modified: Some(modified) }).is_break() {
                 break;
             }
@@ -538,10 +546,13 @@ impl Store for BucketStore {
         if self.known().fences.is_none() {
             self.list(ObjectKind::Session, &mut |_| ControlFlow::Continue(()))?;
         }
-        let fences = self.known().fences.take().unwrap_or_default();
+        let (fences, bars) = {
+            let mut known = self.known();
+            (known.fences.take().unwrap_or_default(), std::mem::take(&mut known.bars))
+        };
         let mut removed = 0;
-        for (path, _) in fences.iter().filter(|(_, modified)| *modified < limit) {
-            self.remove(path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
+        for (path, _) in fences.into_iter().chain(bars).filter(|(_, modified)| *modified < limit) {
+            self.remove(&path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
             removed += 1;
         }
         Ok(removed)

@@ -21,9 +21,10 @@ use jiff::Timestamp;
 
 use self::direct::Blocks;
 use self::disk::{Temporary, Trouble};
+use super::may_be_bar;
 use super::{
-    ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
-    Survey, Verb,
+    BAR, ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError,
+    StoreErrorKind, Survey, Verb,
 };
 use crate::clock::Clock;
 
@@ -287,6 +288,13 @@ impl Store for LocalStore {
                 return Ok(ControlFlow::Continue(()));
             };
             match entry.metadata() {
+                // Of a bucket that was copied here.
+                Ok(found)
+                    if may_be_bar(&name, found.len())
+                        && fs::read(entry.path()).is_ok_and(|bytes| bytes == BAR) =>
+                {
+                    Ok(ControlFlow::Continue(()))
+                }
                 Ok(found) if found.is_file() => {
                     let modified = found.modified().ok().and_then(|at| at.try_into().ok());
                     Ok(visit(ObjectInfo { name, size: found.len(), modified }))

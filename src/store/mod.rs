@@ -207,6 +207,15 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     }
 }
 
+/// All that an object has which is none, but keeps a name from being used: see [`bucket`].
+const BAR: &[u8] = b"barred";
+
+/// Whether an object of this name and size may be one that only bars the name; its bytes tell. What is sealed is longer.
+fn may_be_bar(name: &ObjectName, size: u64) -> bool {
+    let is_published = matches!(name, ObjectName::Snapshot(_) | ObjectName::Condemned(_));
+    is_published && size == BAR.len() as u64
+}
+
 /// All objects of one kind, as a list.
 pub fn list_all(store: &dyn Store, kind: ObjectKind) -> Result<Vec<ObjectInfo>, StoreError> {
     let mut found = Vec::new();

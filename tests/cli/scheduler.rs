@@ -121,8 +121,12 @@ fn what_cannot_be_scheduled_is_refused() {
     let ran = run(&place, &["schedule"]);
     ran.fails(2, "minute (field 1): `61` is not within 0-59", "config");
     assert!(ran.stderr.contains("config.toml:8:20"), "{ran:?}");
-    write_config(&place, "timezone = \"Europe/Nowhere\"");
-    run(&place, &["schedule"]).fails(2, "config.toml", "");
+    write_config(&place, "");
+    let text = std::fs::read_to_string(place.path("config.toml")).unwrap();
+    place.write("config.toml", text.replace("\"UTC\"", "\"Europe/Nowhere\"").as_bytes());
+    let ran = run(&place, &["schedule"]);
+    ran.fails(2, "`Europe/Nowhere` is no time zone", "");
+    assert!(ran.stderr.contains("config.toml:"), "{ran:?}");
     write_config(&place, "schedule = { run = \"@daily\" }");
     run(&place, &["schedule", "-i", "nobody"]).fails(2, "there is no instance `nobody`", "");
     let ran = run(&place, &["schedule", "--repo", "x"]);

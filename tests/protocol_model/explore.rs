@@ -119,14 +119,19 @@ pub fn cover<M: Model>(model: &M, limit: usize) -> Outcome<M::Step> {
 
 /// A set of hashes.
 #[derive(Default)]
-struct Fingerprints {
+pub struct Fingerprints {
     table: Vec<u64>,
     count: usize,
 }
 
 impl Fingerprints {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
     /// Whether `hash` is new.
-    fn insert(&mut self, hash: u64) -> bool {
+    pub fn insert(&mut self, hash: u64) -> bool {
         if self.count * 3 >= self.table.len() * 2 {
             let size = (self.table.len() * 2).max(1 << 16);
             let old = std::mem::replace(&mut self.table, vec![0; size]);

@@ -30,6 +30,9 @@ pub struct Rules {
     pub snapshot_seen_listed: bool,
     /// Sessions that show no life are expired.
     pub sessions_expire: bool,
+    /// In an object store, who expires a writer that has created its fence and put no snapshot bars the snapshot's name. Off: it
+    /// puts the snapshot for the writer.
+    pub expiry_bars_the_snapshot: bool,
 }
 
 impl Rules {
@@ -48,6 +51,7 @@ impl Rules {
         session_seen_listed: true,
         snapshot_seen_listed: true,
         sessions_expire: true,
+        expiry_bars_the_snapshot: true,
     };
 }
 

@@ -103,6 +103,8 @@ pub enum Fence {
     Published,
     /// Whoever expired the session removes it.
     Removed,
+    /// Its writer has created the fence, and whoever expired the session has made the snapshot's name unusable.
+    Barred,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -205,6 +205,10 @@ fn fenced(state: &State, w: usize, next: &mut Next) {
             writer.at = WriterAt::Put;
             next.add(Actor::Writer(w), "creates the fence, publishes", uses, state);
         }
+        (WriterAt::Put, Fence::Barred) => {
+            fail(&mut state, w);
+            next.add(Actor::Writer(w), "fails: its snapshot's name is barred", 0, state);
+        }
         (WriterAt::Put, _) => {
             writer.snapshot = Snapshot::Listed;
             writer.at = WriterAt::RemoveStaged;
@@ -311,6 +315,11 @@ fn expire(setup: &Setup, state: &State, w: usize, next: &mut Next) {
             return;
         }
         if of_it.fence == Fence::Published && of_it.snapshot == Snapshot::None {
+            if setup.rules.expiry_bars_the_snapshot {
+                of_it.fence = Fence::Barred;
+                next.add(Actor::Expiry(w), "the snapshot's name is barred", 0, state);
+                return;
+            }
             of_it.snapshot = Snapshot::Listed;
             next.add(Actor::Expiry(w), "the snapshot is put that needs", uses, state);
             return;

@@ -259,7 +259,14 @@ class Repository:
                      for n in self.entries(b"packs/" + d) if n[:2] == d]
         else:
             pairs = [(n, folder + b"/" + n) for n in self.entries(folder)]
-        return [(bytes.fromhex(n.decode()), p) for n, p in pairs if re.fullmatch(b"[0-9a-f]{64}", n)]
+        return [(bytes.fromhex(n.decode()), p) for n, p in pairs
+                if re.fullmatch(b"[0-9a-f]{64}", n) and not self.is_bar(folder, p)]
+
+    def is_bar(self, folder, path):
+        if folder not in (b"snapshots", b"condemned"):
+            return False
+        full = os.path.join(self.root, path)
+        return os.path.getsize(full) == 6 and self.read(path, 6) == b"barred"
 
     def session_objects(self):
         """(path, staged id or None)"""

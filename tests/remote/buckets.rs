@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use mrs_backup::id::{SessionId, SnapshotId};
+use mrs_backup::id::{ObjectId, SessionId, SnapshotId};
 use mrs_backup::store::contract::check_contract;
-use mrs_backup::store::{ObjectName, Store, StoreErrorKind, Survey, open_store};
+use mrs_backup::store::{
+    ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all, open_store,
+};
 
 use crate::line::{Line, Manner};
 use crate::servers::{PASSWORD, RcloneServer};
@@ -89,6 +91,46 @@ fn what_google_would_be_asked_keeps_the_contract() {
     assert!(store.publishing().contains("conditional create"), "{}", store.publishing());
     let asked = line.heads().iter().any(|head| head.contains("x-goog-if-generation-match: 0"));
     assert!(asked, "no create had Google's condition");
+}
+
+/// A writer that created the fence and then fell asleep, or died: neither it nor anybody else publishes what it staged, and
+/// what keeps it from that is no object.
+#[test]
+fn a_name_is_barred_where_a_dead_writer_was_about_to_publish() {
+    let server = RcloneServer::start("s3");
+    let line = Line::of_requests(server.port);
+    let open = || {
+        let place = location_by(&server, line.port, "bucket/x") + "&retries=0";
+        open_store(&place).unwrap()
+    };
+    // The kind of a sealed object is in its ninth byte.
+    for (kind, directory) in [(3, "/snapshots/"), (5, "/condemned/")] {
+        let (ours, theirs) = (open(), open());
+        let snapshot = SnapshotId::new([kind; 32]);
+        let staged = ObjectName::Staged { session: SessionId::new([kind; 16]), snapshot };
+        let target = match kind {
+            3 => ObjectName::Snapshot(snapshot),
+            _ => ObjectName::Condemned(ObjectId::new([kind; 32])),
+        };
+        let bytes = [b"MRSBOBJ1".as_slice(), &[kind], &[0; 90]].concat();
+        let all_is_well = || Manner { keeps_conditions: true, ..Manner::default() };
+        line.set(all_is_well());
+        ours.put(&staged, &[&bytes]).unwrap();
+        line.set(Manner { refused: vec![("PUT", directory, 403)], ..all_is_well() });
+        ours.publish(&staged, &target).unwrap_err();
+        line.set(all_is_well());
+        theirs.delete(&staged).unwrap();
+        for store in [&ours, &theirs] {
+            assert_eq!(list_all(&**store, target.kind()).unwrap(), []);
+            assert_eq!(store.size(&target).unwrap_err().kind, StoreErrorKind::NotFound);
+        }
+        // It wakes up.
+        assert_eq!(ours.publish(&staged, &target).unwrap_err().kind, StoreErrorKind::NotFound);
+        assert_eq!(list_all(&*theirs, target.kind()).unwrap(), []);
+        assert_eq!(list_all(&*theirs, ObjectKind::Session).unwrap(), []);
+    }
+    let at = server.files().join("bucket/x/snapshots");
+    assert_eq!(std::fs::read_dir(at).unwrap().count(), 1, "the name is kept from everybody");
 }
 
 /// Whoever takes a writer for dead removes what it has staged: then it cannot be published any more.

@@ -15,6 +15,10 @@ use super::source::{Read, read_whole};
 use super::summary::{CopyReport, Problem};
 use super::target::put_new;
 
+/// Said of a snapshot that cannot be published at the copy for now.
+const BARRED: &str =
+    "a copy that was taken for dead was about to publish it there; 30 days after that it is copied";
+
 /// Objects after which what was put is made durable and recorded, so that a cut run loses little.
 const RECORDED_AT_ONCE: usize = 64;
 /// Snapshots published together.
@@ -213,18 +217,23 @@ impl Copying<'_> {
         if ready.is_empty() {
             return Ok(());
         }
-        match self.session {
+        let barred = match self.session {
             Some(session) => session.publish_copies(ready)?,
             None => {
                 for (id, bytes) in ready {
                     put_new(self.store(), &ObjectName::Snapshot(*id), bytes)?;
                 }
                 self.store().sync()?;
+                Vec::new()
             }
-        }
+        };
         let mut put = Vec::new();
         for (id, bytes) in ready {
             let (name, len) = (ObjectName::Snapshot(*id), bytes.len() as u64);
+            if barred.contains(id) {
+                report.find(self.observer, name, Problem::HeldBack, BARRED);
+                continue;
+            }
             self.observer.event(&Event::Progress { bytes: len, items: 1 });
             report.mended(&name);
             report.snapshots += 1;

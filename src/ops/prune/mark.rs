@@ -56,6 +56,8 @@ pub(super) struct MarkedPack {
     pub sealed_bytes: u64,
     /// The share of them that is needed.
     pub used_bytes: u64,
+    /// Chunks of which this is not the place that counts; none: all of it is needed.
+    other_chunks: u64,
 }
 
 /// What is needed of every present pack.
@@ -124,7 +126,13 @@ impl Mark {
             .packs()?
             .into_iter()
             .filter(|row| row.is_present && !row.is_pending)
-            .map(|row| MarkedPack { row, is_needed: false, sealed_bytes: 0, used_bytes: 0 })
+            .map(|row| MarkedPack {
+                row,
+                is_needed: false,
+                sealed_bytes: 0,
+                used_bytes: 0,
+                other_chunks: 0,
+            })
             .collect();
         let keys = Keys::new(keys);
         let len = keys.len();
@@ -157,6 +165,8 @@ impl Mark {
             let standing = self.standing(pack);
             let place = number(pack);
             for entry in index.segments_of(&self.packs[pack].row.id)? {
+                self.packs[pack].sealed_bytes += u64::from(entry.sealed_len);
+                self.packs[pack].other_chunks += entry.chunks.len() as u64;
                 let own = self.key(entry.id.as_bytes());
                 if let Some(base) = entry.base {
                     // Both were collected, unless the index was loaded further meanwhile.
@@ -234,6 +244,7 @@ impl Mark {
             if self.flags[key] & REACHABLE != 0 && self.chunk_rank[key] > 0 {
                 let place = self.chunk_place[key] as usize;
                 self.packs[place].is_needed = true;
+                self.packs[place].other_chunks -= 1;
                 is_kept[place] = true;
             }
         }
@@ -289,15 +300,20 @@ impl Mark {
         }
     }
 
+    /// Only packs that are needed in part are read again: nearly none, where nothing was forgotten.
     fn measure(&mut self, index: &Index) -> Result<(), IndexError> {
         for pack in 0..self.packs.len() {
-            if !self.packs[pack].is_needed {
+            let MarkedPack { row, is_needed, sealed_bytes, other_chunks, .. } = &self.packs[pack];
+            if !is_needed {
                 continue;
             }
-            let (mut sealed, mut used) = (0_u64, 0_u64);
-            for entry in index.segments_of(&self.packs[pack].row.id)? {
+            if *other_chunks == 0 {
+                self.packs[pack].used_bytes = *sealed_bytes;
+                continue;
+            }
+            let mut used = 0;
+            for entry in index.segments_of(&row.id)? {
                 let len = u64::from(entry.sealed_len);
-                sealed += len;
                 used += match self.need(pack, &entry) {
                     Need::Nothing => 0,
                     Need::Whole => len,
@@ -308,7 +324,6 @@ impl Mark {
                     }
                 };
             }
-            self.packs[pack].sealed_bytes = sealed;
             self.packs[pack].used_bytes = used;
         }
         Ok(())

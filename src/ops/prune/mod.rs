@@ -12,7 +12,7 @@ mod plan;
 mod repack;
 mod summary;
 mod sweep;
-mod trees;
+pub(super) mod trees;
 
 #[cfg(test)]
 mod tests;

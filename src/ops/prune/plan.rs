@@ -355,7 +355,8 @@ fn mark_all(
         // Whatever these snapshots need was indexed before they were published.
         repository.refresh()?;
         let snapshots = listed.snapshots.iter().map(|(_, snapshot): &(_, Snapshot)| snapshot);
-        let mut reached = match reach(session, snapshots, stop, observer) {
+        let show_life = || session.keep_alive();
+        let mut reached = match reach(repository, snapshots, true, &show_life, stop, observer) {
             Err(error) if error.is_damage() => {
                 if reading < READINGS {
                     continue;

@@ -1,10 +1,10 @@
-//! Which chunks the snapshots reach. Every tree chunk is looked at once, and only those that no prune of
-//! this machine has met before are read from the store.
+//! Which chunks snapshots reach. Every tree chunk is looked at once, and only those that nobody on this machine has looked at
+//! before are read from the store.
 
 use crate::event::{Event, Observer, StopFlag};
 use crate::id::ChunkId;
 use crate::index::{Recalled, Referenced, References, ShortId, TreeChunk, TreeRole};
-use crate::repository::{Fetcher, RepositoryError, Session};
+use crate::repository::{Fetcher, Repository, RepositoryError};
 use crate::snapshot::{
     ChunkRef, NodeError, NodeKind, NodeReader, Snapshot, StreamRef, decode_list,
 };
@@ -29,10 +29,24 @@ impl ChunkSet {
         }
     }
 
+    /// Sorts in what is fresh: from the end, so that no second list is needed.
     fn settle(&mut self) {
-        self.sorted.reserve_exact(self.fresh.len());
-        self.sorted.append(&mut self.fresh);
-        self.sorted.sort_unstable();
+        self.fresh.sort_unstable();
+        self.fresh.dedup();
+        let (mut old, mut new) = (self.sorted.len(), self.fresh.len());
+        self.sorted.reserve_exact(new);
+        self.sorted.extend_from_slice(&self.fresh);
+        while new > 0 {
+            let at = old + new - 1;
+            if old > 0 && self.sorted[old - 1] > self.fresh[new - 1] {
+                old -= 1;
+                self.sorted[at] = self.sorted[old];
+            } else {
+                new -= 1;
+                self.sorted[at] = self.fresh[new];
+            }
+        }
+        self.fresh.clear();
         self.sorted.dedup();
     }
 
@@ -46,7 +60,7 @@ impl ChunkSet {
 
 /// What the walk gave.
 #[derive(Debug, Default)]
-pub(super) struct Reached {
+pub(in crate::ops) struct Reached {
     /// Chunks of files, directories and lists, ascending.
     pub chunks: Vec<ShortId>,
     /// Tree chunks met.
@@ -55,16 +69,19 @@ pub(super) struct Reached {
     pub trees_read: u64,
 }
 
-/// Walks the trees of `snapshots`.
-pub(super) fn reach<'s>(
-    session: &Session<'_>,
+/// Walks the trees of `snapshots`. Before a tree is read, `show_life` is called: that takes time. If these are all snapshots there
+/// are (`is_all`), what is remembered of trees that they do not have is dropped.
+pub(in crate::ops) fn reach<'s>(
+    repository: &Repository,
     snapshots: impl IntoIterator<Item = &'s Snapshot>,
+    is_all: bool,
+    show_life: &dyn Fn() -> Result<(), RepositoryError>,
     stop: &StopFlag,
     observer: &dyn Observer,
 ) -> Result<Reached, RepositoryError> {
-    let repository = session.repository();
     let mut walk = Walk {
-        session,
+        is_all,
+        show_life,
         fetcher: Fetcher::new(repository, CACHE),
         references: repository.index().references()?,
         chunks: ChunkSet::default(),
@@ -74,13 +91,17 @@ pub(super) fn reach<'s>(
         walk.descend(&snapshot.root, stop)?;
         observer.event(&Event::Progress { bytes: 0, items: 1 });
     }
-    walk.references.finish()?;
+    let remembered = if is_all { walk.references.finish() } else { walk.references.flush() };
+    if is_all {
+        remembered?;
+    }
     walk.reached.chunks = walk.chunks.into_sorted();
     Ok(walk.reached)
 }
 
 struct Walk<'r> {
-    session: &'r Session<'r>,
+    is_all: bool,
+    show_life: &'r dyn Fn() -> Result<(), RepositoryError>,
     fetcher: Fetcher<'r>,
     references: References,
     chunks: ChunkSet,
@@ -115,9 +136,13 @@ impl Walk<'_> {
             Recalled::Met => return Ok(Vec::new()),
             Recalled::Known(referenced) => referenced,
             Recalled::Unknown => {
+                (self.show_life)()?;
                 let referenced = read(&self.fetcher, tree)?;
-                self.session.keep_alive()?;
-                self.references.remember(tree, referenced.clone())?;
+                let remembered = self.references.remember(tree, referenced.clone());
+                // Without room for what only saves time next time, a forget goes on: it may be what makes room.
+                if self.is_all {
+                    remembered?;
+                }
                 self.reached.trees_read += 1;
                 referenced
             }
@@ -187,4 +212,29 @@ fn refer_chunk(chunk: &ChunkRef, depth: u8, of_directory: bool, found: &mut Refe
 
 fn short(id: &ChunkId) -> ShortId {
     ShortId::of(id.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_holds_each_id_once_in_order() {
+        let id = |n: u32| ShortId::of(blake3::hash(&n.to_le_bytes()).as_bytes());
+        let mut set = ChunkSet::default();
+        let mut expected = std::collections::BTreeSet::new();
+        for round in 0..40_u32 {
+            // Ever more that are known, some that are not, in no order.
+            for n in 0..500 {
+                let one = id(n * 7 % 500 * (round % 5 + 1) + round);
+                set.insert(one);
+                expected.insert(one);
+            }
+            set.settle();
+            assert!(set.fresh.is_empty());
+            assert!(set.sorted.iter().eq(&expected), "{round}");
+        }
+        assert_eq!(set.into_sorted(), expected.into_iter().collect::<Vec<_>>());
+        assert_eq!(ChunkSet::default().into_sorted(), []);
+    }
 }

@@ -3,6 +3,7 @@
 use super::*;
 use crate::crypto::keyring::SEAL_OVERHEAD;
 use crate::id::{ChunkId, SegmentId};
+use crate::pack::builder::MOST_CHUNKS;
 
 /// A segment whose seal does not open: only its length matters here.
 fn dummy(keyring: &Keyring, seed: u64, len: u32) -> SealedSegment {
@@ -158,4 +159,40 @@ fn what_it_holds_is_bounded() {
         }
     }
     assert!(most <= max + max / 4 + 900_000, "{most}");
+}
+
+/// A segment of so many tiny chunks.
+fn crowded(keyring: &Keyring, seed: u64, chunks: usize) -> SealedSegment {
+    let mut segment = dummy(keyring, seed, 2000);
+    let tiny = |n: u64| ChunkEntry {
+        id: ChunkId::new(*blake3::hash(&n.to_le_bytes()).as_bytes()),
+        len: 7,
+    };
+    segment.entry.chunks = (0..chunks as u64).map(|n| tiny(seed << 32 | n)).collect();
+    segment.entry.raw_len = 7 * chunks as u32;
+    segment
+}
+
+#[test]
+fn a_pack_of_tiny_chunks_is_closed_before_it_has_too_many() {
+    let (keyring, random) = keys();
+    let mut builder = PackBuilder::new(PackClass::Data, 16 << 20, keyring.clone(), random);
+    // One segment has more than a pack should: others are not held up by it.
+    let sizes = (0..200_u64).map(|seed| if seed == 70 { MOST_CHUNKS + 5 } else { 1024 });
+    let (mut packs, mut all) = (Vec::new(), 0);
+    for (seed, chunks) in (0..).zip(sizes) {
+        all += chunks;
+        packs.extend(builder.push(crowded(&keyring, seed, chunks)).unwrap());
+    }
+    packs.extend(builder.finish().unwrap());
+    let chunks =
+        |pack: &FinishedPack| -> usize { pack.entries.iter().map(|it| it.chunks.len()).sum() };
+    assert_eq!(packs.iter().map(chunks).sum::<usize>(), all, "every chunk once");
+    let crowds: Vec<_> = packs.iter().filter(|pack| chunks(pack) > MOST_CHUNKS).collect();
+    assert_eq!(crowds.iter().map(|pack| pack.entries.len()).collect::<Vec<_>>(), [1]);
+    assert!(packs.len() <= 7, "{}: each as full as may be", packs.len());
+    for pack in &packs {
+        let (_, entries) = read_directory(&keyring, &pack.bytes()).unwrap();
+        assert_eq!(entries, pack.entries);
+    }
 }

@@ -2,8 +2,9 @@
 //!
 //! A snapshot is published by creating its object, and what makes that safe is a *fence*, an
 //! object `sessions/<id>/fence-<snapshot>` that only one can create: the writer who publishes, or whoever
-//! removes the staged snapshot because the writer is taken for dead. Who comes second yields. A writer that
-//! created the fence and died has published: whoever finds the fence so completes it.
+//! removes the staged snapshot because the writer is taken for dead. Who comes second yields. Where the writer
+//! created the fence and the snapshot is not there, the writer may have died, or be about to put it, in a moment or in a week: its
+//! name is *barred*, by an object there that is none. Either the snapshot comes first or the bar; what was forgotten cannot come back.
 //!
 //! A fence stays as long as somebody asleep might still come for it, and is removed with other left-overs.
 //! Staging anew removes the one from before: what is staged later is revalidated later, too.
@@ -11,11 +12,15 @@
 use bytes::Bytes;
 
 use super::BucketStore;
+use crate::id::{ObjectId, SnapshotId};
 use crate::store::files::Failure;
-use crate::store::{ObjectName, StoreErrorKind};
+use crate::store::{BAR, ObjectName, StoreErrorKind};
 
 const PUBLISHED: &[u8] = b"published";
 const REMOVED: &[u8] = b"removed";
+/// Where the kind of a sealed object stands in it, and what says that it is a condemned one (docs/format.md, section 5).
+const KIND_AT: usize = 8;
+const CONDEMNED: u8 = 5;
 
 /// How publishing ended.
 pub(super) enum Published {
@@ -26,6 +31,13 @@ pub(super) enum Published {
     Gone,
     /// It was removed meanwhile.
     Lost,
+}
+
+/// What lies where something is to be published.
+enum Taken {
+    ByObject,
+    /// Nothing but what bars the name.
+    Barred,
 }
 
 /// Whose a fence is.
@@ -53,14 +65,44 @@ pub(super) fn is_fence(path: &str) -> bool {
     path.starts_with("sessions/") && path.contains("/fence-")
 }
 
+/// Where a staged object goes.
+fn target_of(id: SnapshotId, bytes: &[u8]) -> ObjectName {
+    match bytes.get(KIND_AT) {
+        Some(&CONDEMNED) => ObjectName::Condemned(ObjectId::new(*id.as_bytes())),
+        _ => ObjectName::Snapshot(id),
+    }
+}
+
 fn conflict() -> Failure {
     Failure::new(StoreErrorKind::Temporary, "somebody else works on it at the same moment")
 }
 
 impl BucketStore {
-    /// Makes `target` of `bytes`, which may be there already if another completes the same publishing.
-    fn create_target(&self, target: &str, bytes: Bytes) -> Result<(), Failure> {
+    /// Makes `target` of `bytes`, which may be there already by a try before; false if the name is barred.
+    fn create_target(&self, target: &str, bytes: Bytes) -> Result<bool, Failure> {
         match self.write(target, bytes, true) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.kind == StoreErrorKind::Exists => {
+                Ok(matches!(self.is_taken(target)?.ok_or_else(conflict)?, Taken::ByObject))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What is there, if anything.
+    fn is_taken(&self, target: &str) -> Result<Option<Taken>, Failure> {
+        let Some(size) = self.size_of(target)? else { return Ok(None) };
+        let is_bar = size == BAR.len() as u64 && self.is_bar(target)?;
+        Ok(Some(if is_bar { Taken::Barred } else { Taken::ByObject }))
+    }
+
+    /// Whether what lies there only bars the name.
+    pub(super) fn is_bar(&self, target: &str) -> Result<bool, Failure> {
+        Ok(self.read_small(target)?.is_some_and(|found| found == BAR))
+    }
+
+    fn bar(&self, target: &str) -> Result<(), Failure> {
+        match self.write(target, Bytes::from_static(BAR), true) {
             Err(failure) if failure.kind == StoreErrorKind::Exists => self.must_be_there(target),
             done => done,
         }
@@ -92,11 +134,13 @@ impl BucketStore {
         fence: &str,
         bytes: Bytes,
         to: &str,
-    ) -> Result<(), Failure> {
-        self.create_target(to, bytes)?;
+    ) -> Result<Published, Failure> {
+        if !self.create_target(to, bytes)? {
+            return Ok(Published::Lost);
+        }
         self.known().published.insert(*staged);
         let (staged, fence) = self.both(|| self.remove(&staged.path()), || self.remove(fence));
-        staged.and(fence)
+        staged.and(fence).map(|()| Published::Done)
     }
 
     /// Ends a publishing of which only that is left.
@@ -116,33 +160,37 @@ impl BucketStore {
         bytes: Bytes,
         to: &str,
     ) -> Result<Published, Failure> {
-        let (there, claim) = self.both(|| self.size_of(to), || self.claim(fence));
-        match claim? {
-            Claim::Removed => return Ok(Published::Lost),
-            Claim::Made if there?.is_some() => {
+        let (there, claim) = self.both(|| self.is_taken(to), || self.claim(fence));
+        match (claim?, there?) {
+            (Claim::Removed, _) => return Ok(Published::Lost),
+            (_, Some(Taken::Barred)) => {
+                self.remove(fence)?;
+                return Ok(Published::Lost);
+            }
+            (Claim::Made, Some(Taken::ByObject)) => {
                 self.remove(fence)?;
                 return Ok(Published::Exists);
             }
-            Claim::Made | Claim::Found => {}
+            (Claim::Made | Claim::Found, _) => {}
         }
-        self.publish_fenced(staged, fence, bytes, to)?;
-        Ok(Published::Done)
+        self.publish_fenced(staged, fence, bytes, to)
     }
 
     /// What another process staged, or where only looking again helps.
     pub(super) fn publish_read(&self, staged: &ObjectName, to: &str) -> Result<Published, Failure> {
         let from = staged.path();
         let Some(bytes) = self.read_small(&from)? else { return Ok(Published::Gone) };
-        if self.size_of(to)?.is_some() {
-            return Ok(Published::Exists);
+        match self.is_taken(to)? {
+            Some(Taken::ByObject) => return Ok(Published::Exists),
+            Some(Taken::Barred) => return Ok(Published::Lost),
+            None => {}
         }
         if self.creates_once()? {
             let Some(fence) = fence(staged) else { return Ok(Published::Lost) };
             if matches!(self.claim(&fence)?, Claim::Removed) {
                 return Ok(Published::Lost);
             }
-            self.publish_fenced(staged, &fence, bytes, to)?;
-            return Ok(Published::Done);
+            return self.publish_fenced(staged, &fence, bytes, to);
         }
         // Without a way to be the only one: taken back if the staged object was removed meanwhile.
         self.write(to, bytes, false)?;
@@ -154,7 +202,7 @@ impl BucketStore {
         self.clear_published(staged)
     }
 
-    /// Removes what was staged, unless its writer has published it: then that is completed.
+    /// Removes what was staged. If its writer is publishing it, it comes too late, or its name is barred.
     pub(super) fn remove_staged(&self, staged: &ObjectName, fence: &str) -> Result<(), Failure> {
         let ObjectName::Staged { snapshot, .. } = staged else { return Ok(()) };
         let path = staged.path();
@@ -163,7 +211,7 @@ impl BucketStore {
             Ok(()) => {}
             Err(failure) if failure.kind == StoreErrorKind::Exists => {
                 if self.read_small(fence)?.ok_or_else(conflict)? == PUBLISHED {
-                    self.create_target(&ObjectName::Snapshot(*snapshot).path(), bytes)?;
+                    self.bar(&target_of(*snapshot, &bytes).path())?;
                 }
             }
             Err(failure) => return Err(failure),

@@ -268,3 +268,17 @@ fn a_directory_of_ours_by_name_with_strange_content_is_foreign() {
     fs::write(directory.path().join("index/page.html"), "").unwrap();
     assert_eq!(survey_of(directory.path()), Survey::Foreign(vec!["index".to_owned()]));
 }
+
+#[test]
+fn what_only_bars_a_name_in_a_bucket_that_was_copied_here_is_no_object() {
+    let (_directory, store) = new_store();
+    let [bar, damaged] = [1, 2].map(|n| ObjectName::Condemned(ObjectId::new([n; 32])));
+    store.put(&bar, &[b"barred"]).unwrap();
+    store.put(&damaged, &[b"barreD"]).unwrap();
+    store.put(&KEY, &[b"barred"]).unwrap();
+    let names = |kind| -> Vec<ObjectName> {
+        list_all(&store, kind).unwrap().into_iter().map(|info| info.name).collect()
+    };
+    assert_eq!(names(ObjectKind::Condemned), [damaged]);
+    assert_eq!(names(ObjectKind::Key), [KEY]);
+}

@@ -12,10 +12,11 @@ mod writer;
 
 use crate::explore::{Judged, Model, Wrong};
 use crate::state::Session;
+use crate::walk::Wanders;
 
 use rules::Setup;
 use state::{BASE, CONDEMNED_AT_END, LEAF, LINK, PACKS, Parts, Prune, PruneAt, State, WriterAt};
-use step::{Next, Step};
+use step::{Actor, Next, Step};
 
 /// More steps than a prune has.
 const ENOUGH: usize = 100;
@@ -72,6 +73,12 @@ impl Model for Setup {
         }
         prune::forget_old(state, &mut next);
         *add = next.0;
+        if let Some(most) = self.mishaps {
+            add.retain_mut(|(step, after)| {
+                after.mishaps += u8::from(is_mishap(state, step));
+                after.mishaps <= most
+            });
+        }
     }
 
     fn judge(&self, state: &State) -> Judged {
@@ -89,6 +96,38 @@ impl Model for Setup {
             None
         };
         Judged { at_rest, wrong }
+    }
+}
+
+impl Wanders for Setup {
+    fn actor(step: &Step) -> usize {
+        match step.actor {
+            Actor::Writer(w) => w,
+            Actor::Prune(p) => 2 + p,
+            Actor::ExpiryOfWriter(w) => 4 + w,
+            Actor::ExpiryOfPrune(p) => 6 + p,
+            Actor::Forget => 8,
+        }
+    }
+
+    fn is_somebody(actor: usize) -> bool {
+        actor < 4
+    }
+
+    fn is_crash(step: &Step) -> bool {
+        step.what == "crashes"
+    }
+}
+
+/// Whether somebody crashes, or sleeps until it is expired. That one who crashed is expired is a matter of course.
+fn is_mishap(state: &State, step: &Step) -> bool {
+    match step.actor {
+        Actor::ExpiryOfWriter(w) => {
+            let writer = &state.writers[w];
+            writer.at != WriterAt::Crashed && writer.session == Session::Listed
+        }
+        Actor::ExpiryOfPrune(p) => state.prunes[p].at != PruneAt::Done,
+        _ => step.what == "crashes",
     }
 }
 

@@ -165,6 +165,8 @@ pub struct Setup {
     pub sleepers: bool,
     /// So may prunes.
     pub sleeping_prunes: bool,
+    /// At most so many of all these happen. `None`: any number.
+    pub mishaps: Option<u8>,
     /// Listings come in two pages, with anything in between.
     pub pages: bool,
     /// Prunes run twice; the second time they do no first half.
@@ -186,6 +188,7 @@ impl Setup {
             crashes: true,
             sleepers: true,
             sleeping_prunes: true,
+            mishaps: None,
             pages: false,
             again: false,
             repacks: true,

@@ -149,6 +149,8 @@ pub struct State {
     pub old: u8,
     /// Somebody failed who had kept to the rules and was never expired.
     pub starved: bool,
+    /// Crashes and sleeps so far, where they are counted.
+    pub mishaps: u8,
     pub writers: [Writer; WRITERS],
     pub prunes: [Prune; PRUNES],
 }
@@ -237,6 +239,7 @@ impl State {
         let mut hash = mix(0, u64::from_le_bytes(self.forms));
         let [a, b, c, d, e] = self.condemned;
         let flags = self.made | u8::from(self.starved) << 4 | self.old << 5;
+        hash = mix(hash, u64::from(self.mishaps));
         hash = mix(hash, join([self.present, self.rows, a, b, c, d, e, flags]));
         for w in &self.writers {
             let flags = w.session as u8 | u8::from(w.staged) << 3 | u8::from(w.published) << 4;

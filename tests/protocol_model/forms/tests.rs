@@ -1,6 +1,7 @@
 //! What holds with all rules, and what goes wrong without each.
 
 use crate::explore::{Violation, Wrong, cover, explore};
+use crate::walk::wander;
 
 use super::rules::{
     BASE_ONLY, CHAIN, DANGLING, DELTA, KEPT_DELTA, MIXED, Rules, Setup, TWICE, TWICE_AND_LATE,
@@ -21,6 +22,7 @@ fn holds(setup: &Setup, limit: usize) {
         (setup.pages, ", pages"),
         (setup.again, ", second runs"),
         (setup.repacks, ", rewriting"),
+        (setup.mishaps.is_some(), ", one mishap at most"),
     ];
     let with: String = with.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| *name).collect();
     println!("{}: {writers} writers, {prunes} prunes{with}: {outcome}", world.name);
@@ -112,6 +114,24 @@ fn everything_there_is_room_for() {
 }
 
 #[test]
+#[cfg(not(debug_assertions))]
+fn two_writers_and_two_prunes_of_which_one_has_a_mishap() {
+    let all = cfg!(feature = "long-tests");
+    let worlds = if all { &WORLDS[..] } else { &[TWICE_AND_LATE, CHAIN, DANGLING] };
+    for world in worlds {
+        holds(&Setup { mishaps: Some(1), ..Setup::new(*world, 2, 2) }, 20_000_000);
+    }
+}
+
+#[test]
+#[cfg(all(feature = "long-tests", not(debug_assertions)))] // minutes
+fn two_writers_and_two_prunes_with_everything() {
+    for world in [TWICE, TWICE_AND_LATE, DELTA, CHAIN, DANGLING] {
+        holds(&Setup::new(world, 2, 2), 60_000_000);
+    }
+}
+
+#[test]
 fn bases_must_be_revalidated() {
     let steps = [
         "W1 will upload its part as a delta on 1",
@@ -197,5 +217,51 @@ fn what_keeps_no_snapshot_whole() {
             change(&mut setup.rules);
             holds(&setup, 500_000);
         }
+    }
+}
+
+/// Two writers and two prunes that crash, sleep past their sessions, run again, and list in pages or not.
+#[test]
+fn walks_of_two_writers_and_two_prunes_with_everything() {
+    let steps = match (cfg!(debug_assertions), cfg!(feature = "long-tests")) {
+        (true, _) => 10_000,
+        (false, false) => 1_000_000,
+        (false, true) => 100_000_000,
+    };
+    for world in WORLDS.into_iter().chain([MIXED, TWICE_CONDEMNED]) {
+        for pages in [false, true] {
+            let setup = Setup { pages, again: true, ..Setup::new(world, 2, 2) };
+            let found = wander(&setup, 4, steps);
+            let how = if pages { "everything, in pages" } else { "everything" };
+            println!("{}: 2 writers, 2 prunes, {how}: {found}", world.name);
+            assert!(found.violation.is_none(), "{}: {found}", world.name);
+        }
+    }
+}
+
+/// Without it, walks that find nothing would mean nothing.
+#[test]
+#[cfg(not(debug_assertions))]
+fn walks_find_what_is_wrong_without_a_rule() {
+    type Off = fn(&mut Rules);
+    let off: [(&str, World, Off); 8] = [
+        ("chains not looked at", DANGLING, |rules| rules.dedup_needs_the_chain = false),
+        ("bases not revalidated", BASE_ONLY, |rules| rules.bases_are_revalidated = false),
+        ("choices differ", TWICE_CONDEMNED, |rules| rules.choices_agree = false),
+        ("prunes without sessions", TWICE_AND_LATE, |rules| rules.prunes_have_sessions = false),
+        ("condemning not fenced", TWICE_AND_LATE, |rules| rules.condemning_is_fenced = false),
+        ("condemned places count", DELTA, |rules| rules.condemned_count_less = false),
+        ("deltas by prune", KEPT_DELTA, |rules| rules.repacked_without_bases = false),
+        ("no rescue", DELTA, |rules| rules.condemned_are_rescued = false),
+    ];
+    for (name, world, off) in off {
+        let mut setup = Setup { again: true, ..Setup::new(world, 2, 2) };
+        off(&mut setup.rules);
+        let found = wander(&setup, 4, 20_000_000);
+        println!("walks without a rule ({name}): {found}");
+        assert!(
+            found.violation.is_some(),
+            "{name}: the rule is off, and walks find nothing: {found}"
+        );
     }
 }

@@ -5,7 +5,9 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::store::{ByteRange, Fault, Faulty, Location, ObjectInfo, StoreError, Survey};
+use crate::store::{
+    ByteRange, Fault, Faulty, Location, ObjectInfo, StoreError, StoreErrorKind, Survey, Verb,
+};
 
 type Kill = fn(u64) -> Fault;
 const KILLS: [Kill; 2] = [|call| Fault::KillBefore { call }, |call| Fault::KillAfter { call }];
@@ -131,6 +133,8 @@ struct Meddling {
     reads: AtomicUsize,
     at: usize,
     act: Box<dyn Fn() + Send + Sync>,
+    /// Nobody can publish this one here.
+    barred: Option<ObjectName>,
 }
 
 impl std::fmt::Debug for Meddling {
@@ -176,6 +180,10 @@ impl Store for Meddling {
         self.inner.delete(name)
     }
     fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
+        if self.barred == Some(*target) {
+            let (kind, verb) = (StoreErrorKind::NotFound, Verb::Publish);
+            return Err(self.location().error(kind, verb, Some(staged), "it is barred"));
+        }
         self.inner.publish(staged, target)
     }
     fn sync(&self) -> Result<(), StoreError> {
@@ -205,7 +213,7 @@ fn a_source_that_is_pruned_meanwhile_is_copied_as_it_is_then() {
             pruning.prune();
         });
         let inner: Arc<dyn Store> = Arc::clone(&rig.source) as _;
-        let meddling = Meddling { inner, reads: AtomicUsize::new(0), at, act };
+        let meddling = Meddling { inner, reads: AtomicUsize::new(0), at, act, barred: None };
         rig.repository = open_with(Arc::new(meddling), &rig.clock);
         let report = rig.copy_with(&CopyOptions::default());
         assert!(report.is_complete(), "{report:?}");
@@ -218,4 +226,25 @@ fn a_source_that_is_pruned_meanwhile_is_copied_as_it_is_then() {
         rig.assert_copy_is_whole();
         assert_eq!(rig.snapshots_of_copy().len(), 2);
     }
+}
+
+#[test]
+fn a_snapshot_whose_name_is_barred_there_is_held_back_and_told_alone() {
+    let mut rig = Rig::new();
+    let ids = [rig.night(), rig.night(), rig.night()];
+    let inner: Arc<dyn Store> = Arc::clone(&rig.target) as _;
+    let (reads, at, act) = (AtomicUsize::new(0), usize::MAX, Box::new(|| ()));
+    let barred = Some(ObjectName::Snapshot(ids[1]));
+    let target: Arc<dyn Store> = Arc::new(Meddling { inner, reads, at, act, barred });
+    let Copied::Done(_, report) = rig.try_copy_to(&target, &CopyOptions::default()).unwrap() else {
+        panic!("only planned");
+    };
+    assert!(!report.is_complete());
+    assert_eq!((report.findings.len(), report.snapshots), (1, 2), "{report:?}");
+    assert_eq!(report.findings[0].problem, Problem::HeldBack);
+    assert!(report.findings[0].message.contains("taken for dead"), "{report:?}");
+    rig.assert_copy_is_whole();
+    // Later it comes as any other.
+    rig.copy();
+    assert_eq!(rig.snapshots_of_copy().len(), 3);
 }
