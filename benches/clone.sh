@@ -12,6 +12,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 fixtures=$here/../fixtures/anonymize
 binary=$(realpath "$1")
 persons=${2:-100000}
+# The server's user may not be where we are.
+cd /
 # shellcheck source=SCRIPTDIR/demo/postgres.sh
 source "$here/demo/postgres.sh"
 
@@ -84,7 +86,7 @@ TOML
 run() { "$binary" -q -c "$work/config.toml" "$@"; }
 run -i production init --kdf-memory 8 >/dev/null
 run run production --only snapshot >/dev/null
-rows=$("$PG_BIN/psql" -XqAt -d app -c "SELECT sum(pg_relation_size(oid)) / 1000000 FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
+rows=$("$PG_BIN/psql" -XqAt -d app -c "SELECT (sum(pg_relation_size(oid)) / 1000000)::int FROM pg_class WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace")
 echo "tables of $rows MB"
 
 restore_there() {
@@ -92,23 +94,35 @@ restore_there() {
 }
 drop_restored() { "$PG_BIN/psql" -Xq -d postgres -c 'DROP DATABASE IF EXISTS app_restored WITH (FORCE)' 2>/dev/null; }
 clone() { run clone production staging --yes; }
-export -f run restore_there clone
+# Both passes on the side of the originals alone, one thread for the second: what would cross goes nowhere.
+serve() {
+    run clone serve production --to staging --rules "$work/rules.toml" --pseudonym-key "$work/clone.key" | wc -c >"$work/sent"
+}
+look() { run clone rules check production --rules "$work/rules.toml"; }
+export -f run restore_there clone serve look
 export binary work
 
 for turn in 0 1 2 3; do
     server production
     drop_restored
     line=$(measured bash -c restore_there)
-    ((turn > 0)) && echo "$line" >>"$work/restores"
+    if ((turn > 0)); then echo "$line" >>"$work/restores"; fi
     server staging
     line=$(measured bash -c clone)
-    ((turn > 0)) && echo "$line" >>"$work/clones"
+    if ((turn > 0)); then echo "$line" >>"$work/clones"; fi
+    measured bash -c look >>"$work/looks"
+    measured bash -c serve >>"$work/serves"
 done
 restored=$(middle <"$work/restores")
 cloned=$(middle <"$work/clones")
 echo "plain restore: ${restored% *} s"
 echo "clone: ${cloned% *} s, most memory ${cloned#* } MB (aim 200)"
 awk -v a="${cloned% *}" -v b="${restored% *}" 'BEGIN { printf "ratio %.2f (aim 1.5)\n", a / b }'
+
+looked=$(middle <"$work/looks") served=$(middle <"$work/serves")
+echo "first pass alone: ${looked% *} s; both passes and $(($(cat "$work/sent") / 1000000)) MB written: ${served% *} s"
+awk -v a="${served% *}" -v b="${looked% *}" -v bytes="$(cat "$work/sent")" \
+    'BEGIN { if (a > b) printf "second pass, one thread, reading included: %.0f MB/s\n", bytes / 1e6 / (a - b) }'
 
 # A search that knows nothing of us.
 server production
