@@ -105,7 +105,13 @@ impl Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Rules: draft, check, compare with a schema
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml
+  mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml"
+    )]
     Rules(rules::Command),
 }
 
@@ -113,7 +119,10 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     match (&args.command, &args.from, &args.to) {
         (Some(Command::Rules(command)), _, _) => rules::run(context, command),
         (None, Some(from), Some(to)) => clone(context, &args, from, to),
-        _ => Err(CliError::usage("name the instance that is copied and the one that is replaced")),
+        _ => Err(CliError::usage_hint(
+            "name the instance that is copied and the one that is replaced",
+            "mrs-backup clone FROM TO --plan looks at everything first",
+        )),
     }
 }
 
@@ -204,7 +213,6 @@ pub(super) fn told(context: &Context, error: CloneError) -> CliError {
 
 fn clone(context: &Context, args: &Args, from: &str, to: &str) -> Result<Done, CliError> {
     let target = context.settle(&context.sources()?, Some(to))?;
-    let unnamed = || CliError::usage("both instances have to be in the configuration");
     let to_instance = target.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to_instance)?;
     let rules = Rules::load(args.rules.as_deref().unwrap_or(&config.rules));
@@ -358,6 +366,14 @@ fn look(
     Ok(Looked { kept, surveyed })
 }
 
+/// One of the two is not in the configuration.
+fn unnamed() -> CliError {
+    CliError::usage_hint(
+        "both instances have to be in the configuration",
+        "mrs-backup config show lists those that are; name the file with --config FILE",
+    )
+}
+
 /// When a snapshot was begun.
 fn snapshot_time(snapshot: &Snapshot) -> Result<Timestamp, CliError> {
     Timestamp::from_nanosecond(i128::from(snapshot.start))
@@ -383,7 +399,6 @@ fn ready(
     key: &PseudonymKey,
     cluster: &Cluster,
 ) -> Result<Ready, CliError> {
-    let unnamed = || CliError::usage("both instances have to be in the configuration");
     let from = source.settings.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to)?;
     let (id, snapshot) = &source.selected;
@@ -475,7 +490,10 @@ fn assent(
         }
         let question = format!("{to} is protected. Type its name to replace its data: ");
         if ask::answer(context, &question)?.trim() != to {
-            return Err(CliError::usage("that is not its name; nothing was changed"));
+            return Err(CliError::usage_hint(
+                "that is not its name; nothing was changed",
+                format!("run it again and type {to}, or add --confirm {to}"),
+            ));
         }
         return Ok(());
     }
