@@ -3,9 +3,9 @@
 
     benches/line.py [--mib 64] [--round-trip 0.15] [--mbit 20]
 
-A repository on S3 (`rclone serve s3`) and one on SFTP (OpenSSH), each reached through the line only. For every
+A repository and a copy on S3 (`rclone serve s3`), on FTP (vsftpd, in clear) and on SFTP (OpenSSH), each reached through the line only. For every
 job: seconds, bytes sent and received, connections, and which share of what the line could carry meanwhile was used.
-Needs root, sshd, and target/rclone/rclone (tests/run.sh makes it). The program is target/release/mrs-backup, or
+Needs root, sshd, vsftpd, and target/rclone/rclone (tests/run.sh makes it). The program is target/release/mrs-backup, or
 $MRS_BACKUP.
 """
 
@@ -13,6 +13,8 @@ import argparse
 import asyncio
 import getpass
 import os
+import pwd
+import re
 import socket
 import subprocess
 import sys
@@ -50,8 +52,9 @@ class Way:
 class Line(threading.Thread):
     """A proxy on a port of its own, in a thread of its own."""
 
-    def __init__(self, server: int, round_trip: float, mbit: float):
+    def __init__(self, server: int, round_trip: float, mbit: float, is_ftp: bool = False):
         super().__init__(daemon=True)
+        self.is_ftp = is_ftp
         self.server, self.port, self.connections = server, free_port(), 0
         self.up, self.down = (Way(mbit * 1e6 / 8, round_trip / 2) for _ in range(2))
         self.is_ready = threading.Event()
@@ -68,13 +71,28 @@ class Line(threading.Thread):
             await server.serve_forever()
 
     async def connect(self, reader, writer) -> None:
+        await self.connect_to(self.server, reader, writer, self.is_ftp)
+
+    async def connect_to(self, port: int, reader, writer, is_control: bool = False) -> None:
         self.connections += 1
         # The three-way handshake takes one round trip.
         await asyncio.sleep(self.up.delay + self.down.delay)
-        there, back = await asyncio.open_connection("127.0.0.1", self.server)
-        await asyncio.gather(self.carry(reader, back, self.up), self.carry(there, writer, self.down))
+        there, back = await asyncio.open_connection("127.0.0.1", port)
+        await asyncio.gather(
+            self.carry(reader, back, self.up), self.carry(there, writer, self.down, is_control)
+        )
 
-    async def carry(self, reader, writer, way: Way) -> None:
+    async def by_the_line(self, answer: bytes) -> bytes:
+        """What FTP says of where data are to be fetched leads to a port of this line, too."""
+        found = re.match(rb"229 .*\(\|\|\|(\d+)\|\)", answer)
+        if not found:
+            return answer
+        port = int(found[1])
+        data = await asyncio.start_server(lambda r, w: self.connect_to(port, r, w), "127.0.0.1", 0)
+        ours = data.sockets[0].getsockname()[1]
+        return b"229 Entering Extended Passive Mode (|||%d|)\r\n" % ours
+
+    async def carry(self, reader, writer, way: Way, is_control: bool = False) -> None:
         on_the_way: asyncio.Queue = asyncio.Queue()
 
         async def deliver() -> None:
@@ -87,7 +105,9 @@ class Line(threading.Thread):
 
         delivery = asyncio.create_task(deliver())
         try:
-            while piece := await reader.read(PIECE):
+            while piece := await (reader.readline() if is_control else reader.read(PIECE)):
+                if is_control:
+                    piece = await self.by_the_line(piece)
                 sent, arrival = way.arrival(len(piece))
                 on_the_way.put_nowait((arrival, piece))
                 await asyncio.sleep(max(0.0, sent - time.monotonic()))
@@ -120,6 +140,23 @@ def ssh_server(work: Path) -> tuple[subprocess.Popen, int]:
     )
     Path("/run/sshd").mkdir(exist_ok=True)
     return start(["/usr/sbin/sshd", "-D", "-e", "-f", work / "sshd_config"], work / "sshd.log"), port
+
+
+def ftp_server(work: Path) -> tuple[subprocess.Popen, int]:
+    port = free_port()
+    (work / "ftp/files").mkdir(parents=True)
+    (work / "empty").mkdir()
+    work.chmod(0o755)
+    (work / "ftp").chmod(0o755)
+    user = pwd.getpwnam("ftp")
+    os.chown(work / "ftp/files", user.pw_uid, user.pw_gid)
+    (work / "vsftpd.conf").write_text(
+        f"listen=YES\nlisten_address=127.0.0.1\nlisten_port={port}\nbackground=NO\nseccomp_sandbox=NO\n"
+        "anonymous_enable=YES\nlocal_enable=NO\nwrite_enable=YES\nanon_upload_enable=YES\nanon_mkdir_write_enable=YES\n"
+        f"anon_other_write_enable=YES\nanon_world_readable_only=NO\nanon_root={work}/ftp\nno_anon_password=YES\n"
+        f"secure_chroot_dir={work}/empty\npasv_promiscuous=YES\n"
+    )
+    return start(["/usr/sbin/vsftpd", work / "vsftpd.conf"], work / "vsftpd.log"), port
 
 
 def start(command: list, log: Path) -> subprocess.Popen:
@@ -170,6 +207,25 @@ class Jobs:
               f"{self.line.connections - connections} | {share:.2f} |", flush=True)
 
 
+def measure_copy(work: Path, name: str, location: str, line: Line) -> None:
+    """Nights of an instance whose repository is here, and whose copy is behind the line."""
+    jobs = Jobs(work, name, str(work / f"local-{name}"), line)
+    (work / "password").write_text("correct horse")
+    (work / "password").chmod(0o600)
+    config = work / f"{name}.toml"
+    config.write_text(
+        f'version = 1\n[instance.app]\nhome = "{work}/data"\nrepository = "{work}/local-{name}"\n'
+        f'key = {{ file = "{work}/password" }}\npaths = ["0"]\ntimezone = "UTC"\n'
+        f'[instance.app.copy.off]\nlocation = "{location}"\n'
+    )
+    config.chmod(0o600)
+    jobs.environment.pop("MRS_BACKUP_REPOSITORY")
+    jobs.environment.pop("MRS_BACKUP_PASSWORD")
+    for job, words in [("copy: init", "init"), ("copy: first night", "run"), ("copy: unchanged night", "run"),
+                       ("copy: nothing new", "copy")]:
+        jobs.run(job, "-c", str(config), words)
+
+
 def measure(work: Path, name: str, location: str, line: Line) -> None:
     jobs = Jobs(work, name, location, line)
     jobs.run("init", "init")
@@ -201,12 +257,20 @@ def main() -> None:
             wait_for(port)
             line = Line(port, chosen.round_trip, chosen.mbit)
             measure(work, "s3", f"s3:127.0.0.1:{line.port}/bucket/repository", line)
+            measure_copy(work, "s3", f"s3:127.0.0.1:{line.port}/bucket/copy", line)
+            server, port = ftp_server(work)
+            running.append(server)
+            wait_for(port)
+            line = Line(port, chosen.round_trip, chosen.mbit, is_ftp=True)
+            measure(work, "ftp", f"ftp://127.0.0.1:{line.port}/files/repository", line)
+            measure_copy(work, "ftp", f"ftp://127.0.0.1:{line.port}/files/copy", line)
             server, port = ssh_server(work)
             running.append(server)
             wait_for(port)
             line = Line(port, chosen.round_trip, chosen.mbit)
             config = write_client(work, line.port)
             measure(work, "sftp", f"sftp://backup{work}/sftp/repository?ssh-config={config}", line)
+            measure_copy(work, "sftp", f"sftp://backup{work}/sftp/copy?ssh-config={config}", line)
         finally:
             for server in running:
                 server.terminate()

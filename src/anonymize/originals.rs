@@ -92,6 +92,12 @@ impl Fingerprints {
         self.sorted.is_empty()
     }
 
+    /// Whether one of `len` letters may be there.
+    pub const fn has_length(&self, len: usize) -> bool {
+        let bit = if len < 127 { len } else { 127 };
+        self.lengths >> bit & 1 == 1
+    }
+
     /// Whether one of this polynomial may be there: wrong once in many thousand times.
     pub fn may_have(&self, polynomial: u64) -> bool {
         let bit = filter_bit(polynomial);

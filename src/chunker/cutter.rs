@@ -11,6 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 
 use crate::crypto::SecretKey;
 
+use super::fill::fill;
 use super::profile::{ChunkerProfile, ProfileName};
 use super::similarity::{Features, Samples};
 
@@ -171,9 +172,12 @@ pub struct Chunker<'a, R> {
     has_features: bool,
     /// Most bytes the buffer holds.
     room: usize,
+    /// All of it can be read into; it is zeroed once, not for each stream.
     buffer: Vec<u8>,
     /// Where in the buffer the next chunk begins.
     start: usize,
+    /// Where in the buffer ends what was read.
+    end: usize,
     scan: Scan,
     ended: bool,
 }
@@ -192,14 +196,13 @@ impl<'a, R: Read> Chunker<'a, R> {
         table: &'a GearTable,
         profile: ChunkerProfile,
         reader: R,
-        mut buffer: Vec<u8>,
+        buffer: Vec<u8>,
     ) -> Self {
         let profile = if profile.is_valid() {
             profile
         } else {
             ChunkerProfile::default_for(ProfileName::Text)
         };
-        buffer.clear();
         Self {
             reader,
             table,
@@ -209,6 +212,7 @@ impl<'a, R: Read> Chunker<'a, R> {
             room: profile.max as usize + READ_AHEAD,
             buffer,
             start: 0,
+            end: 0,
             scan: Scan::default(),
             ended: false,
         }
@@ -224,7 +228,7 @@ impl<'a, R: Read> Chunker<'a, R> {
     /// error it may be called again: what was read by then is kept.
     pub fn next_chunk(&mut self) -> std::io::Result<Option<Chunk<'_>>> {
         let len = loop {
-            let there = self.buffer.len() - self.start;
+            let there = self.end - self.start;
             if let Some(len) = self.find_cut(there.min(self.cutting.max)) {
                 break len;
             }
@@ -290,22 +294,22 @@ impl<'a, R: Read> Chunker<'a, R> {
     /// Reads more, at least something if the stream has not ended. Not much at once, so that it is
     /// still in the processor's cache when it is looked at.
     fn fill(&mut self) -> std::io::Result<()> {
-        if self.room - self.buffer.len() < READ_AT_ONCE {
-            self.buffer.copy_within(self.start.., 0);
-            self.buffer.truncate(self.buffer.len() - self.start);
+        if self.room - self.end < READ_AT_ONCE {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
             self.start = 0;
         }
-        let wanted = if self.buffer.len() < FIRST_READ {
-            FIRST_READ
-        } else {
-            self.buffer.reserve_exact(self.room - self.buffer.len());
-            READ_AT_ONCE
-        };
-        // `read_to_end` retries interrupted reads, writes into the spare room without
-        // zeroing it for each stream, and keeps what it got before an error.
-        let got = self.reader.by_ref().take(wanted as u64).read_to_end(&mut self.buffer)?;
-        self.ended = got < wanted;
-        Ok(())
+        let is_short = self.end < FIRST_READ;
+        let to = self.end + if is_short { FIRST_READ } else { READ_AT_ONCE };
+        if self.buffer.len() < to {
+            let len = if is_short { to } else { self.room };
+            self.buffer.reserve_exact(len - self.buffer.len());
+            self.buffer.resize(len, 0);
+        }
+        let (got, outcome) = fill(&mut self.reader, &mut self.buffer[self.end..to]);
+        self.end += got;
+        self.ended = outcome.is_ok() && self.end < to;
+        outcome
     }
 }
 

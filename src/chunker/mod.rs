@@ -5,6 +5,7 @@
 //! derived from a secret of the repository, so that chunk lengths tell strangers less about known files.
 
 mod cutter;
+mod fill;
 mod profile;
 mod sample;
 mod similarity;
@@ -12,6 +13,7 @@ mod similarity;
 mod tests;
 
 pub use cutter::{Chunk, Chunker, GearTable};
+pub use fill::fill;
 pub use profile::{ChunkerProfile, ProfileName};
 pub use sample::looks_incompressible;
 pub use similarity::Features;

@@ -90,7 +90,7 @@ impl Context {
 
     /// The store, once its disk is known to be there.
     pub fn store(&self, settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
-        store(settings)
+        store(settings, &self.observer)
     }
 
     /// Time, randomness, names and places for the engine.
@@ -109,7 +109,7 @@ impl Context {
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }
-        heal::read_also_from_copies(&repository, settings.instance.as_ref());
+        heal::read_also_from_copies(&repository, settings.instance.as_ref(), &self.observer);
         Ok(repository)
     }
 
@@ -158,12 +158,12 @@ impl Context {
     }
 }
 
-fn store(settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
+fn store(settings: &Settings, observer: &Arc<dyn Observer>) -> Result<Arc<dyn Store>, CliError> {
     if let Some(mount) = &settings.require_mount {
         require_mount(mount)?;
     }
     let place = Place::parse(&settings.location, settings.written)?;
-    Ok(place.open(&StoreOptions::default())?)
+    Ok(place.open(&StoreOptions::observed_by(observer))?)
 }
 
 fn environment(settings: &Settings) -> Result<Environment, CliError> {
@@ -182,10 +182,10 @@ pub fn open_unasked(
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<Repository, CliError> {
-    let found = Repository::find(store(settings)?)?;
+    let found = Repository::find(store(settings, observer)?)?;
     let credential = password::configured(settings.key.as_ref(), stop, observer.as_ref())?;
     let repository = found.open(&credential, environment(settings)?)?;
-    heal::read_also_from_copies(&repository, settings.instance.as_ref());
+    heal::read_also_from_copies(&repository, settings.instance.as_ref(), observer);
     repository.refresh()?;
     Ok(repository)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::event::counted;
+use crate::event::{Observer, counted};
 use crate::instance::config::{
     CopyConfig, Instance, Origin, PRIMARY, Repository as Place, Setting,
 };
@@ -220,13 +220,16 @@ pub fn absolute(location: &str) -> Result<String, CliError> {
 }
 
 /// The store of a copy. Every user of the machine can read what stands in arguments: no password may.
-pub fn open_place(location: &Setting<Place>) -> Result<Arc<dyn Store>, CliError> {
+pub fn open_place(
+    location: &Setting<Place>,
+    observer: &Arc<dyn Observer>,
+) -> Result<Arc<dyn Store>, CliError> {
     let written = match location.origin {
         Origin::Flag => Written::InArguments,
         _ => Written::Privately,
     };
     let place = StorePlace::parse(location.value.as_str(), written)?;
-    Ok(place.open(&StoreOptions::default())?)
+    Ok(place.open(&StoreOptions::observed_by(observer))?)
 }
 
 /// Opens a place of the same repository to read from, with an index in memory: on disk it would be taken
@@ -236,7 +239,7 @@ pub fn open_elsewhere(
     settings: &Settings,
     location: &Setting<Place>,
 ) -> Result<Repository, CliError> {
-    let store = open_place(location)?;
+    let store = open_place(location, &context.observer)?;
     let place = store.location().to_string();
     let credential = password::existing(context, settings.key.as_ref(), &place)?;
     let environment = Environment { state_dir: None, ..context.environment(settings)? };
@@ -287,7 +290,7 @@ impl Job<'_> {
         if let Some(mount) = &target.require_mount {
             require_mount(&mount.value)?;
         }
-        let store = open_place(&target.location)?;
+        let store = open_place(&target.location, &context.observer)?;
         let location = &store.location().to_string();
         if store.location() == source.store().location() {
             return Err(CliError::usage_hint(

@@ -384,7 +384,12 @@ fn clone_exit(error: &CloneError) -> Exit {
         CloneError::Browse(error) => browse_exit(error),
         CloneError::Restore(error) => database_error::restore_exit(error),
         CloneError::Database(error) => database_error::database_exit(error),
-        CloneError::After { .. } | CloneError::Io { .. } => Exit::Failed,
+        CloneError::Remote { is_refused: true, .. } => Exit::CloneRefused,
+        CloneError::Interrupted => Exit::Interrupted,
+        CloneError::After { .. }
+        | CloneError::Io { .. }
+        | CloneError::Line(_)
+        | CloneError::Remote { .. } => Exit::Failed,
     }
 }
 

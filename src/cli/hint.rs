@@ -159,7 +159,11 @@ fn clone(error: &CloneError) -> Option<String> {
                 "mend it and run the command again, or go back: mrs-backup undo -i {to}"
             ));
         }
-        CloneError::Io { .. } => return None,
+        CloneError::Remote { .. } => {
+            "mend it there; what is wrong was told above, and is there on its standard error"
+        }
+        CloneError::Line(_) => "run it again; nothing was replaced",
+        CloneError::Interrupted | CloneError::Io { .. } => return None,
     };
     Some(text.to_owned())
 }
@@ -224,6 +228,9 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",
             StoreErrorKind::Denied => "check who may read and write there",
             StoreErrorKind::Temporary => "run the same command again",
+            StoreErrorKind::NoAddress => {
+                "look whether the name is right, and what `getent hosts NAME` says"
+            }
             _ => return None,
         },
         E::Interrupted => "run the same command again; what is already stored is not stored again",

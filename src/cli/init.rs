@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::crypto::slot::Credential;
-use crate::repository::{InitOptions, Repository};
+use crate::repository::{CHUNK_LEN_BOUNDS, InitOptions, PACK_LEN_BOUNDS, Repository};
 use crate::store::Survey;
 
 use super::adopt::{self, Adoption};
 use super::context::Context;
+use super::prune::parse_size;
 use super::sheet::{self, SheetOptions};
 use super::{CliError, Done, password};
 
@@ -45,8 +46,17 @@ pub struct Args {
     #[arg(long)]
     no_deltas: bool,
 
+    /// Largest pack, 1MiB to 128MiB. Smaller ones suit places that count few bytes, larger ones those that count objects
+    #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_pack_size)]
+    pack_size: u64,
+
+    /// Average length at which what compresses is cut: 16KiB to 1MiB, a power of two. Smaller pieces store less of
+    /// a change, and cost more memory and index
+    #[arg(long, value_name = "SIZE", default_value = "256KiB", value_parser = parse_chunk_size)]
+    chunk_size: u32,
+
     /// Make the repository of this copy, which is copied there
-    #[arg(long, value_name = "LOCATION", conflicts_with_all = ["label", "no_deltas", "recovery_sheet"])]
+    #[arg(long, value_name = "LOCATION", conflicts_with_all = ["label", "no_deltas", "pack_size", "chunk_size", "recovery_sheet"])]
     adopt: Option<String>,
 
     /// Use the adopted copy where it is, as the repository
@@ -63,6 +73,20 @@ pub struct Args {
 
     #[command(flatten)]
     sheet: SheetOptions,
+}
+
+fn parse_pack_size(text: &str) -> Result<u64, String> {
+    let (least, most) = PACK_LEN_BOUNDS;
+    let size = parse_size(text)?;
+    let is_possible = (least..=most).contains(&size);
+    is_possible.then_some(size).ok_or_else(|| "a pack has 1MiB to 128MiB".to_owned())
+}
+
+fn parse_chunk_size(text: &str) -> Result<u32, String> {
+    let size = u32::try_from(parse_size(text)?).unwrap_or(u32::MAX);
+    let (least, most) = CHUNK_LEN_BOUNDS;
+    let is_possible = (least..=most).contains(&size) && size.is_power_of_two();
+    is_possible.then_some(size).ok_or_else(|| "write 16KiB, 32KiB, 64KiB, ..., 1MiB".to_owned())
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
@@ -95,7 +119,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let options = InitOptions {
         cost: args.sheet.cost.kdf(),
         label,
-        pack_len: None,
+        pack_len: Some(args.pack_size),
+        chunk_len: Some(args.chunk_size),
         no_deltas: args.no_deltas,
     };
     let environment = context.environment(&settings)?;

@@ -198,7 +198,7 @@ pub fn main() -> u8 {
         return elsewhere(&call).code();
     }
     match Cli::try_parse() {
-        Ok(cli) if cli.global.install.is_some() || cli.global.ssh_config.is_some() => {
+        Ok(cli) if cli.global.install.is_some() || is_for_nobody(&cli) => {
             let error = CliError::usage_hint(
                 "--install and --ssh-config are for other machines, and no host is named",
                 "name them last: mrs-backup status --install root@host",
@@ -225,6 +225,11 @@ pub fn main() -> u8 {
         }
         Err(error) => misused(&error).code(),
     }
+}
+
+/// Whether ssh is configured, and the command uses none.
+fn is_for_nobody(cli: &Cli) -> bool {
+    cli.global.ssh_config.is_some() && !matches!(cli.command, Some(Command::Clone(_)))
 }
 
 /// Why these arguments, the program's name aside, would be refused; `None` if they would not. Nothing is done: it is for tests of

@@ -3,7 +3,7 @@
 //!
 //! Writing may fail, and then the command ends: `mrs-backup ls latest | head` closes the pipe early.
 
-use std::io::{self, BufWriter, IsTerminal, Stdout, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,7 +28,7 @@ pub struct Style {
 /// The way out.
 pub struct Output {
     json: Option<Arc<JsonLines>>,
-    text: Mutex<BufWriter<Stdout>>,
+    text: Mutex<BufWriter<Box<dyn Write + Send>>>,
     style: Style,
     has_color: bool,
     /// Whether the work goes on when nobody reads about it any more.
@@ -46,7 +46,7 @@ impl Output {
             !style.json && !style.no_color && !wants_none && !is_dumb && io::stderr().is_terminal();
         Self {
             json,
-            text: Mutex::new(BufWriter::new(io::stdout())),
+            text: Mutex::new(BufWriter::new(Box::new(io::stdout()))),
             style,
             has_color,
             goes_on: AtomicBool::new(false),
@@ -88,6 +88,12 @@ impl Output {
         if let Some(json) = &self.json {
             json.set_instance(instance.map(str::to_owned));
         }
+    }
+
+    /// From now on standard output is the command's own; what is told goes to standard error.
+    pub fn divert(&self) {
+        let mut text = self.text.lock().unwrap_or_else(PoisonError::into_inner);
+        *text = BufWriter::new(Box::new(io::stderr()));
     }
 
     /// From now on a closed pipe does not end the command: a restore is not about its text.

@@ -55,7 +55,7 @@ pub struct Args {
 }
 
 /// A size like `500M`, in bytes.
-fn parse_size(text: &str) -> Result<u64, String> {
+pub(super) fn parse_size(text: &str) -> Result<u64, String> {
     let wrong = || "write it like `500M` or `2G`".to_owned();
     let text = text.trim();
     let digits = text.trim_end_matches(|letter: char| letter.is_ascii_alphabetic());

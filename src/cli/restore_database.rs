@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
 use crate::clock::SystemClock;
+use crate::event::Event;
 use crate::instance::config::EventKind;
 use crate::instance::config::RestoreConfig;
 use crate::instance::{InstanceLock, database_server, lock};
@@ -83,7 +84,13 @@ pub fn lock_instance(
 ) -> Result<Option<InstanceLock>, CliError> {
     let Some(instance) = &settings.instance else { return Ok(None) };
     let wait = std::time::Duration::ZERO;
-    Ok(Some(lock(&settings.state_dir, &instance.name, wait, &SystemClock, &context.stop)?))
+    let lock = lock(&settings.state_dir, &instance.name, wait, &SystemClock, &context.stop)?;
+    // A restore may be what helps a server that cannot be asked.
+    if let Err(error) = super::clone::settle(context, &settings.state_dir, instance) {
+        let item = "directories that changed places with a database".to_owned();
+        context.observer.event(&Event::Warning { item, message: error.message() });
+    }
+    Ok(Some(lock))
 }
 
 /// A live database was replaced, or not: that is a mark in the history, and people are told.

@@ -12,7 +12,7 @@ use crate::crypto::{Secret, SystemRandom};
 use crate::instance::config::PRIMARY;
 use crate::report::Sheet;
 use crate::repository::Repository;
-use crate::store::{ByteRange, ObjectName};
+use crate::store::{ByteRange, ObjectName, Place, Written};
 
 use super::CliError;
 use super::adopt::{must_be_new, new_private_file};
@@ -54,7 +54,16 @@ fn new_recovery_key() -> Zeroizing<String> {
 
 /// Whether a sheet can be written to `path`: told before anything is changed.
 pub fn check_place(path: &Path) -> Result<(), CliError> {
-    if path.as_os_str() == "-" { Ok(()) } else { must_be_new(path) }
+    if path.as_os_str() == "-" {
+        return Ok(());
+    }
+    if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("pdf")) {
+        return Err(CliError::usage_hint(
+            "a recovery sheet is text or a drawing, and no PDF",
+            "name a file that ends in .svg: any browser prints it, as PDF too",
+        ));
+    }
+    must_be_new(path)
 }
 
 /// Writes the sheet of `repository` to `path`: a drawing if it ends in `.svg`, text otherwise, `-` for
@@ -92,12 +101,17 @@ pub fn write(
         (false, true) => "the key file",
         (false, false) => "the password",
     };
+    let is_remote = |(_, location): &(String, String)| {
+        Place::parse(location, Written::Privately).is_ok_and(|place| place.is_remote())
+    };
+    let has_logins = places.iter().any(is_remote);
     let sheet = Sheet {
         program: concat!("mrs-backup ", env!("CARGO_PKG_VERSION")).to_owned(),
         date: SystemClock.now().to_zoned(TimeZone::UTC).date().to_string(),
         repository: repository.config().id.to_hex(),
         instance: settings.instance.as_ref().map(|instance| instance.name.clone()),
         places,
+        has_logins,
         opened_by: opened_by.to_owned(),
         recovery_key: key.map(|(key, _)| key),
         config: read(ObjectName::Config)?,

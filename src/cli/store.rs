@@ -53,7 +53,8 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let Command::Test { location } = args.command;
     let nonce = to_hex(&random_bytes::<6>(&SystemRandom));
     let place = Place::parse(&location, Written::InArguments)?;
-    let store = place.below(&format!("mrs-backup-test-{nonce}")).open(&StoreOptions::default())?;
+    let options = StoreOptions::observed_by(&context.observer);
+    let store = place.below(&format!("mrs-backup-test-{nonce}")).open(&options)?;
     let out = &context.out;
     out.note(&format!("trying out {}", store.location()))?;
     let found = try_out(store.as_ref());

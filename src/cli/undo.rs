@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, SystemClock};
+use crate::clone::Journal;
 use crate::event::counted;
 use crate::instance::config::EventKind;
 use crate::instance::config::Instance;
@@ -12,6 +13,7 @@ use crate::report::{clean, human_bytes};
 use crate::target::postgres::{Cluster, Marked, Marker, kept};
 
 use super::after;
+use super::clone::{drop_put_aside, exchange_back};
 use super::context::{Context, zone};
 use super::restore_database::{cluster, duration_text, lock_instance, restore_config, told};
 use super::settings::Settings;
@@ -104,7 +106,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let now = SystemClock.now();
     if args.drop {
         let which = Dropped { databases: &databases, expired: args.expired, dry: args.dry_run };
-        return drop_some(context, &cluster, &which, now, &zone);
+        return drop_some(context, &settings, &cluster, &which, now);
     }
     swap_back(context, &settings, &cluster, &databases, args.dry_run, now)
 }
@@ -193,16 +195,15 @@ fn swap_back(
     );
     ask::assent(context, &needs, LOOK_FIRST)?;
     let keep = restore_config(settings).keep_replaced.value;
-    let undone = undo(cluster, &plan, now, keep);
+    let undone = swap(settings, cluster, &plan, now);
     if let Some(instance) = &settings.instance {
         let text = match &undone {
             Ok(_) => format!("database {name} is what it was before the last restore"),
-            Err(error) => format!("database {name} could not be swapped back: {error}"),
+            Err(error) => format!("database {name} could not be swapped back: {}", error.message()),
         };
         after::happened(context, &instance.name, EventKind::Restore, undone.is_ok(), &text);
     }
-    let aside = undone?;
-    let directories = directories(settings, plan.incoming.marker.time, now)?;
+    let (aside, directories) = undone?;
     context.out.note(&format!("database {name} is what it was before"))?;
     if let Some(aside) = &aside {
         context.out.note(&format!(
@@ -218,25 +219,33 @@ fn swap_back(
     Ok(Done::ok(fields))
 }
 
-/// Puts back the directories that an anonymized copy at `time` put aside together with the database.
-fn directories(
+/// Swaps the database back, and the directories that changed places with it; gives what is put aside now, and those.
+fn swap(
     settings: &Settings,
-    time: Timestamp,
+    cluster: &Cluster,
+    plan: &UndoPlan,
     now: Timestamp,
-) -> Result<Vec<String>, CliError> {
-    let Some(instance) = &settings.instance else { return Ok(Vec::new()) };
-    let mut places = instance.absolute_paths();
-    if let Some(clone) = &instance.clone
-        && let Ok(rules) = crate::anonymize::Rules::load(&clone.rules)
-    {
-        let roots = rules.placeholder_roots();
-        places.extend(roots.iter().map(|root| instance.home.value.join(root)));
+) -> Result<(Option<String>, Vec<String>), CliError> {
+    let keep = restore_config(settings).keep_replaced.value;
+    let Some(instance) = &settings.instance else {
+        return Ok((undo(cluster, plan, now, keep)?, Vec::new()));
+    };
+    let exchange = exchange_back(&settings.state_dir, instance, plan, now)?;
+    if exchange.directories.is_empty() {
+        return Ok((undo(cluster, plan, now, keep)?, Vec::new()));
     }
-    places.sort();
-    places.dedup();
-    let done = crate::clone::undo_files(&places, time, now)
-        .map_err(|error| CliError::io("put back directories", &error))?;
-    Ok(done.iter().map(|path| path.display().to_string()).collect())
+    let journal = Journal::new(&settings.state_dir, &instance.name);
+    journal.begin(&exchange)?;
+    let undone = match exchange.forward() {
+        Ok(()) => undo(cluster, plan, now, keep).map_err(CliError::from),
+        Err(error) => Err(CliError::io("put back directories", &error)),
+    };
+    // The server knows whether the database is back; the directories follow it.
+    let settled = journal.settle(cluster);
+    let aside = undone?;
+    settled?;
+    let places = exchange.directories.iter().map(|directory| directory.live.display().to_string());
+    Ok((aside, places.collect()))
 }
 
 /// Tells what is kept beside the home.
@@ -288,11 +297,12 @@ struct Dropped<'a> {
 
 fn drop_some(
     context: &Context,
+    settings: &Settings,
     cluster: &Cluster,
     which: &Dropped<'_>,
     now: Timestamp,
-    zone: &jiff::tz::TimeZone,
 ) -> Result<Done, CliError> {
+    let zone = &zone(settings);
     let is_meant = |marker: &Marker| {
         (which.databases.is_empty() || which.databases.contains(&marker.of))
             && (!which.expired || marker.until.is_some_and(|until| until <= now))
@@ -316,6 +326,11 @@ fn drop_some(
     let names: Vec<&String> = all.iter().map(|found| &found.name).collect();
     // Only what was shown.
     let dropped = drop_kept(cluster, |found| names.contains(&&found.name))?;
+    if let Some(instance) = &settings.instance {
+        for found in &dropped {
+            drop_put_aside(context, &settings.state_dir, instance, &found.marker);
+        }
+    }
     context.out.note(&format!("{} databases dropped", dropped.len()))?;
     Ok(Done::ok(json!({ "dropped": dropped.iter().map(|d| &d.name).collect::<Vec<_>>() })))
 }

@@ -140,6 +140,12 @@ impl<'a> Anonymized<'a> {
         }
     }
 
+    /// How many rows of a table come.
+    fn rows_of(&self, table: &TableManifest) -> Result<u64, String> {
+        let program = self.program_of(&table.schema, &table.name)?;
+        Ok(self.wanted(program, table.rows))
+    }
+
     fn program_of(&self, schema: &str, name: &str) -> Result<&'a TableProgram, String> {
         self.program.table(schema, name).ok_or_else(|| format!("no rule names {schema}.{name}"))
     }
@@ -234,8 +240,7 @@ impl Incoming for Anonymized<'_> {
     }
 
     fn compare(&self, table: &TableManifest, found: &Found) -> Result<(), String> {
-        let program = self.program_of(&table.schema, &table.name)?;
-        let wanted = self.wanted(program, table.rows);
+        let wanted = self.rows_of(table)?;
         match found.rows == wanted {
             true => Ok(()),
             false => Err(format!("{} rows where {wanted} should have come", found.rows)),

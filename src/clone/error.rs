@@ -57,6 +57,20 @@ pub enum CloneError {
         /// What failed.
         error: CommandFailed,
     },
+    /// The side that has the originals ended it.
+    #[error("the other side ended it: {reason}; the target is as it was")]
+    Remote {
+        /// What it said.
+        reason: String,
+        /// The copy must not be made.
+        is_refused: bool,
+    },
+    /// What came from the other side, or went there, is not whole.
+    #[error("the copy did not arrive whole: {0}; the target is as it was")]
+    Line(String),
+    /// Somebody asked to stop.
+    #[error("interrupted")]
+    Interrupted,
     /// What is stored is damaged, or a directory cannot be written.
     #[error("{what}: {reason}")]
     Io {
@@ -80,6 +94,14 @@ impl From<DatabaseError> for CloneError {
 }
 
 impl CloneError {
+    /// Whether something half made is left on the target.
+    pub(super) fn leaves_something(&self) -> bool {
+        match self {
+            Self::Restore(error) => matches!(**error, RestoreDatabaseError::Left { .. }),
+            _ => false,
+        }
+    }
+
     /// A refusal for one reason.
     pub fn refused(place: impl Into<String>, what: impl Into<String>) -> Self {
         Self::Refused(Refusal(vec![Problem::of(place, what)]))

@@ -16,6 +16,7 @@ use crate::anonymize::{FileRules, Problem, Rules};
 use crate::snapshot::Snapshot;
 
 use super::error::CloneError;
+use super::exchange::SwappedDirectory;
 
 /// Behind the name of a directory while it is filled.
 const NEW: &str = "__new";
@@ -66,6 +67,31 @@ impl FilesPlan {
         }
         if problems.is_empty() { Ok(plan) } else { Err(problems) }
     }
+
+    /// What another machine says: placeholders in these directories of `home`, nothing of the others.
+    pub fn told(
+        made: &[String],
+        dropped: &BTreeMap<String, String>,
+        home: &Path,
+    ) -> Result<Self, Problem> {
+        let mut plan = Self { dropped: dropped.clone(), ..Self::default() };
+        for name in made {
+            let place = below(name, home)
+                .map_err(|what| Problem::of(format!("files {}", name.escape_debug()), what))?;
+            plan.made.insert(name.clone(), place);
+        }
+        Ok(plan)
+    }
+}
+
+/// A directory below the home.
+fn below(name: &str, home: &Path) -> Result<PathBuf, String> {
+    let path = Path::new(name);
+    let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
+    match is_below && path.file_name().is_some() {
+        true => Ok(home.join(path)),
+        false => Err("only directories below the home can be made anew".to_owned()),
+    }
 }
 
 /// Where a directory is made anew; `None`: it is dropped.
@@ -82,14 +108,7 @@ fn place_of(name: &str, rule: &FileRules, home: &Path) -> Result<Option<PathBuf>
                 .to_owned())
         }
         (None, false, true) => Err("write `drop = \"REASON\"` or `placeholders = true`".to_owned()),
-        (None, true, true) => {
-            let path = Path::new(name);
-            let is_below = path.components().all(|part| matches!(part, Component::Normal(_)));
-            if !is_below || path.file_name().is_none() {
-                return Err("only directories below the home can be made anew".to_owned());
-            }
-            Ok(Some(home.join(path)))
-        }
+        (None, true, true) => below(name, home).map(Some),
     }
 }
 
@@ -105,15 +124,6 @@ struct Staged {
     live: PathBuf,
     new: PathBuf,
     owner: Option<(u32, u32)>,
-}
-
-/// A directory that took the place of another.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SwappedDirectory {
-    /// Its name.
-    pub live: PathBuf,
-    /// What the one before is called now.
-    pub kept: Option<PathBuf>,
 }
 
 fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -202,63 +212,30 @@ impl StagedFiles {
         Ok(())
     }
 
-    /// Puts the new directories into their places; the old ones are kept beside them.
-    pub fn swap(&self, time: Timestamp) -> Result<Vec<SwappedDirectory>, CloneError> {
-        let mut done = Vec::new();
-        for staged in self.directories.values() {
-            match staged.swap(time) {
-                Ok(swapped) => done.push(swapped),
-                Err(error) => {
-                    // All or none: those that were exchanged already go back.
-                    for swapped in done.iter().rev() {
-                        let _ = swap_back(swapped);
-                    }
-                    let what = format!("cannot put {} into its place", staged.live.display());
-                    return Err(CloneError::io(what, &error));
-                }
-            }
-        }
-        Ok(done)
+    /// Makes the new directories ready to take the places of the old ones, which are kept beside them.
+    pub fn ready(&self, time: Timestamp) -> Result<Vec<SwappedDirectory>, CloneError> {
+        let of = |staged: &Staged| {
+            staged.ready(time).map_err(|error| {
+                CloneError::io(format!("cannot make {} ready", staged.new.display()), &error)
+            })
+        };
+        self.directories.values().map(of).collect()
     }
 }
 
 impl Staged {
-    fn swap(&self, time: Timestamp) -> std::io::Result<SwappedDirectory> {
+    fn ready(&self, time: Timestamp) -> std::io::Result<SwappedDirectory> {
         use std::os::unix::fs::PermissionsExt as _;
-        let mode = fs::symlink_metadata(&self.live).map_or(0o755, |found| found.mode() & 0o7777);
+        let found = fs::symlink_metadata(&self.live).ok();
+        let mode = found.as_ref().map_or(0o755, |found| found.mode() & 0o7777);
         fs::set_permissions(&self.new, fs::Permissions::from_mode(mode))?;
         if let Some((uid, gid)) = self.owner {
             chown(&self.new, Some(uid), Some(gid))?;
         }
         sync_directory(&self.new)?;
-        let kept = match self.live.symlink_metadata() {
-            Ok(_) => {
-                let kept = with_suffix(&self.live, &old_suffix(time));
-                fs::rename(&self.live, &kept)?;
-                Some(kept)
-            }
-            Err(_) => None,
-        };
-        if let Err(error) = fs::rename(&self.new, &self.live) {
-            if let Some(kept) = &kept {
-                fs::rename(kept, &self.live)?;
-            }
-            return Err(error);
-        }
-        if let Some(parent) = self.live.parent() {
-            sync_directory(parent)?;
-        }
-        Ok(SwappedDirectory { live: self.live.clone(), kept })
+        let kept = found.map(|_| with_suffix(&self.live, &old_suffix(time)));
+        Ok(SwappedDirectory { live: self.live.clone(), incoming: self.new.clone(), kept })
     }
-}
-
-pub(super) fn swap_back(swapped: &SwappedDirectory) -> std::io::Result<()> {
-    let aside = with_suffix(&swapped.live, NEW);
-    fs::rename(&swapped.live, &aside)?;
-    if let Some(kept) = &swapped.kept {
-        fs::rename(kept, &swapped.live)?;
-    }
-    fs::remove_dir_all(aside)
 }
 
 impl FileSink for StagedFiles {
@@ -273,33 +250,38 @@ impl FileSink for StagedFiles {
     }
 }
 
-/// Puts back the directories that the copy at `time` put aside, below `home`; gives those it put back.
-pub fn undo_files(
-    places: &[PathBuf],
-    time: Timestamp,
-    now: Timestamp,
-) -> std::io::Result<Vec<PathBuf>> {
-    let mut done = Vec::new();
+/// How the directories come back that the exchange at `time` put aside; what is there `now` is put aside in its turn.
+pub fn back(places: &[PathBuf], time: Timestamp, now: Timestamp) -> Vec<SwappedDirectory> {
+    let of = |live: &PathBuf| {
+        let incoming = with_suffix(live, &old_suffix(time));
+        let is_there = live.symlink_metadata().is_ok();
+        incoming.is_dir().then(|| SwappedDirectory {
+            kept: is_there.then(|| with_suffix(live, &old_suffix(now))),
+            live: live.clone(),
+            incoming,
+        })
+    };
+    places.iter().filter_map(of).collect()
+}
+
+/// Removes the directories that the exchange at `time` put aside, with the database that is dropped; gives them.
+pub fn drop_put_aside(places: &[PathBuf], time: Timestamp) -> std::io::Result<Vec<PathBuf>> {
+    let mut dropped = Vec::new();
     for live in places {
-        let kept = with_suffix(live, &old_suffix(time));
-        if !kept.is_dir() {
-            continue;
+        let aside = with_suffix(live, &old_suffix(time));
+        // A link is nothing that we put aside.
+        if aside.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+            fs::remove_dir_all(&aside)?;
+            dropped.push(aside);
         }
-        if live.symlink_metadata().is_ok() {
-            fs::rename(live, with_suffix(live, &old_suffix(now)))?;
-        }
-        fs::rename(&kept, live)?;
-        if let Some(parent) = live.parent() {
-            sync_directory(parent)?;
-        }
-        done.push(live.clone());
     }
-    Ok(done)
+    Ok(dropped)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::anonymize::transform::PlaceholderKind;
+    use crate::clone::Exchange;
 
     use super::*;
 
@@ -325,18 +307,25 @@ mod tests {
         assert_eq!(staged.written(), 2);
         assert!(live.join("old.pdf").exists() && !live.join("y.pdf").exists());
         let when = time("2026-01-02T03:04:05Z");
-        let swapped = staged.swap(when).unwrap();
+        exchange(staged.ready(when).unwrap(), when);
         assert_eq!(fs::read(live.join("a/b/x.pdf")).unwrap(), PlaceholderKind::Pdf.bytes());
         assert!(!live.join("old.pdf").exists());
-        assert_eq!(
-            swapped[0].kept.as_deref(),
-            Some(&*home.path().join("uploads__old_20260102T030405.000000Z"))
-        );
-        let back =
-            undo_files(std::slice::from_ref(&live), when, time("2026-01-03T00:00:00Z")).unwrap();
-        assert_eq!(back, std::slice::from_ref(&live));
-        assert!(live.join("old.pdf").exists());
-        assert!(home.path().join("uploads__old_20260103T000000.000000Z/y.pdf").exists());
+        let aside = home.path().join("uploads__old_20260102T030405.000000Z");
+        assert!(aside.join("old.pdf").exists());
+        let (places, now) = (std::slice::from_ref(&live), time("2026-01-03T00:00:00Z"));
+        assert_eq!(back(places, now, now), [], "nothing was put aside then");
+        exchange(back(places, when, now), now);
+        assert!(live.join("old.pdf").exists() && !aside.exists());
+        let aside = home.path().join("uploads__old_20260103T000000.000000Z");
+        assert!(aside.join("y.pdf").exists());
+        assert_eq!(drop_put_aside(places, when).unwrap(), Vec::<PathBuf>::new());
+        assert_eq!(drop_put_aside(places, now).unwrap(), [aside]);
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+
+    fn exchange(directories: Vec<SwappedDirectory>, time: Timestamp) {
+        let (database, replaces) = ("app".to_owned(), true);
+        Exchange { database, replaces, time, is_made: false, directories }.forward().unwrap();
     }
 
     #[test]

@@ -15,15 +15,29 @@ const LONGEST: u64 = 1 << 20;
 /// What is known of source and target before anything is done.
 pub struct Guard<'a> {
     /// The instance that is copied.
-    pub from: &'a Instance,
+    pub from: &'a str,
+    /// The same, if it is one of this machine.
+    pub source: Option<&'a Instance>,
     /// The instance that is overwritten.
     pub to: &'a Instance,
     /// What the configuration says of that.
     pub config: &'a CloneConfig,
-    /// The rules.
-    pub rules: &'a Rules,
     /// The database in the snapshot.
     pub manifest: &'a DatabaseManifest,
+}
+
+/// What keeps a target of this name from getting a copy by these rules.
+pub fn check_name(rules: &Rules, to: &str) -> Option<Problem> {
+    let what = match rules.target.must_match.as_deref().map(Regex::new) {
+        None => "the rules do not say what a target is called; add [target] must_match = \"...\""
+            .to_owned(),
+        Some(Err(_)) => "[target] must_match is no regular expression".to_owned(),
+        Some(Ok(pattern)) if !pattern.is_match(to) => {
+            format!("its name does not fit [target] must_match = \"{pattern}\"")
+        }
+        Some(Ok(_)) => return None,
+    };
+    Some(Problem::of(format!("target {to}"), what))
 }
 
 /// A path without links, as far as it is there.
@@ -52,27 +66,16 @@ pub fn check_target(guard: &Guard<'_>, source: Option<&Cluster>, target: &Cluste
     let mut problems = Vec::new();
     let name = &guard.to.name;
     let mut wrong = |what: String| problems.push(Problem::of(format!("target {name}"), what));
-    if guard.from.name == *name {
+    if guard.from == *name && guard.source.is_some() {
         wrong("it is the source itself".to_owned());
     }
-    if !guard.config.from.contains(&guard.from.name) {
+    if !guard.config.from.iter().any(|from| from == guard.from) {
         wrong(format!(
             "its configuration does not let {} be copied into it; name it in `clone.from`",
-            guard.from.name
+            guard.from
         ));
     }
-    match guard.rules.target.must_match.as_deref().map(Regex::new) {
-        None => wrong(
-            "the rules do not say what a target is called; add [target] must_match = \"...\""
-                .to_owned(),
-        ),
-        Some(Err(_)) => wrong("[target] must_match is no regular expression".to_owned()),
-        Some(Ok(pattern)) if !pattern.is_match(name) => {
-            wrong(format!("its name does not fit [target] must_match = \"{pattern}\""));
-        }
-        Some(Ok(_)) => {}
-    }
-    if overlap(&guard.from.home.value, &guard.to.home.value) {
+    if guard.source.is_some_and(|source| overlap(&source.home.value, &guard.to.home.value)) {
         wrong(format!("its home {} is that of the source", guard.to.home.value.display()));
     }
     for required in &guard.config.require {

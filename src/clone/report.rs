@@ -1,12 +1,12 @@
 //! What was done, for whoever answers for the protection of data: as JSON and as a page to print.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use crate::anonymize::{Action, Counts, Kept, KeptRows, Program, TableProgram};
+use crate::anonymize::{Action, Counts, Kept, KeptRows, Program, Rules, TableProgram};
 use crate::report::clean;
 
 /// A column.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ColumnReport {
     /// Name.
     pub name: String,
@@ -21,7 +21,7 @@ pub struct ColumnReport {
 }
 
 /// A table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableReport {
     /// Name.
     pub name: String,
@@ -38,7 +38,7 @@ pub struct TableReport {
 }
 
 /// How few rows share the same values of columns by which somebody could be found together.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupReport {
     /// Table.
     pub table: String,
@@ -48,6 +48,33 @@ pub struct GroupReport {
     pub smallest: Vec<u64>,
     /// Groups of one row.
     pub single: u64,
+}
+
+/// Columns by which somebody could be found together, whose smallest groups are told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grouping {
+    /// What rules call the table.
+    pub title: String,
+    /// Its schema.
+    pub schema: String,
+    /// Its name.
+    pub name: String,
+    /// The columns.
+    pub columns: Vec<String>,
+}
+
+/// The groups that rules name, of tables that are copied.
+pub fn groupings(rules: &Rules, program: &Program) -> Vec<Grouping> {
+    let of = |(title, columns): (&String, &Vec<String>)| {
+        let table = program.tables.iter().find(|table| table.title == *title);
+        table.filter(|table| !table.is_emptied).map(|table| Grouping {
+            title: title.clone(),
+            schema: table.schema.clone(),
+            name: table.name.clone(),
+            columns: columns.clone(),
+        })
+    };
+    rules.quasi_identifiers.iter().filter_map(of).collect()
 }
 
 /// A whole copy.

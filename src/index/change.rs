@@ -123,10 +123,25 @@ impl Index {
         })
     }
 
-    /// Drops pending rows of sessions not in `live`. Bumps the loss generation if such a session could use one.
-    pub fn drop_pending(&self, live: &HashSet<SessionId>) -> Result<(), IndexError> {
+    /// Sessions that have rows of packs no index object names yet.
+    pub fn pending_sessions(&self) -> Result<HashSet<SessionId>, IndexError> {
+        self.read("looking for pending packs", |connection| {
+            let mut statement = connection
+                .prepare_cached("SELECT DISTINCT pending FROM pack WHERE pending IS NOT NULL")?;
+            let mut rows = statement.query([])?;
+            let mut found = HashSet::new();
+            while let Some(row) = rows.next()? {
+                let session = SessionId::from_slice(bytes(row, 0, "session of a pack")?);
+                found.insert(valid(session, "session of a pack")?);
+            }
+            Ok(found)
+        })
+    }
+
+    /// Drops pending rows of the `dead` sessions. Bumps the loss generation if such a session could use one.
+    pub fn drop_pending(&self, dead: &HashSet<SessionId>) -> Result<(), IndexError> {
         self.write("dropping pending packs", |tx| {
-            let mut dead = Vec::new();
+            let mut packs = Vec::new();
             let mut is_loss = false;
             let mut statement = tx.prepare_cached(
                 "SELECT no, pending, present AND NOT condemned FROM pack WHERE pending IS NOT NULL",
@@ -134,13 +149,13 @@ impl Index {
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
                 let session = SessionId::from_slice(bytes(row, 1, "session of a pack")?);
-                if !live.contains(&valid(session, "session of a pack")?) {
-                    dead.push(row.get(0)?);
+                if dead.contains(&valid(session, "session of a pack")?) {
+                    packs.push(row.get(0)?);
                     is_loss |= row.get::<_, bool>(2)?;
                 }
             }
             drop(rows);
-            remove_packs(tx, &dead)?;
+            remove_packs(tx, &packs)?;
             if is_loss { bump_loss(tx) } else { Ok(()) }
         })
     }

@@ -27,16 +27,29 @@ const SHORTEST: u64 = 64 << 10;
 /// A pack ready to be put.
 #[derive(Debug, Clone)]
 pub struct FinishedPack {
-    /// SHA-256 of `bytes`: its name.
+    /// SHA-256 of `parts`: its name.
     pub id: PackId,
     /// What it holds.
     pub class: PackClass,
     /// Epoch of its directory.
     pub key: KeyId,
-    /// The object.
-    pub bytes: Vec<u8>,
+    /// The object, in pieces: putting them together would cost a copy of all that is stored.
+    pub parts: Vec<Vec<u8>>,
     /// What is where in it.
     pub entries: Vec<SegmentEntry>,
+}
+
+impl FinishedPack {
+    /// Length of the object.
+    pub fn size(&self) -> u64 {
+        self.parts.iter().map(|part| part.len() as u64).sum()
+    }
+
+    /// The object in one piece.
+    #[cfg(test)]
+    pub fn bytes(&self) -> Vec<u8> {
+        self.parts.concat()
+    }
 }
 
 /// A segment without a place.
@@ -94,7 +107,7 @@ impl PackBuilder {
         }
         let weight = u64::from(entry.sealed_len) + entry_len(entry, self.keyring.current());
         if OpenPack::EMPTY_LEN + weight > self.limit {
-            let mut alone = self.empty_pack(padme(OpenPack::EMPTY_LEN + weight));
+            let mut alone = self.empty_pack();
             alone.append(segment)?;
             return alone.close(&self.keyring, &*self.random).map(Some);
         }
@@ -125,8 +138,8 @@ impl PackBuilder {
         Ok(packs)
     }
 
-    fn empty_pack(&self, capacity: u64) -> OpenPack {
-        OpenPack::new(self.class, self.keyring.current(), &*self.random, capacity)
+    fn empty_pack(&self) -> OpenPack {
+        OpenPack::new(self.class, self.keyring.current(), &*self.random)
     }
 
     /// Bytes of the open pack, or of an empty one.
@@ -177,7 +190,7 @@ impl PackBuilder {
         self.waiting_len -= weight;
         let open = match self.open.take() {
             Some(open) => open,
-            None => self.empty_pack(self.limit),
+            None => self.empty_pack(),
         };
         self.open.insert(open).append(segment)
     }
@@ -186,7 +199,7 @@ impl PackBuilder {
     fn close(&mut self, members: &[usize]) -> Result<FinishedPack, PackError> {
         let mut open = match self.open.take() {
             Some(open) => open,
-            None => self.empty_pack(self.limit),
+            None => self.empty_pack(),
         };
         let mut next = members.iter().peekable();
         for (at, waiting) in std::mem::take(&mut self.waiting).into_iter().enumerate() {

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
-use futures_util::{SinkExt, Stream, StreamExt};
+use futures_util::{SinkExt, Stream};
 use tokio::runtime::Runtime;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{CancelToken, Config, CopyInSink, CopyOutStream, NoTls, SimpleQueryMessage};
@@ -26,6 +26,9 @@ use super::tls::Mode;
 
 /// How often a call looks whether it shall stop.
 const BEAT: Duration = Duration::from_millis(100);
+/// As many bytes of rows are waited for before they are handed out: a row by itself is too little for what
+/// is done to them (hashing, counting) to be quick.
+const WORTH_WORKING_ON: usize = 64 << 10;
 /// How long a request to cancel may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(5);
 
@@ -300,39 +303,33 @@ impl CopyOut<'_> {
         self.messages
     }
 
-    /// Waits for messages and copies what is there; `None` at the end of the stream.
-    async fn receive(&mut self, buffer: &mut [u8]) -> Result<Option<usize>, Broken> {
-        let stream = &mut self.stream;
-        let first =
-            until_stopped(&self.client.stop, async { stream.next().await.transpose() }).await?;
-        let Some(first) = first else { return Ok(None) };
-        self.pending = first;
-        self.messages += 1;
+    /// Waits for messages that are worth working on, or the end, and copies them; gives the bytes.
+    async fn receive(&mut self, buffer: &mut [u8]) -> Result<usize, Broken> {
+        let Self { client, stream, pending, messages, .. } = self;
         let mut filled = 0;
-        while self.pending.len() <= buffer.len() - filled {
-            let len = self.pending.len();
-            buffer[filled..filled + len].copy_from_slice(&self.pending);
-            self.pending.clear();
-            filled += len;
-            // Further ones only if they are there already.
-            let next =
-                std::future::poll_fn(|cx| Poll::Ready(self.stream.as_mut().poll_next(cx))).await;
-            match next {
-                Poll::Ready(Some(Ok(bytes))) => {
-                    self.messages += 1;
-                    self.pending = bytes;
-                }
-                Poll::Ready(Some(Err(error))) => return Err(Broken::Failed(error)),
-                // The end is found again by the next call.
-                Poll::Ready(None) => {
-                    self.client.is_busy = false;
-                    self.end = Some(Ok(()));
-                    break;
-                }
-                Poll::Pending => break,
+        let filling = std::future::poll_fn(|cx| {
+            loop {
+                let message = match stream.as_mut().poll_next(cx) {
+                    Poll::Ready(Some(Ok(message))) => message,
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
+                    Poll::Ready(None) => return Poll::Ready(Ok(true)),
+                    Poll::Pending if filled >= WORTH_WORKING_ON => return Poll::Ready(Ok(false)),
+                    Poll::Pending => return Poll::Pending,
+                };
+                *messages += 1;
+                let Some(room) = buffer[filled..].get_mut(..message.len()) else {
+                    *pending = message;
+                    return Poll::Ready(Ok(false));
+                };
+                room.copy_from_slice(&message);
+                filled += message.len();
             }
+        });
+        if until_stopped(&client.stop, filling).await? {
+            client.is_busy = false;
+            self.end = Some(Ok(()));
         }
-        Ok(Some(filled))
+        Ok(filled)
     }
 }
 
@@ -355,12 +352,8 @@ impl Read for CopyOut<'_> {
             }
             let runtime = Arc::clone(&self.client.runtime);
             match runtime.block_on(self.receive(buffer)) {
-                Ok(Some(0)) => {}
-                Ok(Some(len)) => return Ok(len),
-                Ok(None) => {
-                    self.client.is_busy = false;
-                    self.end = Some(Ok(()));
-                }
+                Ok(0) => {}
+                Ok(len) => return Ok(len),
                 Err(broken) => {
                     self.client.is_busy = matches!(broken, Broken::Stopped);
                     self.end = Some(Err(self.client.error(&self.doing, broken)));

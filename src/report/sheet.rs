@@ -32,6 +32,8 @@ pub struct Sheet {
     pub instance: Option<String>,
     /// Where the repository and its copies are: name and location, without passwords.
     pub places: Vec<(String, String)>,
+    /// Whether a place asks for a password or key of its own.
+    pub has_logins: bool,
     /// What opens it besides what is on the page: `the password`.
     pub opened_by: String,
     /// A password of its own, which is only on this page.
@@ -81,6 +83,12 @@ impl Sheet {
         }
         for (name, location) in &self.places {
             say(format!("{:<13} {}", clean(name), clean(location)));
+        }
+        if self.has_logins {
+            say("Logins of the places are not printed; a location names the file they belong in. By hand:".to_owned());
+            say(String::new());
+            say("              ____________________________________________________________"
+                .to_owned());
         }
         say(format!("opened by     {}", self.opened_by));
         if let Some(key) = &self.recovery_key {
@@ -219,6 +227,7 @@ mod tests {
                 ("primary".to_owned(), "/mnt/backup".to_owned()),
                 ("cellar".to_owned(), "ftps://backup@host/<a&b>".to_owned()),
             ],
+            has_logins: true,
             opened_by: "the password".to_owned(),
             recovery_key: recovery_key.map(|key| Zeroizing::new(key.to_owned())),
             config: vec![1; 155],
@@ -226,18 +235,27 @@ mod tests {
         }
     }
 
-    /// What a camera would read.
-    fn decoded(code: &QrCode) -> String {
+    /// What a camera would read of the drawing.
+    fn scanned(svg: &str) -> String {
         const SCALE: usize = 4;
         const QUIET: usize = 4 * SCALE;
-        let (width, colors) = (code.width(), code.to_colors());
+        let path = svg.split(" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        let squares: std::collections::HashSet<(usize, usize)> = path
+            .split('M')
+            .skip(1)
+            .map(|square| {
+                let at = square.strip_suffix("h1v1h-1z").unwrap();
+                let (x, y) = at.split_once(',').unwrap();
+                (x.parse().unwrap(), y.parse().unwrap())
+            })
+            .collect();
+        let width = squares.iter().map(|(x, _)| x + 1).max().unwrap();
         let side = width * SCALE + 2 * QUIET;
         let dark = |x: usize, y: usize| {
             let (Some(x), Some(y)) = (x.checked_sub(QUIET), y.checked_sub(QUIET)) else {
                 return false;
             };
-            let (x, y) = (x / SCALE, y / SCALE);
-            x < width && y < width && colors[y * width + x] == Color::Dark
+            squares.contains(&(x / SCALE, y / SCALE))
         };
         let mut image = rqrr::PreparedImage::prepare_from_greyscale(side, side, |x, y| {
             if dark(x, y) { 0 } else { 255 }
@@ -252,6 +270,7 @@ mod tests {
         let sheet = sheet(None);
         let text = sheet.text();
         assert!(!text.contains("recovery key"));
+        assert!(text.contains("Logins of the places are not printed"));
         assert!(text.contains("does not open anything without the password"));
         let objects: Vec<Vec<u8>> = text
             .split("<<END\n")
@@ -284,7 +303,15 @@ mod tests {
         let lines = sheet.wrapped().len() as f64;
         assert!(MARGIN + lines * LINE_HEIGHT < PAGE.1 - MARGIN - CODE, "{lines} lines");
         let code = sheet.code().unwrap();
-        assert_eq!(decoded(&code).lines().nth(4), Some("recovery-key AAAA-BBBB"));
+        let read = scanned(&svg);
+        assert_eq!(read.lines().nth(4), Some("recovery-key AAAA-BBBB"));
+        // The two objects are in it as well, and can be put back from it.
+        let object = |name: &str| {
+            let line = read.lines().find(|line| line.split(' ').next() == Some(name)).unwrap();
+            STANDARD.decode(line.rsplit(' ').next().unwrap()).unwrap()
+        };
+        assert_eq!(object("config"), sheet.config);
+        assert_eq!(object(&format!("keys/{}", sheet.slot.0)), sheet.slot.1);
         // Small enough that a camera tells the squares apart: 0.4 mm and more.
         assert!(CODE / code.width() as f64 > 0.4, "{}", code.width());
         // Very many places: without the objects rather than without a code.

@@ -45,7 +45,6 @@ impl Session<'_> {
         // (and removes) the staged snapshot, and the publishing fails.
         let staged = self.stage(id, &bytes)?;
         let rescued_chunks = self.revalidate(&snapshot.root, options, stop)?;
-        self.check_alive()?;
         let target = ObjectName::Snapshot(id);
         match repository.store.publish(&staged, &target) {
             Ok(()) => {}
@@ -54,6 +53,7 @@ impl Session<'_> {
             }
             Err(error) => return Err(error.into()),
         }
+        self.left(&staged);
         repository.store.sync()?;
         self.wait_for_snapshot(&target)?;
         repository.index.remember_snapshots(&[(
@@ -78,7 +78,8 @@ impl Session<'_> {
         let mut proven = self.generation();
         let mut rescued = 0;
         for _ in 0..RESCUE_ROUNDS {
-            let seen = repository.refresh()?;
+            let seen = repository.refresh_with_sessions()?;
+            self.check_listed(&seen.sessions)?;
             let generation = repository.index.loss_generation()?;
             if generation == proven {
                 return Ok(rescued);

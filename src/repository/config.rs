@@ -19,6 +19,11 @@ pub(super) const CONFIG_LIMIT: u64 = 16 + MAP_LIMIT as u64 + MAC_LEN as u64;
 /// Smallest and largest pack size that can be configured.
 pub const PACK_LEN_BOUNDS: (u64, u64) = (1 << 20, 128 << 20);
 
+/// Least and largest average chunk of what compresses that can be chosen, in bytes.
+pub const CHUNK_LEN_BOUNDS: (u32, u32) = (16 << 10, 1 << 20);
+/// Largest average chunk of what does not compress.
+const OPAQUE_MOST: u32 = 1 << 20;
+
 /// What a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RepositoryConfig {
@@ -102,6 +107,14 @@ impl RepositoryConfig {
             label,
             deltas: true,
         }
+    }
+
+    /// Cuts what compresses at `len` on average, a power of two within [`CHUNK_LEN_BOUNDS`], and what does not at four
+    /// times that, or 1 MiB.
+    pub(super) fn set_chunk_len(&mut self, len: u32) {
+        let around = |avg: u32| ChunkerProfile { min: avg / 4, avg, max: avg * 4 };
+        self.text = around(len);
+        self.opaque = around((len * 4).min(OPAQUE_MOST));
     }
 
     /// The object's bytes.

@@ -27,7 +27,7 @@ mod verify;
 
 pub use bases::DeltaOptions;
 pub use commit::Commit;
-pub use config::{PACK_LEN_BOUNDS, RepositoryConfig};
+pub use config::{CHUNK_LEN_BOUNDS, PACK_LEN_BOUNDS, RepositoryConfig};
 pub use error::RepositoryError;
 pub use fallback::OpenCopies;
 pub use fetch::Fetcher;

@@ -6,7 +6,7 @@ use crate::crypto::envelope::{self, MAX_OBJECT, SealedKind};
 use crate::id::{ObjectId, SnapshotId};
 use crate::index::IndexObject;
 use crate::snapshot::{CondemnedRecord, ReceiptRecord, Snapshot};
-use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, list_all};
+use crate::store::{ByteRange, ObjectKind, ObjectName, Store, StoreErrorKind, each, list_all};
 
 use super::error::RepositoryError;
 use super::open::Repository;
@@ -69,18 +69,41 @@ impl Repository {
         value: &T,
         name: impl FnOnce(ObjectId) -> ObjectName,
     ) -> Result<ObjectId, RepositoryError> {
+        Ok(self.put_sealed_and_count(kind, value, name)?.0)
+    }
+
+    /// The same; gives its length in bytes, too.
+    pub(super) fn put_sealed_and_count<T: minicbor::Encode<()>>(
+        &self,
+        kind: SealedKind,
+        value: &T,
+        name: impl FnOnce(ObjectId) -> ObjectName,
+    ) -> Result<(ObjectId, u64), RepositoryError> {
         let bytes = envelope::seal(&self.keyring, kind, value, self.environment.random.as_ref())?;
         let id = object_id(&bytes);
         self.store.put(&name(id), &[&bytes])?;
-        Ok(id)
+        Ok((id, bytes.len() as u64))
     }
 
     /// All snapshots, oldest first; a damaged one does not hide the others.
     pub fn snapshots(&self) -> Result<Listed, RepositoryError> {
+        let names = list_ids(self.store.as_ref(), ObjectKind::Snapshot)?;
+        self.read_snapshots(&names)
+    }
+
+    /// Those of `names` that are still there, oldest first.
+    pub fn read_snapshots(&self, names: &[ObjectName]) -> Result<Listed, RepositoryError> {
         let mut listed = Listed::default();
-        for name in list_ids(self.store.as_ref(), ObjectKind::Snapshot)? {
-            let ObjectName::Snapshot(id) = name else { continue };
-            match self.snapshot(&id) {
+        let ids: Vec<SnapshotId> = names
+            .iter()
+            .filter_map(|name| match name {
+                ObjectName::Snapshot(id) => Some(*id),
+                _ => None,
+            })
+            .collect();
+        let read = each(self.store.as_ref(), &ids, |id| self.snapshot(id));
+        for (id, snapshot) in ids.into_iter().zip(read) {
+            match snapshot {
                 Ok(snapshot) => listed.snapshots.push((id, snapshot)),
                 // Forgotten by somebody else between the listing and now.
                 Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
@@ -97,14 +120,16 @@ impl Repository {
         self.read_sealed(&ObjectName::Snapshot(*id), SealedKind::Snapshot)
     }
 
-    /// All condemned objects with what they name, and those that are damaged. One that vanished
-    /// meanwhile is left out.
-    pub(super) fn condemned(&self) -> Result<Condemned, RepositoryError> {
+    /// What condemned objects name, and those that are damaged. One that vanished meanwhile is left out.
+    pub(super) fn read_condemned(&self, ids: &[ObjectId]) -> Result<Condemned, RepositoryError> {
         let mut found = Vec::new();
         let mut damaged = Vec::new();
-        for name in list_ids(self.store.as_ref(), ObjectKind::Condemned)? {
-            let ObjectName::Condemned(id) = name else { continue };
-            match self.read_sealed(&name, SealedKind::Condemned) {
+        let read = each(self.store.as_ref(), ids, |id| {
+            self.read_sealed(&ObjectName::Condemned(*id), SealedKind::Condemned)
+        });
+        for (id, record) in ids.iter().copied().zip(read) {
+            let name = ObjectName::Condemned(id);
+            match record {
                 Ok(record) => found.push((id, record)),
                 Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
                 Err(error) if error.concerns_object() => damaged.push((name, error)),
@@ -137,12 +162,12 @@ impl Repository {
     /// All receipts that can be read.
     pub fn receipts(&self) -> Result<Vec<(ObjectId, ReceiptRecord)>, RepositoryError> {
         let mut found = Vec::new();
-        for name in list_ids(self.store.as_ref(), ObjectKind::Receipt)? {
-            let ObjectName::Receipt(id) = name else { continue };
-            if let Ok(record) = self.receipt(&id) {
-                found.push((id, record));
-            }
-        }
+        let names = list_ids(self.store.as_ref(), ObjectKind::Receipt)?;
+        let read = each(self.store.as_ref(), &names, |name| match name {
+            ObjectName::Receipt(id) => self.receipt(id).ok().map(|record| (*id, record)),
+            _ => None,
+        });
+        found.extend(read.into_iter().flatten());
         Ok(found)
     }
 }

@@ -1,17 +1,19 @@
 //! Making and opening a repository.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::clock::Clock;
 use crate::crypto::random::random_bytes;
 use crate::crypto::slot::{Credential, KdfCost, SlotError, open_slot, write_slot};
 use crate::crypto::{Keyring, Randomness};
 use crate::event::counted;
-use crate::id::{ObjectId, RepositoryId};
+use crate::id::{ObjectId, PackId, RepositoryId};
 use crate::index::{Index, Opened};
 use crate::store::{
-    ByteRange, Location, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, list_all,
+    ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreErrorKind, Survey, each,
+    list_all,
 };
 
 use super::config::{CONFIG_LIMIT, ConfigError, RepositoryConfig};
@@ -44,6 +46,9 @@ pub struct InitOptions {
     pub label: String,
     /// Largest pack in bytes; `None` for the default of 16 MiB.
     pub pack_len: Option<u64>,
+    /// Average chunk of what compresses, in bytes: a power of two within [`CHUNK_LEN_BOUNDS`](super::CHUNK_LEN_BOUNDS); `None` for the default
+    /// of 256 KiB.
+    pub chunk_len: Option<u32>,
     /// No segment is ever compressed against another one.
     pub no_deltas: bool,
 }
@@ -61,6 +66,8 @@ pub struct Repository {
     /// The slots there were when it was opened, before ours was read.
     pub(super) slots_before: Vec<ObjectId>,
     pub(super) fallback: Fallback,
+    /// Condemned objects that were read and listed last, and what they name.
+    pub(super) condemned_read: Mutex<HashMap<ObjectId, Vec<PackId>>>,
 }
 
 impl Repository {
@@ -99,6 +106,9 @@ impl Repository {
         if let Some(len) = options.pack_len {
             config.pack_len = len;
         }
+        if let Some(len) = options.chunk_len {
+            config.set_chunk_len(len);
+        }
         config.deltas = !options.no_deltas;
         store.create()?;
         let slot = write_slot(&keyring, credential, options.cost, &options.label, created, random)?;
@@ -113,8 +123,22 @@ impl Repository {
 
     /// Looks whether there is a repository, before anybody is asked for a password.
     pub fn find(store: Arc<dyn Store>) -> Result<FoundRepository, RepositoryError> {
-        let (config, bytes) = read_config(store.as_ref())?;
-        Ok(FoundRepository { store, config, bytes })
+        let reads = [ObjectKind::Config, ObjectKind::Key];
+        // The slots will be needed, too: where that is a trip, they are listed in the same one.
+        let mut found = each(store.as_ref(), &reads, |kind| match kind {
+            ObjectKind::Key if store.is_far() => {
+                Found::Slots(list_all(store.as_ref(), ObjectKind::Key).ok())
+            }
+            ObjectKind::Key => Found::Slots(None),
+            _ => Found::Config(Box::new(read_config(store.as_ref()))),
+        })
+        .into_iter();
+        let (Some(Found::Config(config)), Some(Found::Slots(slots))) = (found.next(), found.next())
+        else {
+            return Err(RepositoryError::Internal("what was read at once came in disorder"));
+        };
+        let (config, bytes) = (*config)?;
+        Ok(FoundRepository { store, config, bytes, slots })
     }
 
     /// Opens an existing repository.
@@ -169,6 +193,7 @@ impl Repository {
             slot,
             slots_before,
             fallback: Fallback::default(),
+            condemned_read: Mutex::default(),
         })
     }
 
@@ -243,12 +268,20 @@ fn is_unfinished_init(store: &dyn Store) -> Result<bool, RepositoryError> {
     Ok(true)
 }
 
+/// What is read first.
+enum Found {
+    Config(Box<Result<(RepositoryConfig, Vec<u8>), RepositoryError>>),
+    Slots(Option<Vec<ObjectInfo>>),
+}
+
 /// A repository that is there and not opened yet.
 #[derive(Debug)]
 pub struct FoundRepository {
     store: Arc<dyn Store>,
     config: RepositoryConfig,
     bytes: Vec<u8>,
+    /// Its key slots, if they were listed on the way.
+    slots: Option<Vec<ObjectInfo>>,
 }
 
 impl FoundRepository {
@@ -263,8 +296,12 @@ impl FoundRepository {
         credential: &Credential,
         environment: Environment,
     ) -> Result<Repository, RepositoryError> {
-        let Self { store, config, bytes } = self;
-        let way_in = open_any_slot(store.as_ref(), config.id, credential)?;
+        let Self { store, config, bytes, slots } = self;
+        let slots = match slots {
+            Some(slots) => slots,
+            None => list_all(store.as_ref(), ObjectKind::Key)?,
+        };
+        let way_in = open_any_slot(store.as_ref(), slots, config.id, credential)?;
         if !RepositoryConfig::is_authentic(&bytes, &way_in.keyring) {
             return Err(RepositoryError::Damaged {
                 object: ObjectName::Config,
@@ -327,9 +364,10 @@ fn nothing_there(store: &dyn Store) -> RepositoryError {
     RepositoryError::NoRepository { location, found }
 }
 
-/// Tries the credential on every slot that could fit it.
-pub(super) fn open_any_slot(
+/// Tries the credential on every one of `slots` that could fit it.
+fn open_any_slot(
     store: &dyn Store,
+    slots: Vec<ObjectInfo>,
     repository: RepositoryId,
     credential: &Credential,
 ) -> Result<WayIn, RepositoryError> {
@@ -337,32 +375,33 @@ pub(super) fn open_any_slot(
     let what = credential.kind();
     let (mut tried, mut others, mut strangers) = (0, 0, 0);
     let mut problems = Vec::new();
-    let listed = list_all(store, ObjectKind::Key)?.into_iter().map(|info| info.name);
-    let slots_before: Vec<ObjectId> = listed
-        .filter_map(|name| match name {
+    let slots_before: Vec<ObjectId> = slots
+        .into_iter()
+        .filter_map(|info| match info.name {
             ObjectName::Key(id) => Some(id),
             _ => None,
         })
         .collect();
-    for id in &slots_before {
-        let name = ObjectName::Key(*id);
-        let bytes = match store.get(&name, ByteRange::Whole { limit: SLOT_LIMIT }) {
-            Ok(bytes) => bytes,
-            Err(error) => {
-                problems.push(error.to_string());
-                continue;
-            }
-        };
-        match open_slot(&bytes, repository, credential) {
-            Ok(keyring) => {
-                let slot = *id;
-                return Ok(WayIn { keyring, slot, slots_before });
-            }
-            Err(SlotError::WrongPassword) => tried += 1,
-            Err(SlotError::OtherCredential) => others += 1,
-            Err(error) => {
-                strangers += usize::from(error == SlotError::OtherRepository);
-                problems.push(format!("{name}: {error}"));
+    // Near, the next one is read only if those before do not fit.
+    let together = if store.is_far() { store.small_calls().get() } else { 1 };
+    for some in slots_before.chunks(together) {
+        let read = each(store, some, |id| {
+            store.get(&ObjectName::Key(*id), ByteRange::Whole { limit: SLOT_LIMIT })
+        });
+        for (id, bytes) in some.iter().zip(read) {
+            let name = ObjectName::Key(*id);
+            match bytes.map(|bytes| open_slot(&bytes, repository, credential)) {
+                Ok(Ok(keyring)) => {
+                    let slot = *id;
+                    return Ok(WayIn { keyring, slot, slots_before });
+                }
+                Ok(Err(SlotError::WrongPassword)) => tried += 1,
+                Ok(Err(SlotError::OtherCredential)) => others += 1,
+                Ok(Err(error)) => {
+                    strangers += usize::from(error == SlotError::OtherRepository);
+                    problems.push(format!("{name}: {error}"));
+                }
+                Err(error) => problems.push(error.to_string()),
             }
         }
     }

@@ -56,8 +56,8 @@ impl<'a> Recorder<'a> {
     fn put(&self, pack: FinishedPack) -> Result<(), RepositoryError> {
         let name = ObjectName::Pack(pack.id);
         let store = &self.repository.store;
-        store.put(&name, &[&pack.bytes])?;
-        let expected = u64::try_from(pack.bytes.len()).unwrap_or(u64::MAX);
+        store.put(&name, &pack.parts.iter().map(Vec::as_slice).collect::<Vec<_>>())?;
+        let expected = pack.size();
         let size = store.size(&name)?;
         if size != expected {
             let reason = format!("{size} bytes arrived of {expected}");
@@ -101,9 +101,9 @@ impl<'a> Recorder<'a> {
         self.repository.store.sync()?;
         let ids: Vec<PackId> = packs.iter().map(|pack| pack.id).collect();
         let object = IndexObject { packs, replaces: Vec::new() };
-        let id = self.repository.put_sealed(SealedKind::Index, &object, ObjectName::Index)?;
+        let (id, size) =
+            self.repository.put_sealed_and_count(SealedKind::Index, &object, ObjectName::Index)?;
         self.repository.store.sync()?;
-        let size = self.repository.store.size(&ObjectName::Index(id))?;
         self.stored_bytes.fetch_add(size, Ordering::Relaxed);
         self.repository.index.confirm(self.session.id(), id, &ids)?;
         Ok(())

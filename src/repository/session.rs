@@ -10,12 +10,12 @@ use crate::crypto::envelope::{self, SealedKind};
 use crate::crypto::random::random_bytes;
 use crate::id::{ObjectId, PackId, SessionId, SnapshotId};
 use crate::snapshot::{CondemnedRecord, SessionRecord};
-use crate::store::{ObjectKind, ObjectName, StoreErrorKind, list_all};
+use crate::store::{ObjectKind, ObjectName, StoreErrorKind, each, list_all, list_kinds};
 
 use super::error::RepositoryError;
 use super::objects::object_id;
 use super::open::Repository;
-use super::sync::Refresh;
+use super::sync::{Beside, Refresh};
 
 /// How often a session shows that it lives.
 const BEAT_INTERVAL: Duration = Duration::from_secs(3600);
@@ -80,7 +80,7 @@ impl Repository {
             opening: Refresh::default(),
             generation: 0,
         };
-        session.beat()?;
+        session.write_beat()?;
         match look_around(self, &mut session) {
             Ok(()) => Ok(session),
             Err(error) => {
@@ -93,33 +93,36 @@ impl Repository {
 
     /// What a session does before anything else, once it can be seen.
     fn look_around(&self, session: &mut Session<'_>) -> Result<(), RepositoryError> {
-        session.wait_until_listed()?;
-        session.opening = self.refresh()?;
+        let store = self.store.as_ref();
+        // Whoever has pending rows now was listed before, so that those who are not listed below are dead.
+        let mut dead = self.index.pending_sessions()?;
+        let [mut sessions, mut condemned, mut index, snapshots] = list_kinds(
+            store,
+            [ObjectKind::Session, ObjectKind::Condemned, ObjectKind::Index, ObjectKind::Snapshot],
+        )?;
+        if !sessions.iter().any(|info| info.name == session.first_beat()) {
+            // What was listed beside a listing that came too early is too early as well.
+            session.wait_until_listed()?;
+            [sessions, condemned, index] =
+                list_kinds(store, [ObjectKind::Session, ObjectKind::Condemned, ObjectKind::Index])?;
+        }
+        session.opening = self.refresh_from(&condemned, &index, Beside::Nothing)?;
+        session.opening.snapshots = snapshots.into_iter().map(|info| info.name).collect();
         if !session.opening.condemned.is_empty() {
             let knows: Vec<ObjectId> = session.opening.condemned.keys().copied().collect();
             session.lock().record.knows = knows;
-            session.beat()?;
+            session.write_beat()?;
         }
-        let live = self.listed_sessions()?;
-        self.index.drop_pending(&live.into_iter().collect())?;
+        for info in sessions {
+            if let ObjectName::Session { session, .. } | ObjectName::Staged { session, .. } =
+                info.name
+            {
+                dead.remove(&session);
+            }
+        }
+        self.index.drop_pending(&dead)?;
         session.generation = self.index.loss_generation()?;
         Ok(())
-    }
-
-    /// Sessions that have objects in the store.
-    pub(super) fn listed_sessions(&self) -> Result<Vec<SessionId>, RepositoryError> {
-        let mut sessions: Vec<SessionId> = list_all(self.store.as_ref(), ObjectKind::Session)?
-            .into_iter()
-            .filter_map(|info| match info.name {
-                ObjectName::Session { session, .. } | ObjectName::Staged { session, .. } => {
-                    Some(session)
-                }
-                _ => None,
-            })
-            .collect();
-        sessions.sort_unstable();
-        sessions.dedup();
-        Ok(sessions)
     }
 }
 
@@ -156,21 +159,25 @@ impl<'r> Session<'r> {
         self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Writes the next beat.
+    fn first_beat(&self) -> ObjectName {
+        ObjectName::Session { session: self.id, beat: 0 }
+    }
+
+    /// Writes the next beat. A writer that woke up after its session was expired must not bring it back to life.
     fn beat(&self) -> Result<(), RepositoryError> {
+        match self.repository.store.size(&self.first_beat()) {
+            Ok(_) => self.write_beat(),
+            Err(error) if error.kind == StoreErrorKind::NotFound => {
+                Err(RepositoryError::SessionExpired)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Writes the next beat of a session that was just seen to live, or begins.
+    fn write_beat(&self) -> Result<(), RepositoryError> {
         let environment = &self.repository.environment;
         let mut state = self.lock();
-        if state.next_beat > 0 {
-            // A writer that woke up after its session was expired must not bring it back to life.
-            let first = ObjectName::Session { session: self.id, beat: 0 };
-            match self.repository.store.size(&first) {
-                Ok(_) => {}
-                Err(error) if error.kind == StoreErrorKind::NotFound => {
-                    return Err(RepositoryError::SessionExpired);
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
         state.record.beat =
             i64::try_from(environment.clock.now().as_nanosecond()).unwrap_or(i64::MAX);
         let bytes = envelope::seal(
@@ -197,9 +204,8 @@ impl<'r> Session<'r> {
     }
 
     fn is_listed(&self) -> Result<bool, RepositoryError> {
-        let first = ObjectName::Session { session: self.id, beat: 0 };
         let listed = list_all(self.repository.store.as_ref(), ObjectKind::Session)?;
-        Ok(listed.iter().any(|info| info.name == first))
+        Ok(listed.iter().any(|info| info.name == self.first_beat()))
     }
 
     fn wait_until_listed(&self) -> Result<(), RepositoryError> {
@@ -224,7 +230,6 @@ impl<'r> Session<'r> {
             state.record.staged = Some(id);
             state.staged.push(staged);
         }
-        self.beat()?;
         self.repository.store.put(&staged, &[bytes])?;
         self.repository.store.sync()?;
         Ok(staged)
@@ -245,6 +250,8 @@ impl<'r> Session<'r> {
         let random = environment.random.as_ref();
         let bytes = envelope::seal(&repository.keyring, SealedKind::Condemned, &record, random)?;
         let id = object_id(&bytes);
+        // Nothing is left behind by one that slept.
+        self.beat()?;
         let staged = self.stage(SnapshotId::new(*id.as_bytes()), &bytes)?;
         self.check_alive()?;
         match repository.store.publish(&staged, &ObjectName::Condemned(id)) {
@@ -265,15 +272,16 @@ impl<'r> Session<'r> {
         &self,
         snapshots: &[(SnapshotId, Vec<u8>)],
     ) -> Result<(), RepositoryError> {
-        let store = &self.repository.store;
-        for (id, bytes) in snapshots {
+        let store = self.repository.store.as_ref();
+        let put = each(store, snapshots, |(id, bytes)| {
             let staged = ObjectName::Staged { session: self.id, snapshot: *id };
             self.lock().staged.push(staged);
-            store.put(&staged, &[bytes])?;
-        }
+            store.put(&staged, &[bytes])
+        });
+        put.into_iter().collect::<Result<(), _>>()?;
         store.sync()?;
         self.check_alive()?;
-        for (id, _) in snapshots {
+        let published = each(store, snapshots, |(id, _)| {
             let staged = ObjectName::Staged { session: self.id, snapshot: *id };
             match store.publish(&staged, &ObjectName::Snapshot(*id)) {
                 Ok(()) => {}
@@ -284,10 +292,23 @@ impl<'r> Session<'r> {
                 }
                 Err(error) => return Err(error.into()),
             }
-            self.lock().staged.retain(|name| *name != staged);
-        }
+            self.left(&staged);
+            Ok(())
+        });
+        published.into_iter().collect::<Result<(), RepositoryError>>()?;
         store.sync()?;
         Ok(())
+    }
+
+    /// What was staged is so no more.
+    pub(super) fn left(&self, staged: &ObjectName) {
+        self.lock().staged.retain(|name| name != staged);
+    }
+
+    /// Error if what was listed lacks this session.
+    pub(super) fn check_listed(&self, sessions: &[ObjectName]) -> Result<(), RepositoryError> {
+        let first = self.first_beat();
+        if sessions.contains(&first) { Ok(()) } else { Err(RepositoryError::SessionExpired) }
     }
 
     /// Error if somebody has taken this session for dead: its first beat is then gone.
@@ -315,8 +336,13 @@ impl<'r> Session<'r> {
             store.delete(staged)?;
         }
         // Beat 0 keeps the age and goes last.
-        for beat in (0..state.next_beat).rev() {
-            store.delete(&ObjectName::Session { session: self.id, beat })?;
+        let later: Vec<u32> = (1..state.next_beat).rev().collect();
+        let deleted = each(store.as_ref(), &later, |beat| {
+            store.delete(&ObjectName::Session { session: self.id, beat: *beat })
+        });
+        deleted.into_iter().collect::<Result<(), _>>()?;
+        if state.next_beat > 0 {
+            store.delete(&self.first_beat())?;
         }
         store.sync()?;
         Ok(())

@@ -1,16 +1,24 @@
 //! Brings the local index up to date with the store.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::crypto::envelope::SealedKind;
 use crate::id::{ObjectId, PackId};
 use crate::index::IndexObject;
-use crate::snapshot::CondemnedRecord;
-use crate::store::{ObjectKind, ObjectName, StoreErrorKind, list_all};
+use crate::store::{
+    ObjectInfo, ObjectKind, ObjectName, StoreErrorKind, each, list_all, list_kinds,
+};
 
 use super::error::RepositoryError;
-use super::objects::list_ids;
 use super::open::Repository;
+
+/// What is listed together with packs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    Nothing,
+    Sessions,
+}
 
 /// What a refresh saw.
 #[derive(Debug, Default)]
@@ -23,6 +31,10 @@ pub struct Refresh {
     pub loaded: usize,
     /// Index and condemned objects that cannot be read.
     pub damaged: Vec<(ObjectName, RepositoryError)>,
+    /// Snapshots, as they were listed at a session's opening.
+    pub snapshots: Vec<ObjectName>,
+    /// Objects of sessions, if they were asked for.
+    pub(super) sessions: Vec<ObjectName>,
 }
 
 impl Refresh {
@@ -33,73 +45,124 @@ impl Refresh {
 }
 
 impl Repository {
-    /// Lists condemned, index and packs, in this order, loads what is new and drops what is gone.
+    /// Lists condemned and index objects, then packs, loads what is new and drops what is gone.
     ///
-    /// Rows count only for packs in a listing taken *after* the index was read (protocol rule 1).
+    /// Rows count only for packs in a listing taken *after* the index was read and what is condemned was listed
+    /// (protocol rule 1). Where a listing is a trip over a line, those that need not follow each other are made at once.
     /// A damaged condemned object does not stop a writer: a session that does not name it keeps every
     /// prune from acting on it, so what it names stays.
     pub fn refresh(&self) -> Result<Refresh, RepositoryError> {
-        let (found, damaged) = self.condemned()?;
-        let (damaged, failed): (Vec<_>, Vec<_>) =
-            damaged.into_iter().partition(|(_, error)| error.is_damage());
-        if let Some((_, error)) = failed.into_iter().next() {
-            return Err(error);
-        }
-        let mut refresh = self.refresh_with(found, RepositoryError::is_damage)?;
-        refresh.damaged.extend(damaged);
-        Ok(refresh)
+        let [condemned, index] =
+            list_kinds(self.store.as_ref(), [ObjectKind::Condemned, ObjectKind::Index])?;
+        self.refresh_from(&condemned, &index, Beside::Nothing)
+    }
+
+    /// [`Repository::refresh`] which lists sessions as late as packs.
+    pub(super) fn refresh_with_sessions(&self) -> Result<Refresh, RepositoryError> {
+        let [condemned, index] =
+            list_kinds(self.store.as_ref(), [ObjectKind::Condemned, ObjectKind::Index])?;
+        self.refresh_from(&condemned, &index, Beside::Sessions)
     }
 
     /// [`Repository::refresh`] for those who only read, and for whom an index or condemned object that
     /// cannot be read, for whatever reason, is one more thing to tell.
     pub fn refresh_for_check(&self) -> Result<Refresh, RepositoryError> {
-        let (found, damaged) = self.condemned()?;
-        let mut refresh = self.refresh_with(found, RepositoryError::concerns_object)?;
-        refresh.damaged.extend(damaged);
+        let [condemned, index] =
+            list_kinds(self.store.as_ref(), [ObjectKind::Condemned, ObjectKind::Index])?;
+        let (found, damaged) = self.read_condemned(&condemned_ids(&condemned))?;
+        let mut refresh = Refresh { damaged, ..Refresh::default() };
+        refresh.condemned.extend(found.into_iter().map(|(id, record)| (id, record.packs)));
+        self.load_objects(&index, &mut refresh, RepositoryError::concerns_object)?;
+        self.see_packs(&mut refresh, Beside::Nothing)?;
         Ok(refresh)
     }
 
-    fn refresh_with(
+    /// The rest of a refresh, after these were listed.
+    pub(super) fn refresh_from(
         &self,
-        condemned: Vec<(ObjectId, CondemnedRecord)>,
-        is_tolerable: fn(&RepositoryError) -> bool,
+        condemned: &[ObjectInfo],
+        index: &[ObjectInfo],
+        beside: Beside,
     ) -> Result<Refresh, RepositoryError> {
-        let mut refresh = Refresh::default();
-        for (id, record) in condemned {
-            refresh.condemned.insert(id, record.packs);
+        let (read, mut new): (HashMap<_, _>, Vec<_>) = {
+            let read = lock(&self.condemned_read);
+            let (old, new): (Vec<_>, Vec<_>) =
+                condemned_ids(condemned).into_iter().partition(|id| read.contains_key(id));
+            (old.into_iter().filter_map(|id| Some((id, read.get(&id)?.clone()))).collect(), new)
+        };
+        new.sort_unstable();
+        let (found, damaged) = self.read_condemned(&new)?;
+        let (damaged, failed): (Vec<_>, Vec<_>) =
+            damaged.into_iter().partition(|(_, error)| error.is_damage());
+        if let Some((_, error)) = failed.into_iter().next() {
+            return Err(error);
         }
-        self.refresh_objects(&mut refresh, is_tolerable)?;
-        for info in list_all(self.store.as_ref(), ObjectKind::Pack)? {
+        let mut refresh = Refresh { damaged, condemned: read, ..Refresh::default() };
+        refresh.condemned.extend(found.into_iter().map(|(id, record)| (id, record.packs)));
+        // What is condemned is written once: it need not be read again.
+        lock(&self.condemned_read).clone_from(&refresh.condemned);
+        self.load_objects(index, &mut refresh, RepositoryError::is_damage)?;
+        self.see_packs(&mut refresh, beside)?;
+        Ok(refresh)
+    }
+
+    /// Lists packs, after the index was read, and `beside`.
+    fn see_packs(&self, refresh: &mut Refresh, beside: Beside) -> Result<(), RepositoryError> {
+        let store = self.store.as_ref();
+        let packs = match beside {
+            Beside::Nothing => list_all(store, ObjectKind::Pack)?,
+            Beside::Sessions => {
+                let [packs, sessions] = list_kinds(store, [ObjectKind::Pack, ObjectKind::Session])?;
+                refresh.sessions = sessions.into_iter().map(|info| info.name).collect();
+                packs
+            }
+        };
+        for info in packs {
             if let ObjectName::Pack(id) = info.name {
                 refresh.packs.insert(id, info.size);
             }
         }
         self.index.refresh_packs(&refresh.packs, &refresh.condemned_packs())?;
-        Ok(refresh)
+        Ok(())
     }
 
-    fn refresh_objects(
+    /// Reads the index objects that are new, and drops what those said that are gone.
+    fn load_objects(
         &self,
+        index: &[ObjectInfo],
         refresh: &mut Refresh,
         is_tolerable: fn(&RepositoryError) -> bool,
     ) -> Result<(), RepositoryError> {
         let known = self.index.objects()?;
-        let mut listed = HashSet::new();
-        for name in list_ids(self.store.as_ref(), ObjectKind::Index)? {
-            let ObjectName::Index(id) = name else { continue };
-            listed.insert(id);
-            if known.contains(&id) {
-                continue;
-            }
-            match self.read_sealed::<IndexObject>(&name, SealedKind::Index) {
-                Ok(object) => {
-                    self.index.add_object(id, &object)?;
-                    refresh.loaded += 1;
+        let listed: HashSet<ObjectId> = index
+            .iter()
+            .filter_map(|info| match info.name {
+                ObjectName::Index(id) => Some(id),
+                _ => None,
+            })
+            .collect();
+        let mut new: Vec<ObjectId> = listed.difference(&known).copied().collect();
+        new.sort_unstable();
+        let store = self.store.as_ref();
+        // Some at a time, since they are large.
+        for some in new.chunks(store.connections().get()) {
+            let read = each(store, some, |id| {
+                self.read_sealed::<IndexObject>(&ObjectName::Index(*id), SealedKind::Index)
+            });
+            for (id, object) in some.iter().zip(read) {
+                match object {
+                    Ok(object) => {
+                        self.index.add_object(*id, &object)?;
+                        refresh.loaded += 1;
+                    }
+                    // Merged away between the listing and now: what it said is in a newer one.
+                    Err(RepositoryError::Store(error))
+                        if error.kind == StoreErrorKind::NotFound => {}
+                    Err(error) if is_tolerable(&error) => {
+                        refresh.damaged.push((ObjectName::Index(*id), error));
+                    }
+                    Err(error) => return Err(error),
                 }
-                // Merged away between the listing and now: what it said is in a newer one.
-                Err(RepositoryError::Store(error)) if error.kind == StoreErrorKind::NotFound => {}
-                Err(error) if is_tolerable(&error) => refresh.damaged.push((name, error)),
-                Err(error) => return Err(error),
             }
         }
         let gone: Vec<ObjectId> = known.difference(&listed).copied().collect();
@@ -108,4 +171,16 @@ impl Repository {
         }
         Ok(())
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn condemned_ids(listed: &[ObjectInfo]) -> Vec<ObjectId> {
+    let id = |info: &ObjectInfo| match info.name {
+        ObjectName::Condemned(id) => Some(id),
+        _ => None,
+    };
+    listed.iter().filter_map(id).collect()
 }

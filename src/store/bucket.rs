@@ -1,16 +1,11 @@
 //! Object stores: S3 and compatible ones, Google Cloud Storage, Azure Blob Storage.
 //!
-//! There is no rename. A snapshot is published by creating its object, and what makes that safe is a *fence*, an
-//! object `sessions/<id>/fence-<snapshot>` that only one can create: the writer who publishes, or whoever
-//! removes the staged snapshot because the writer is taken for dead. Who comes second yields. A writer that
-//! created the fence and died has published: whoever finds the fence so completes it.
-//!
-//! A fence stays as long as somebody asleep might still come for it, and is removed with other left-overs.
-//! Staging anew removes the one from before: what is staged later is revalidated later, too.
+//! There is no rename: [`fence`] says how a snapshot is published.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -22,6 +17,7 @@ use object_store::{
     PutOptions, PutPayload,
 };
 
+use self::fence::{Published, fence, is_fence};
 use super::claims::Claims;
 use super::files::Failure;
 use super::throttle::Limits;
@@ -32,17 +28,22 @@ use super::{
 use super::{background, http};
 use crate::clock::Clock;
 
+mod fence;
+mod retention;
+
+pub(super) use retention::{Locking, Retention};
+
 /// Connections at once, unless the location says otherwise.
 const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4);
-/// From this size on an object is sent in parts, each of which can be tried again.
+/// Small calls at once, unless it does.
+const SMALL_CALLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(15);
+/// From this size on an object is sent in parts.
 const MULTIPART_FROM: usize = 16 << 20;
 /// Bytes of such a part.
 const PART: usize = 8 << 20;
 /// Most bytes that are read in one go.
 const MOST_AT_ONCE: u64 = 64 << 20;
 const PROBE: &str = "probe.tmp";
-const PUBLISHED: &[u8] = b"published";
-const REMOVED: &[u8] = b"removed";
 const RESTIC_DIRECTORIES: [&str; 4] = ["data", "keys", "snapshots", "index"];
 
 /// How a bucket is used.
@@ -65,19 +66,24 @@ pub(super) struct BucketStore {
     limits: Arc<Limits>,
     claims: Claims,
     creates_once: OnceLock<bool>,
+    known: Mutex<Known>,
+}
+
+/// What this process has seen of sessions, so that it need not ask again.
+#[derive(Debug, Default)]
+struct Known {
+    /// What it staged itself, and has not moved or removed.
+    staged: BTreeMap<ObjectName, Bytes>,
+    /// All that it ever staged.
+    was_staged: BTreeSet<ObjectName>,
+    /// What it published, but for removing what was staged.
+    published: BTreeSet<ObjectName>,
+    /// Fences in the last listing of sessions, with their times.
+    fences: Option<Vec<(String, Timestamp)>>,
 }
 
 fn of(error: Error) -> Failure {
     http::failure(&error)
-}
-
-fn fence(staged: &ObjectName) -> Option<String> {
-    match staged {
-        ObjectName::Staged { session, snapshot } => {
-            Some(format!("sessions/{session}/fence-{snapshot}"))
-        }
-        _ => None,
-    }
 }
 
 impl BucketStore {
@@ -89,7 +95,33 @@ impl BucketStore {
     ) -> Self {
         let creates_once = settings.creates_once.map(OnceLock::from).unwrap_or_default();
         let claims = Claims::default();
-        Self { objects, settings, location, limits, claims, creates_once }
+        let known = Mutex::default();
+        Self { objects, settings, location, limits, claims, creates_once, known }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn small_calls_at_once(&self) -> NonZeroUsize {
+        self.settings.connections.unwrap_or(SMALL_CALLS)
+    }
+
+    /// Two calls at once. Both are made, whatever comes of the other.
+    fn both<A: Send, B: Send>(
+        &self,
+        one: impl FnOnce() -> Result<A, Failure> + Send,
+        other: impl FnOnce() -> Result<B, Failure>,
+    ) -> (Result<A, Failure>, Result<B, Failure>) {
+        if self.small_calls_at_once().get() < 2 {
+            return (one(), other());
+        }
+        std::thread::scope(|scope| {
+            let one = scope.spawn(one);
+            let other = other();
+            let lost = || Err(Failure::new(StoreErrorKind::Permanent, "a thread of ours died"));
+            (one.join().unwrap_or_else(|_| lost()), other)
+        })
     }
 
     fn path(&self, path: &str) -> Path {
@@ -208,19 +240,22 @@ impl BucketStore {
     }
 
     /// Whether of two that create one object only one succeeds. Some servers take the condition and
-    /// do not keep it, so it is tried out.
+    /// do not keep it, so it is tried out, on an object that stays, so that the next one who asks has to ask but once.
     fn creates_once(&self) -> Result<bool, Failure> {
         if let Some(known) = self.creates_once.get() {
             return Ok(*known);
         }
-        self.write(PROBE, Bytes::from_static(b"probe"), false)?;
-        let known = match self.write(PROBE, Bytes::from_static(b"probe"), true) {
-            Ok(()) => false,
-            Err(failure) if failure.kind == StoreErrorKind::Exists => true,
+        let create = || match self.write(PROBE, Bytes::from_static(b"probe"), true) {
+            Ok(()) => Ok(true),
+            Err(failure) if failure.kind == StoreErrorKind::Exists => Ok(false),
+            Err(failure) => Err(failure),
+        };
+        // Made just now, or whatever was there replaced: a second one tells.
+        let known = match create().and_then(|made| if made { create() } else { Ok(false) }) {
+            Ok(made) => !made,
             Err(failure) if failure.is_unsupported => false,
             Err(failure) => return Err(failure),
         };
-        let _ = self.remove(PROBE);
         Ok(*self.creates_once.get_or_init(|| known))
     }
 
@@ -240,47 +275,6 @@ impl BucketStore {
                 })
                 .collect())
         })
-    }
-
-    /// Makes `target` of `bytes`, which may be there already if another completes the same publishing.
-    fn create_target(&self, target: &str, bytes: Bytes) -> Result<(), Failure> {
-        match self.write(target, bytes, true) {
-            Err(failure) if failure.kind == StoreErrorKind::Exists => Ok(()),
-            done => done,
-        }
-    }
-
-    fn publish_fenced(&self, staged: &ObjectName, bytes: Bytes, to: &str) -> Result<bool, Failure> {
-        let Some(fence) = fence(staged) else { return Ok(false) };
-        match self.write(&fence, Bytes::from_static(PUBLISHED), true) {
-            Ok(()) => {}
-            Err(failure) if failure.kind == StoreErrorKind::Exists => {
-                if self.read_small(&fence)?.is_none_or(|found| found != PUBLISHED) {
-                    return Ok(false);
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
-        self.create_target(to, bytes)?;
-        self.remove(&staged.path())?;
-        self.remove(&fence)?;
-        Ok(true)
-    }
-
-    fn remove_staged(&self, staged: &ObjectName, fence: &str) -> Result<(), Failure> {
-        let ObjectName::Staged { snapshot, .. } = staged else { return Ok(()) };
-        let path = staged.path();
-        let Some(bytes) = self.read_small(&path)? else { return Ok(()) };
-        match self.write(fence, Bytes::from_static(REMOVED), true) {
-            Ok(()) => {}
-            Err(failure) if failure.kind == StoreErrorKind::Exists => {
-                if self.read_small(fence)?.is_some_and(|found| found == PUBLISHED) {
-                    self.create_target(&ObjectName::Snapshot(*snapshot).path(), bytes)?;
-                }
-            }
-            Err(failure) => return Err(failure),
-        }
-        self.remove(&path)
     }
 
     fn look(&self) -> Result<Survey, Failure> {
@@ -331,10 +325,6 @@ enum Whole {
     TooLong(u64),
 }
 
-fn is_fence(path: &str) -> bool {
-    path.starts_with("sessions/") && path.contains("/fence-")
-}
-
 impl Store for BucketStore {
     fn location(&self) -> &Location {
         &self.location
@@ -342,6 +332,10 @@ impl Store for BucketStore {
 
     fn connections(&self) -> NonZeroUsize {
         self.settings.connections.unwrap_or(CONNECTIONS)
+    }
+
+    fn small_calls(&self) -> NonZeroUsize {
+        self.small_calls_at_once()
     }
 
     fn is_far(&self) -> bool {
@@ -368,11 +362,19 @@ impl Store for BucketStore {
             || self.location.error(StoreErrorKind::Exists, Verb::Put, Some(name), "it is there");
         let _claimed = self.claims.claim(name);
         let path = name.path();
-        if let Some(fence) = fence(name) {
-            self.remove(&fence).map_err(fail)?;
-        }
         let bytes = Bytes::from(parts.concat());
         let is_long = bytes.len() >= MULTIPART_FROM;
+        if let Some(fence) = fence(name) {
+            // Names of sessions are random: only we can have made it before.
+            if !self.known().was_staged.insert(*name) {
+                self.remove(&fence).map_err(fail)?;
+            }
+            let mut known = self.known();
+            known.published.remove(name);
+            if !is_long {
+                known.staged.insert(*name, bytes.clone());
+            }
+        }
         let creates_once = !is_long && self.creates_once().map_err(fail)?;
         if !creates_once && self.size_of(&path).map_err(fail)?.is_some() {
             return Err(there());
@@ -383,10 +385,12 @@ impl Store for BucketStore {
             self.limits.send(bytes.len());
             self.write(&path, bytes, creates_once)
         };
-        written.map_err(|failure| match failure.kind {
-            StoreErrorKind::Exists => there(),
-            _ => fail(failure),
-        })
+        let Err(failure) = written else { return Ok(()) };
+        if failure.kind == StoreErrorKind::Exists {
+            self.must_be_there(&path).map_err(fail)?;
+            return Err(there());
+        }
+        Err(fail(failure))
     }
 
     fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
@@ -460,6 +464,11 @@ impl Store for BucketStore {
         let entries = self
             .entries(kind.directory())
             .map_err(|failure| self.error(Verb::List, None, failure))?;
+        if kind == ObjectKind::Session {
+            let fences = entries.iter().filter(|(path, ..)| is_fence(path));
+            let fences = fences.map(|(path, _, modified)| (path.clone(), *modified)).collect();
+            self.known().fences = Some(fences);
+        }
         for (path, size, modified) in entries {
             let Some(name) = ObjectName::parse(&path).filter(|name| name.kind() == kind) else {
                 continue;
@@ -473,6 +482,7 @@ impl Store for BucketStore {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let fail = |failure| self.error(Verb::Delete, Some(name), failure);
+        self.known().staged.remove(name);
         let is_fenced = fence(name).filter(|_| self.creates_once().unwrap_or(false));
         match is_fenced {
             Some(fence) => self.remove_staged(name, &fence).map_err(fail),
@@ -486,32 +496,30 @@ impl Store for BucketStore {
             self.location.error(StoreErrorKind::NotFound, Verb::Publish, Some(staged), reason)
         };
         let _claimed = self.claims.claim(target);
-        let (from, to) = (staged.path(), target.path());
-        let Some(bytes) = self.read_small(&from).map_err(fail)? else {
-            return Err(lost("it is not there"));
+        let to = target.path();
+        let own = self.known().staged.get(staged).cloned();
+        let published = match (own, fence(staged)) {
+            _ if self.known().published.contains(staged) => self.clear_published(staged),
+            (Some(bytes), Some(fence)) if self.creates_once().map_err(fail)? => {
+                self.publish_own(staged, &fence, bytes, &to)
+            }
+            _ => self.publish_read(staged, &to),
         };
-        if self.size_of(&to).map_err(fail)?.is_some() {
-            let reason = "it is there";
-            return Err(self.location.error(
-                StoreErrorKind::Exists,
-                Verb::Publish,
-                Some(target),
-                reason,
-            ));
+        match published.map_err(fail)? {
+            Published::Done => {
+                let mut known = self.known();
+                known.staged.remove(staged);
+                known.published.remove(staged);
+                Ok(())
+            }
+            Published::Exists => {
+                let reason = "it is there";
+                let kind = StoreErrorKind::Exists;
+                Err(self.location.error(kind, Verb::Publish, Some(target), reason))
+            }
+            Published::Gone => Err(lost("it is not there")),
+            Published::Lost => Err(lost("it was removed while it was published")),
         }
-        if self.creates_once().map_err(fail)? {
-            return match self.publish_fenced(staged, bytes, &to).map_err(fail)? {
-                true => Ok(()),
-                false => Err(lost("it was removed while it was published")),
-            };
-        }
-        // Without a way to be the only one: taken back if the staged object was removed meanwhile.
-        self.write(&to, bytes, false).map_err(fail)?;
-        if self.size_of(&from).map_err(fail)?.is_none() {
-            self.remove(&to).map_err(fail)?;
-            return Err(lost("it was removed while it was published"));
-        }
-        self.remove(&from).map_err(fail)
     }
 
     /// What an object store has taken it keeps.
@@ -527,14 +535,14 @@ impl Store for BucketStore {
         let limit = clock.now().saturating_sub(older_than).unwrap_or(Timestamp::MIN);
         // Whoever may still come for a fence was asleep for longer than any session lives.
         let limit = limit.saturating_sub(Duration::from_secs(30 * 86400)).unwrap_or(Timestamp::MIN);
-        let entries =
-            self.entries("sessions").map_err(|failure| self.error(Verb::List, None, failure))?;
+        if self.known().fences.is_none() {
+            self.list(ObjectKind::Session, &mut |_| ControlFlow::Continue(()))?;
+        }
+        let fences = self.known().fences.take().unwrap_or_default();
         let mut removed = 0;
-        for (path, _, modified) in entries {
-            if is_fence(&path) && modified < limit {
-                self.remove(&path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
-                removed += 1;
-            }
+        for (path, _) in fences.iter().filter(|(_, modified)| *modified < limit) {
+            self.remove(path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
+            removed += 1;
         }
         Ok(removed)
     }
@@ -553,7 +561,7 @@ impl Store for BucketStore {
                 self.remove(&path).map_err(fail)?;
             }
         }
-        Ok(())
+        self.remove(PROBE).map_err(fail)
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {

@@ -59,6 +59,8 @@ pub enum StoreErrorKind {
     NoSpace,
     /// Not allowed.
     Denied,
+    /// The server's name has no address; hardly worth another try.
+    NoAddress,
     /// Something else; worth another try.
     Temporary,
     /// Something else; another try will not help.
@@ -92,6 +94,19 @@ impl Location {
         let (object, location) = (object.copied(), self.clone());
         StoreError { kind, verb, object, location, reason: reason.into() }
     }
+}
+
+/// Whether a resolver said that there is no such name, in the words of the C library or of musl. One that could not be
+/// asked ("Temporary failure in name resolution") says nothing about the name.
+pub(super) fn is_unknown_name(said: &str) -> bool {
+    [
+        "Name or service not known",
+        "No address associated with hostname",
+        "Name does not resolve",
+        "Name has no usable address",
+    ]
+    .iter()
+    .any(|words| said.contains(words))
 }
 
 impl fmt::Display for StoreError {

@@ -271,6 +271,10 @@ impl Store for Faulty {
         self.inner.uploads()
     }
 
+    fn small_calls(&self) -> NonZeroUsize {
+        self.inner.small_calls()
+    }
+
     fn is_far(&self) -> bool {
         self.inner.is_far()
     }

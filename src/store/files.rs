@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::at_once::by_threads;
 use super::claims::Claims;
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
@@ -25,6 +26,8 @@ use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
 use crate::id::{from_hex, to_hex};
 
+mod leftovers;
+mod publish;
 mod survey;
 
 /// Written and removed to see what time it is there, and whether anything can be removed.
@@ -45,6 +48,14 @@ impl Failure {
     }
 }
 
+/// What a question for a whole file gives.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Whole {
+    Bytes(Vec<u8>),
+    /// It has so many bytes, or more, and they were not taken.
+    TooLong(u64),
+}
+
 /// One name in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -61,6 +72,21 @@ pub(super) struct Entry {
 pub(super) trait Files: std::fmt::Debug + Send + Sync {
     fn connections(&self) -> NonZeroUsize;
 
+    /// Calls that carry little, at once.
+    fn small_calls(&self) -> NonZeroUsize {
+        self.connections()
+    }
+
+    /// Whether calls made at once share a connection, so that a further one costs nothing.
+    fn share_a_connection(&self) -> bool {
+        false
+    }
+
+    /// Whether the listing of a directory that is missing is an error, always.
+    fn tell_missing(&self) -> bool {
+        false
+    }
+
     /// Whether a directory is there.
     fn has_directory(&self, path: &str) -> Result<bool, Failure>;
 
@@ -73,11 +99,18 @@ pub(super) trait Files: std::fmt::Debug + Send + Sync {
     /// Removes an empty directory.
     fn remove_directory(&self, path: &str) -> Result<(), Failure>;
 
-    /// Writes a file, over what is there, as durable as the server can.
-    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure>;
+    /// Writes a file, over what is there, as durable as the server can. Gives the size that the server says it has
+    /// then, if asking costs no trip of its own.
+    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<Option<u64>, Failure>;
 
     /// Reads from `offset` on, at most `len` bytes.
     fn read(&self, path: &str, offset: u64, len: u64) -> Result<Vec<u8>, Failure>;
+
+    /// Reads a file that is at most `limit` long without asking for its size first; `None` where that cannot be.
+    fn read_whole(&self, path: &str, limit: u64) -> Option<Result<Whole, Failure>> {
+        let _ = (path, limit);
+        None
+    }
 
     /// Size of a file.
     fn size(&self, path: &str) -> Result<u64, Failure>;
@@ -99,6 +132,7 @@ pub(super) struct FileStore<F> {
     location: Location,
     claims: Claims,
     refuses_renames: AtomicBool,
+    seen: leftovers::Seen,
 }
 
 fn is_absent(failure: &Failure) -> bool {
@@ -118,7 +152,13 @@ fn parent(path: &str) -> &str {
 
 impl<F: Files> FileStore<F> {
     pub fn new(files: F, location: Location) -> Self {
-        Self { files, location, claims: Claims::default(), refuses_renames: AtomicBool::new(false) }
+        Self {
+            files,
+            location,
+            claims: Claims::default(),
+            refuses_renames: AtomicBool::new(false),
+            seen: leftovers::Seen::default(),
+        }
     }
 
     fn error(&self, verb: Verb, object: Option<&ObjectName>, failure: Failure) -> StoreError {
@@ -174,8 +214,9 @@ impl<F: Files> FileStore<F> {
     /// Writes `parts` at `path` and sees that all of it arrived.
     fn write_confirmed(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
         let expected: u64 = parts.iter().map(|part| part.len() as u64).sum();
-        self.in_directory(path, || self.files.write(path, parts))?;
-        match self.size_of(path)? {
+        let told = self.in_directory(path, || self.files.write(path, parts))?;
+        let size = if told.is_some() { told } else { self.size_of(path)? };
+        match size {
             Some(size) if size == expected => Ok(()),
             Some(size) => {
                 let reason = format!("the server kept {size} bytes of {expected}");
@@ -188,16 +229,41 @@ impl<F: Files> FileStore<F> {
         }
     }
 
-    fn write_new(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+    /// Whether nothing is at `path`, and all of `parts` at `temporary`: looked at and written at once where that
+    /// saves a trip.
+    fn prepare(&self, path: &str, temporary: &str, parts: &[&[u8]]) -> Result<bool, Failure> {
+        if !self.files.share_a_connection() {
+            return Ok(self.size_of(path)?.is_none()
+                && self.write_confirmed(temporary, parts).map(|()| true)?);
+        }
+        let (there, written) = std::thread::scope(|scope| {
+            let look = scope.spawn(|| self.size_of(path));
+            let written = self.write_confirmed(temporary, parts);
+            let lost = || Err(Failure::new(StoreErrorKind::Permanent, "a thread of ours died"));
+            (look.join().unwrap_or_else(|_| lost()), written)
+        });
+        if there?.is_some() {
+            let _ = self.files.remove(temporary);
+            return Ok(false);
+        }
+        written.map(|()| true)
+    }
+
+    /// Writes what is not there yet; false if something is.
+    fn write_new(&self, path: &str, parts: &[&[u8]]) -> Result<bool, Failure> {
         if self.refuses_renames.load(Ordering::Relaxed) {
-            return self.write_in_place(path, parts);
+            return Ok(
+                self.size_of(path)?.is_none() && self.write_in_place(path, parts).map(|()| true)?
+            );
         }
         let nonce = to_hex(&random_bytes::<8>(&SystemRandom));
         let temporary = format!("{path}.{nonce}.tmp");
-        let renamed = self
-            .write_confirmed(&temporary, parts)
-            .and_then(|()| self.files.rename(&temporary, path));
-        let Err(failure) = renamed else { return Ok(()) };
+        let renamed = match self.prepare(path, &temporary, parts) {
+            Ok(true) => self.files.rename(&temporary, path),
+            Ok(false) => return Ok(false),
+            Err(failure) => Err(failure),
+        };
+        let Err(failure) = renamed else { return Ok(true) };
         let refused = (failure.is_unsupported || is_absent(&failure))
             && matches!(self.size_of(&temporary), Ok(Some(_)))
             && matches!(self.size_of(path), Ok(None));
@@ -208,7 +274,7 @@ impl<F: Files> FileStore<F> {
         }
         self.write_in_place(path, parts)?;
         self.refuses_renames.store(true, Ordering::Relaxed);
-        Ok(())
+        Ok(true)
     }
 
     fn write_in_place(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
@@ -229,7 +295,8 @@ impl<F: Files> FileStore<F> {
     }
 
     fn drop_empty_session(&self, name: &ObjectName) {
-        if name.kind() == ObjectKind::Session {
+        // The first beat goes last.
+        if matches!(name, ObjectName::Session { beat: 0, .. } | ObjectName::Staged { .. }) {
             // Not empty, gone already, not allowed: no harm in keeping it.
             let _ = self.files.remove_directory(parent(&name.path()));
         }
@@ -243,11 +310,16 @@ impl<F: Files> FileStore<F> {
     ) -> Result<(), Failure> {
         let top = if kind == ObjectKind::Config { "" } else { kind.directory() };
         let is_nested = matches!(kind, ObjectKind::Pack | ObjectKind::Session);
+        let mut is_missing = false;
         let entries = match self.files.list(top) {
-            Err(failure) if !top.is_empty() => self.unless_missing(top, failure)?,
+            Err(failure) if !top.is_empty() => {
+                is_missing = true;
+                self.unless_missing(top, failure)?
+            }
             listed => listed?,
         };
-        if entries.is_empty() && !self.files.has_directory("")? {
+        let is_doubtful = entries.is_empty() && (is_missing || !self.files.tell_missing());
+        if is_doubtful && !self.files.has_directory("")? {
             return Err(Failure::new(StoreErrorKind::NotFound, "the place is not there"));
         }
         let below = |name: &str| match top {
@@ -282,32 +354,39 @@ impl<F: Files> FileStore<F> {
         Err(Failure { kind, ..failure })
     }
 
-    /// Lists several directories, as many at once as there are connections.
+    /// Lists several directories, many at once.
     fn walk_directories(
         &self,
         paths: &[String],
         visit: &mut dyn FnMut(&str, &Entry) -> ControlFlow<()>,
     ) -> Result<(), Failure> {
-        for some in paths.chunks(self.files.connections().get()) {
-            let listed: Vec<Result<Vec<Entry>, Failure>> = std::thread::scope(|scope| {
-                let threads: Vec<_> =
-                    some.iter().map(|path| scope.spawn(|| self.files.list(path))).collect();
-                let lost = || Err(Failure::new(StoreErrorKind::Permanent, "a thread of ours died"));
-                threads.into_iter().map(|thread| thread.join().unwrap_or_else(|_| lost())).collect()
-            });
-            for (path, entries) in some.iter().zip(listed) {
-                let entries = match entries {
-                    Err(failure) => self.unless_missing(path, failure)?,
-                    Ok(entries) => entries,
-                };
-                for entry in entries.iter().filter(|entry| !entry.is_directory) {
-                    if visit(&format!("{path}/{}", entry.name), entry).is_break() {
-                        return Ok(());
-                    }
+        let listed = by_threads(self.files.small_calls(), paths, |path| self.files.list(path));
+        for (path, entries) in paths.iter().zip(listed) {
+            let entries = match entries {
+                Err(failure) => self.unless_missing(path, failure)?,
+                Ok(entries) => entries,
+            };
+            for entry in entries.iter().filter(|entry| !entry.is_directory) {
+                if visit(&format!("{path}/{}", entry.name), entry).is_break() {
+                    return Ok(());
                 }
             }
         }
         Ok(())
+    }
+
+    /// A whole object without asking for its size first. `None` where that cannot be done, or where asking tells more
+    /// of why it failed.
+    fn fetch_at_once(&self, name: &ObjectName, limit: u64) -> Option<Result<Vec<u8>, StoreError>> {
+        let fail = |failure| Some(Err(self.error(Verb::Get, Some(name), failure)));
+        match self.files.read_whole(&name.path(), limit.min(64 << 20))? {
+            Ok(Whole::Bytes(bytes)) => Some(Ok(bytes)),
+            Err(failure) if failure.kind == StoreErrorKind::NotFound => {
+                fail(Failure::new(StoreErrorKind::NotFound, "it is not there"))
+            }
+            Err(failure) if failure.kind == StoreErrorKind::Temporary => fail(failure),
+            Ok(Whole::TooLong(_)) | Err(_) => None,
+        }
     }
 
     fn fetch(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
@@ -319,6 +398,11 @@ impl<F: Files> FileStore<F> {
             ByteRange::Whole { .. } => (0, None),
             ByteRange::Exact { offset, len } => (offset, Some(len)),
         };
+        if let ByteRange::Whole { limit } = range
+            && let Some(read) = self.fetch_at_once(name, limit)
+        {
+            return read;
+        }
         let size = || self.size_of(&path).map_err(fail)?.ok_or_else(absent);
         let wanted = match (range, len) {
             (ByteRange::Whole { limit }, _) => {
@@ -367,13 +451,6 @@ impl<F: Files> FileStore<F> {
         }
         Ok(bytes)
     }
-
-    /// Writes a file that is no object; gives its time there.
-    fn probe(&self) -> Result<Option<Timestamp>, Failure> {
-        self.files.write(PROBE, &[b"probe"])?;
-        let listed = self.files.list("")?;
-        Ok(listed.into_iter().find(|entry| entry.name == PROBE).and_then(|entry| entry.modified))
-    }
 }
 
 impl<F: Files> Store for FileStore<F> {
@@ -383,6 +460,10 @@ impl<F: Files> Store for FileStore<F> {
 
     fn connections(&self) -> NonZeroUsize {
         self.files.connections()
+    }
+
+    fn small_calls(&self) -> NonZeroUsize {
+        self.files.small_calls()
     }
 
     fn is_far(&self) -> bool {
@@ -406,11 +487,17 @@ impl<F: Files> Store for FileStore<F> {
         let fail = |failure| self.error(Verb::Put, Some(name), failure);
         let _claimed = self.claims.claim(name);
         let path = name.path();
-        if self.size_of(&path).map_err(fail)?.is_some() {
-            let reason = "it is there";
-            return Err(self.location.error(StoreErrorKind::Exists, Verb::Put, Some(name), reason));
+        if matches!(name, ObjectName::Session { beat: 0, .. }) {
+            // Each session has a directory of its own. Why it cannot be made, writing tells.
+            let _ = self.files.make_directory(parent(&path));
         }
-        self.write_new(&path, parts).map_err(fail)
+        match self.write_new(&path, parts).map_err(fail)? {
+            true => Ok(()),
+            false => {
+                let kind = StoreErrorKind::Exists;
+                Err(self.location.error(kind, Verb::Put, Some(name), "it is there"))
+            }
+        }
     }
 
     fn get(&self, name: &ObjectName, range: ByteRange) -> Result<Vec<u8>, StoreError> {
@@ -431,13 +518,7 @@ impl<F: Files> Store for FileStore<F> {
         kind: ObjectKind,
         visit: &mut dyn FnMut(ObjectInfo) -> ControlFlow<()>,
     ) -> Result<(), StoreError> {
-        self.walk(kind, &mut |path, entry| match ObjectName::parse(path) {
-            Some(name) if name.kind() == kind => {
-                visit(ObjectInfo { name, size: entry.size, modified: entry.modified })
-            }
-            _ => ControlFlow::Continue(()),
-        })
-        .map_err(|failure| self.error(Verb::List, None, failure))
+        self.list_objects(kind, visit).map_err(|failure| self.error(Verb::List, None, failure))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
@@ -448,29 +529,7 @@ impl<F: Files> Store for FileStore<F> {
     }
 
     fn publish(&self, staged: &ObjectName, target: &ObjectName) -> Result<(), StoreError> {
-        let fail = |failure| self.error(Verb::Publish, Some(target), failure);
-        let refuse =
-            |kind, name, reason| Err(self.location.error(kind, Verb::Publish, Some(name), reason));
-        let _claimed = self.claims.claim(target);
-        let (from, to) = (staged.path(), target.path());
-        if self.size_of(&from).map_err(fail)?.is_none() {
-            return refuse(StoreErrorKind::NotFound, staged, "it is not there");
-        }
-        if self.size_of(&to).map_err(fail)?.is_some() {
-            return refuse(StoreErrorKind::Exists, target, "it is there");
-        }
-        match self.in_directory(&to, || self.files.rename(&from, &to)) {
-            Ok(()) => {}
-            Err(failure) if failure.is_unsupported || is_absent(&failure) => {
-                if self.size_of(&from).map_err(fail)?.is_none() {
-                    return refuse(StoreErrorKind::NotFound, staged, "it is not there");
-                }
-                self.publish_without_rename(staged, target)?;
-            }
-            Err(failure) => return Err(fail(failure)),
-        }
-        self.drop_empty_session(staged);
-        Ok(())
+        self.publish_by_rename(staged, target)
     }
 
     /// What is confirmed is as durable as the server makes it.
@@ -483,26 +542,7 @@ impl<F: Files> Store for FileStore<F> {
         older_than: Duration,
         clock: &dyn Clock,
     ) -> Result<u64, StoreError> {
-        // Files have the server's times. A writer whose clock is days ahead must not take files for stale
-        // that others are just writing.
-        let Ok(Some(there)) = self.probe() else { return Ok(0) };
-        let _ = self.files.remove(PROBE);
-        let now = clock.now().min(there);
-        let limit = now.saturating_sub(older_than).unwrap_or(Timestamp::MIN);
-        let mut stale = Vec::new();
-        for kind in ObjectKind::ALL {
-            self.walk(kind, &mut |path, entry| {
-                if temporary_of(path).is_some() && entry.modified.is_some_and(|at| at < limit) {
-                    stale.push(path.to_owned());
-                }
-                ControlFlow::Continue(())
-            })
-            .map_err(|failure| self.error(Verb::List, None, failure))?;
-        }
-        for path in &stale {
-            self.remove(path).map_err(|failure| self.error(Verb::Delete, None, failure))?;
-        }
-        Ok(stale.len() as u64)
+        self.remove_leftovers(older_than, clock)
     }
 
     fn publishing(&self) -> &'static str {
@@ -524,37 +564,11 @@ impl<F: Files> Store for FileStore<F> {
     }
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
-        let tried = self.files.write(PROBE, &[b"probe"]).and_then(|()| self.remove(PROBE));
+        let tried = self.files.write(PROBE, &[b"probe"]).and_then(|_| self.remove(PROBE));
         match tried {
             Ok(()) => Ok(false),
             Err(failure) if failure.kind == StoreErrorKind::Denied => Ok(true),
             Err(failure) => Err(self.error(Verb::Delete, None, failure)),
         }
-    }
-}
-
-impl<F: Files> FileStore<F> {
-    /// Where the server refuses to rename: written again under its name, and taken back if the staged
-    /// object was removed meanwhile.
-    fn publish_without_rename(
-        &self,
-        staged: &ObjectName,
-        target: &ObjectName,
-    ) -> Result<(), StoreError> {
-        let fail = |failure| self.error(Verb::Publish, Some(target), failure);
-        let (from, to) = (staged.path(), target.path());
-        let bytes = self.fetch(staged, ByteRange::Whole { limit: 64 << 20 })?;
-        self.write_in_place(&to, &[&bytes]).map_err(fail)?;
-        if self.size_of(&from).map_err(fail)?.is_none() {
-            self.remove(&to).map_err(fail)?;
-            let reason = "it was removed while it was published";
-            return Err(self.location.error(
-                StoreErrorKind::NotFound,
-                Verb::Publish,
-                Some(staged),
-                reason,
-            ));
-        }
-        self.remove(&from).map_err(fail)
     }
 }

@@ -155,7 +155,11 @@ impl FtpFiles {
 
 /// Sends `parts`; what was sent counts only once the server said so.
 fn store(connection: &mut Connection, path: &str, parts: &[&[u8]], limits: &Limits) -> Answer<()> {
+    if connection.has_offset {
+        connection.ftp.resume_transfer(0)?;
+    }
     let mut stream = connection.data(|ftp| ftp.put_with_stream(path))?;
+    connection.has_offset = false;
     let mut sent = Ok(());
     'all: for part in parts {
         for piece in part.chunks(PIECE) {
@@ -183,9 +187,13 @@ fn retrieve(
     limits: &Limits,
 ) -> Answer<Vec<u8>> {
     let start = usize::try_from(offset).map_err(|_| Trouble::refused("it is too long"))?;
-    // Set for each transfer: an offset of an attempt that failed must not stay.
-    connection.ftp.resume_transfer(start)?;
+    // An offset of an attempt that failed must not stay.
+    if start > 0 || connection.has_offset {
+        connection.has_offset = true;
+        connection.ftp.resume_transfer(start)?;
+    }
     let mut stream = connection.data(|ftp| ftp.retr_as_stream(path))?;
+    connection.has_offset = false;
     let mut bytes = Vec::with_capacity(len.min(32 << 20));
     let mut read = Ok(());
     while bytes.len() < len {
@@ -259,10 +267,10 @@ impl Files for FtpFiles {
         })
     }
 
-    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<Option<u64>, Failure> {
         self.with(|connection| {
             let path = connection.path(path);
-            store(connection, &path, parts, &self.limits)
+            store(connection, &path, parts, &self.limits).map(|()| None)
         })
     }
 

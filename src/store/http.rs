@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::client::{
@@ -11,6 +12,8 @@ use object_store::{Certificate, ClientOptions, RetryConfig};
 use reqwest::StatusCode;
 
 use super::StoreErrorKind;
+use super::bucket::Locking;
+use super::error::is_unknown_name;
 use super::files::Failure;
 use super::place::PlaceError;
 
@@ -58,6 +61,12 @@ fn certificates(path: &Path) -> Result<Vec<Certificate>, PlaceError> {
     })
 }
 
+/// No tries of the library's own: a create whose reply was lost, sent again, is refused, and looks as if somebody else had
+/// been there first. [`Retrying`](super::Retrying) knows which try it is.
+pub(super) fn no_retries() -> RetryConfig {
+    RetryConfig { max_retries: 0, ..RetryConfig::default() }
+}
+
 /// A few tries close together; what lasts longer is tried again as a whole by [`Retrying`](super::Retrying).
 pub(super) fn retries() -> RetryConfig {
     RetryConfig { max_retries: 2, retry_timeout: Duration::from_secs(60), ..RetryConfig::default() }
@@ -67,19 +76,22 @@ pub(super) fn retries() -> RetryConfig {
 ///
 /// What was asked for and what came is told by `Content-Range` (RFC 9110, 14.4), which such servers (rclone, for one)
 /// do send. Taken for a refusal it would mean to read the whole object instead, once for every part.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Lenient;
+#[derive(Debug, Clone)]
+pub(super) struct Lenient {
+    /// What adds a retention to objects, if one is asked for.
+    pub locking: Option<Arc<Locking>>,
+}
 
 impl HttpConnector for Lenient {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
         ReqwestConnector::default()
             .connect(options)
-            .map(|client| HttpClient::new(LenientClient(client)))
+            .map(|client| HttpClient::new(LenientClient(client, self.locking.clone())))
     }
 }
 
 #[derive(Debug)]
-struct LenientClient(HttpClient);
+struct LenientClient(HttpClient, Option<Arc<Locking>>);
 
 impl HttpService for LenientClient {
     fn call<'s, 'f>(
@@ -92,6 +104,10 @@ impl HttpService for LenientClient {
     {
         Box::pin(async move {
             let is_of_a_part = request.headers().contains_key("range");
+            let request = match &self.1 {
+                Some(locking) => locking.lock(request).await?,
+                None => request,
+            };
             let mut response = self.0.execute(request).await?;
             if is_of_a_part
                 && response.status() == StatusCode::OK
@@ -104,10 +120,8 @@ impl HttpService for LenientClient {
     }
 }
 
-/// What an error means.
-pub(super) fn failure(error: &object_store::Error) -> Failure {
-    use object_store::Error as E;
-    use std::error::Error;
+/// An error, and what led to it.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(source) = cause {
@@ -117,12 +131,20 @@ pub(super) fn failure(error: &object_store::Error) -> Failure {
         }
         cause = source.source();
     }
+    text
+}
+
+/// What an error means.
+pub(super) fn failure(error: &object_store::Error) -> Failure {
+    use object_store::Error as E;
+    let text = with_causes(error);
     let low = text.to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| low.contains(word));
     let kind = match error {
         E::NotFound { .. } => StoreErrorKind::NotFound,
         E::AlreadyExists { .. } | E::Precondition { .. } => StoreErrorKind::Exists,
         E::PermissionDenied { .. } | E::Unauthenticated { .. } => StoreErrorKind::Denied,
+        _ if is_unknown_name(&text) => StoreErrorKind::NoAddress,
         _ if has(&["quota", "507", "insufficient storage", "no space"]) => StoreErrorKind::NoSpace,
         _ if has(&[
             "accessdenied",

@@ -19,6 +19,7 @@ use jiff::Timestamp;
 
 use crate::clock::Clock;
 
+mod at_once;
 mod background;
 mod bucket;
 mod claims;
@@ -42,6 +43,7 @@ mod sftp;
 mod throttle;
 mod webdav;
 
+pub use at_once::{each, list_kinds};
 pub use error::{StoreError, StoreErrorKind, Verb};
 pub use faulty::{Fault, Faulty};
 pub(crate) use http::install_tls;
@@ -119,6 +121,12 @@ pub trait Store: std::fmt::Debug + Send + Sync {
     /// How many objects are worth writing at once: a disk is soon busy, a line is not.
     fn uploads(&self) -> NonZeroUsize {
         self.connections().min(NonZeroUsize::MIN.saturating_add(1))
+    }
+
+    /// How many calls that carry little are worth making at once. A call waits for a trip over the line whatever it
+    /// carries, so these may be more than those that fill it.
+    fn small_calls(&self) -> NonZeroUsize {
+        self.connections()
     }
 
     /// Whether each read is a trip over a line, so that reading in order to write less does not pay.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::Secret;
+use crate::event::Observer;
 
 use super::bucket::BucketStore;
 use super::files::FileStore;
@@ -23,11 +24,20 @@ mod providers;
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What whoever opens a store says besides where it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct StoreOptions {
     /// What opens it, instead of what the location says: a password; of object stores `NAME=VALUE` lines
     /// with the provider's variables (of Google the service account's JSON).
     pub secret: Option<Secret>,
+    /// Who is told when nothing goes on because a server does not answer.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl StoreOptions {
+    /// Nothing but whom to tell.
+    pub fn observed_by(observer: &Arc<dyn Observer>) -> Self {
+        Self { observer: Some(Arc::clone(observer)), ..Self::default() }
+    }
 }
 
 /// The store at `text`, which nobody else can read: from a file or a variable.
@@ -66,7 +76,8 @@ impl Place {
             }
         };
         let retries = own.retries.unwrap_or(RETRIES);
-        Ok(Arc::new(Retrying::new(store, retries, std::thread::sleep)))
+        let retrying = Retrying::new(store, retries, std::thread::sleep);
+        Ok(Arc::new(retrying.observed_by(options.observer.clone())))
     }
 
     fn timeout(&self) -> Duration {

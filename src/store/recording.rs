@@ -72,6 +72,10 @@ impl Store for Recording {
         self.inner.uploads()
     }
 
+    fn small_calls(&self) -> NonZeroUsize {
+        self.inner.small_calls()
+    }
+
     fn is_far(&self) -> bool {
         self.inner.is_far()
     }

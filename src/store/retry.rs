@@ -4,10 +4,11 @@
 //! there is compared with what was to be put, and a publish whose staged object is gone after a first
 //! try has succeeded if its target is there.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{
@@ -15,24 +16,61 @@ use super::{
     Survey,
 };
 use crate::clock::Clock;
+use crate::event::{Event, Observer};
 
 /// Tries after the first one, unless the location says otherwise.
 pub(super) const RETRIES: u32 = 6;
+/// The same where the server's name has no address: a name that was mistyped is not worth a minute.
+const RETRIES_OF_NAMES: u32 = 1;
+/// What takes no longer than so many tries is told to nobody.
+const SILENT_TRIES: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// Passes calls on, and again.
-#[derive(Debug)]
 pub struct Retrying {
     inner: Arc<dyn Store>,
     retries: u32,
     pause: fn(Duration),
+    observer: Option<Arc<dyn Observer>>,
+    /// What was told since the last call that succeeded.
+    told: Mutex<Option<String>>,
+}
+
+impl fmt::Debug for Retrying {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Retrying")
+            .field("inner", &self.inner)
+            .field("retries", &self.retries)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Retrying {
     /// `inner`, each call tried again up to `retries` times, with `pause` in between.
     pub fn new(inner: Arc<dyn Store>, retries: u32, pause: fn(Duration)) -> Self {
-        Self { inner, retries, pause }
+        Self { inner, retries, pause, observer: None, told: Mutex::default() }
+    }
+
+    /// The same; `observer` is told what makes it wait, unless that passes at once.
+    pub fn observed_by(self, observer: Option<Arc<dyn Observer>>) -> Self {
+        Self { observer, ..self }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Option<String>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says why nothing goes on; the same thing only once, however many calls wait for it.
+    fn tell(&self, error: &StoreError) {
+        let Some(observer) = &self.observer else { return };
+        let mut told = self.told();
+        if told.as_ref() == Some(&error.reason) {
+            return;
+        }
+        let message = format!("{}; it is tried again for a while", error.reason);
+        observer.event(&Event::Notice { item: self.location().to_string(), message });
+        *told = Some(error.reason.clone());
     }
 
     /// Does `act`, told how many tries there were before.
@@ -40,7 +78,10 @@ impl Retrying {
         let mut tries = 0;
         loop {
             match act(tries) {
-                Err(error) if error.kind == StoreErrorKind::Temporary && tries < self.retries => {
+                Err(error) if tries < self.retries_after(error.kind) => {
+                    if tries >= SILENT_TRIES {
+                        self.tell(&error);
+                    }
                     (self.pause)((FIRST_PAUSE * 2_u32.pow(tries.min(10))).min(LONGEST_PAUSE));
                     tries += 1;
                 }
@@ -48,8 +89,21 @@ impl Retrying {
                     let reason = format!("{} (tried {} times)", error.reason, tries + 1);
                     return Err(StoreError { reason, ..error });
                 }
-                done => return done,
+                done => {
+                    if done.is_ok() && self.observer.is_some() {
+                        *self.told() = None;
+                    }
+                    return done;
+                }
             }
+        }
+    }
+
+    fn retries_after(&self, kind: StoreErrorKind) -> u32 {
+        match kind {
+            StoreErrorKind::Temporary => self.retries,
+            StoreErrorKind::NoAddress => self.retries.min(RETRIES_OF_NAMES),
+            _ => 0,
         }
     }
 
@@ -78,6 +132,10 @@ impl Store for Retrying {
 
     fn uploads(&self) -> NonZeroUsize {
         self.inner.connections()
+    }
+
+    fn small_calls(&self) -> NonZeroUsize {
+        self.inner.small_calls()
     }
 
     fn is_far(&self) -> bool {
@@ -210,6 +268,51 @@ mod tests {
         let (faulty, store) = retrying(vec![denied]);
         store.put(&KEY, &[b"x"]).unwrap_err();
         assert_eq!(faulty.mutating_calls(), 1);
+    }
+
+    #[test]
+    fn a_name_without_an_address_is_given_up_soon() {
+        let faults = (0..9).map(|call| Fault::Fail { call, kind: StoreErrorKind::NoAddress });
+        let (faulty, store) = retrying(faults.collect());
+        store.put(&KEY, &[b"x"]).unwrap_err();
+        assert_eq!(faulty.mutating_calls(), 2);
+    }
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<Event>>);
+
+    impl Observer for Told {
+        fn event(&self, event: &Event) {
+            self.0.lock().unwrap().push(event.clone());
+        }
+    }
+
+    /// Not what passes at once, nor the same thing for every call that waits.
+    #[test]
+    fn what_makes_it_wait_is_told_once() {
+        let told = Arc::new(Told::default());
+        let faults = (0..15).filter(|call| ![2, 6].contains(call)).map(fail);
+        let (faulty, store) = retrying(faults.collect());
+        let store = store.observed_by(Some(Arc::clone(&told) as _));
+        let events = |expected: usize| {
+            let events = std::mem::take(&mut *told.0.lock().unwrap());
+            assert_eq!(events.len(), expected, "{events:?}");
+            for event in events {
+                let Event::Notice { item, message } = event else { panic!("{event:?}") };
+                assert_eq!(item, store.location().to_string());
+                assert!(message.ends_with("; it is tried again for a while"), "{message}");
+            }
+        };
+        let id = |byte| ObjectName::Key(ObjectId::new([byte; 32]));
+        store.put(&id(1), &[b"two tries fail"]).unwrap();
+        events(0);
+        store.put(&id(2), &[b"three tries fail"]).unwrap();
+        events(1);
+        store.put(&id(3), &[b"four do"]).unwrap_err();
+        store.put(&id(3), &[b"and once more"]).unwrap_err();
+        events(1);
+        store.put(&id(4), &[b"none does"]).unwrap();
+        assert_eq!(faulty.mutating_calls(), 16);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::future::{try_join, try_join_all};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
 use openssh_sftp_client::error::SftpErrorKind;
@@ -19,7 +20,8 @@ use tokio::process::{Child, Command};
 
 use super::StoreErrorKind;
 use super::background;
-use super::files::{Entry, Failure, Files};
+use super::error::is_unknown_name;
+use super::files::{Entry, Failure, Files, Whole};
 use super::throttle::Limits;
 
 /// Calls at once, unless the location says otherwise.
@@ -28,6 +30,15 @@ const CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(3);
 const PIECE: usize = 128 << 10;
 /// Pieces on their way at once, so that a long line is full: 2 MiB, as much as 100 Mbit/s carry in 160 ms.
 const AT_ONCE: usize = 16;
+
+/// Longest file that is surely one write for any server.
+const ONE_WRITE: u64 = 32 << 10;
+/// Bytes that are read before the size is known.
+const FIRST_PIECE: u32 = 32 << 10;
+/// Times a directory's next names are asked for at once: the last one is told that there are no more.
+const QUESTIONS: usize = 3;
+/// Small calls at once, unless the location says otherwise.
+const SMALL_CALLS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(31);
 
 /// How a server is reached.
 #[derive(Debug, Clone)]
@@ -202,6 +213,27 @@ impl SftpFiles {
         self.with(self.settings.timeout * 2, work)
     }
 
+    /// Reads `wanted` bytes from `offset` on, fewer at the end of the file.
+    async fn read_open(&self, file: &File, offset: u64, wanted: usize) -> Result<Vec<u8>, Error> {
+        let pieces = (0..wanted).step_by(PIECE).map(|at| (at, PIECE.min(wanted - at)));
+        let reads = stream::iter(pieces).map(|(at, len)| {
+            let file = file.clone();
+            async move {
+                self.limits.receive_async(len).await;
+                Ok::<_, Error>((len, read_piece(file, offset + at as u64, len).await?))
+            }
+        });
+        let mut reads = reads.buffered(AT_ONCE);
+        let mut bytes = Vec::with_capacity(wanted.min(32 << 20));
+        while let Some((asked, piece)) = reads.try_next().await? {
+            bytes.extend_from_slice(&piece);
+            if piece.len() < asked {
+                break;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Most time a transfer of `bytes` may take: 8 KiB a second is as good as nothing.
     fn patience(&self, bytes: u64) -> Duration {
         self.settings.timeout * 4 + Duration::from_secs(bytes >> 13)
@@ -238,12 +270,11 @@ fn of_ssh(said: &str, error: &Error) -> Failure {
         );
         return Failure::new(StoreErrorKind::Denied, reason);
     }
-    let kind = match has(&[
-        "Permission denied",
-        "Too many authentication failures",
-        "Bad configuration",
-    ]) {
+    let is_denied =
+        has(&["Permission denied", "Too many authentication failures", "Bad configuration"]);
+    let kind = match is_denied {
         true => StoreErrorKind::Denied,
+        false if is_unknown_name(&text) => StoreErrorKind::NoAddress,
         false => StoreErrorKind::Temporary,
     };
     Failure::new(kind, text)
@@ -252,6 +283,18 @@ fn of_ssh(said: &str, error: &Error) -> Failure {
 impl Files for SftpFiles {
     fn connections(&self) -> NonZeroUsize {
         self.settings.connections.unwrap_or(CONNECTIONS)
+    }
+
+    fn small_calls(&self) -> NonZeroUsize {
+        self.settings.connections.unwrap_or(SMALL_CALLS)
+    }
+
+    fn share_a_connection(&self) -> bool {
+        self.settings.connections.is_none_or(|calls| calls.get() > 1)
+    }
+
+    fn tell_missing(&self) -> bool {
+        true
     }
 
     fn has_directory(&self, path: &str) -> Result<bool, Failure> {
@@ -298,11 +341,20 @@ impl Files for SftpFiles {
         self.short(|session| async move { session.sftp.fs().remove_dir(path).await })
     }
 
-    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<Option<u64>, Failure> {
         let path = self.path(path);
         let len = parts.iter().map(|part| part.len() as u64).sum();
         self.with(self.patience(len), |session| async move {
-            let mut file = session.sftp.create(path).await?;
+            let mut options = session.sftp.options();
+            let file =
+                options.read(true).write(true).create(true).truncate(true).open(path).await?;
+            let is_small = len <= ONE_WRITE;
+            if is_small {
+                self.limits.send_async(usize::try_from(len).unwrap_or(usize::MAX)).await;
+            }
+            let joined = if is_small { parts.concat() } else { Vec::new() };
+            let whole = [joined.as_slice()];
+            let parts: &[&[u8]] = if is_small { &whole } else { parts };
             let mut at = 0;
             let pieces = parts.iter().flat_map(|part| part.chunks(PIECE)).map(|piece| {
                 let offset = at;
@@ -312,16 +364,34 @@ impl Files for SftpFiles {
             let writes = stream::iter(pieces).map(|(offset, piece)| {
                 let mut file = file.clone();
                 async move {
-                    self.limits.send_async(piece.len()).await;
+                    if !is_small {
+                        self.limits.send_async(piece.len()).await;
+                    }
                     std::pin::Pin::new(&mut file).seek(SeekFrom::Start(offset)).await?;
                     file.write_all(piece).await
                 }
             });
-            writes.buffer_unordered(AT_ONCE).try_collect::<()>().await?;
-            if session.sftp.support_fsync() {
-                file.sync_all().await?;
+            let written = writes.buffer_unordered(AT_ONCE).try_collect::<()>();
+            let can_sync = session.sftp.support_fsync();
+            let (mut to_sync, mut to_ask) = (file.clone(), file.clone());
+            let confirmed = async {
+                let synced = async { if can_sync { to_sync.sync_all().await } else { Ok(()) } };
+                Ok(try_join(synced, to_ask.metadata()).await?.1)
+            };
+            // What is small goes out together with what is asked afterwards: a server does what is asked of
+            // one file in order.
+            let found = if is_small {
+                try_join(written, confirmed).await?.1
+            } else {
+                written.await?;
+                confirmed.await?
+            };
+            drop((to_sync, to_ask));
+            // Closing says what a server that cannot sync has to say.
+            if !can_sync {
+                file.close().await?;
             }
-            file.close().await
+            Ok(found.len())
         })
     }
 
@@ -330,27 +400,36 @@ impl Files for SftpFiles {
         let wanted = usize::try_from(len)
             .map_err(|_| Failure::new(StoreErrorKind::Permanent, "it is too long"))?;
         self.with(self.patience(len), |session| async move {
+            // Nobody waits for its being closed.
             let file = session.sftp.open(path).await?;
-            let pieces = (0..wanted).step_by(PIECE).map(|at| (at, PIECE.min(wanted - at)));
-            let reads = stream::iter(pieces).map(|(at, len)| {
-                let file = file.clone();
-                async move {
-                    self.limits.receive_async(len).await;
-                    Ok::<_, Error>((len, read_piece(file, offset + at as u64, len).await?))
-                }
-            });
-            let mut reads = reads.buffered(AT_ONCE);
-            let mut bytes = Vec::with_capacity(wanted.min(32 << 20));
-            while let Some((asked, piece)) = reads.try_next().await? {
-                bytes.extend_from_slice(&piece);
-                if piece.len() < asked {
-                    break;
-                }
-            }
-            drop(reads);
-            file.close().await?;
-            Ok(bytes)
+            self.read_open(&file, offset, wanted).await
         })
+    }
+
+    /// The size and the first piece in one trip.
+    fn read_whole(&self, path: &str, limit: u64) -> Option<Result<Whole, Failure>> {
+        let path = self.path(path);
+        let read = self.with(self.patience(limit.min(64 << 20)), |session| async move {
+            let file = session.sftp.open(path).await?;
+            let mut to_ask = file.clone();
+            self.limits.receive_async(FIRST_PIECE as usize).await;
+            let mut to_read = file.clone();
+            let room = BytesMut::with_capacity(FIRST_PIECE as usize);
+            let first = to_read.read(FIRST_PIECE, room);
+            let (found, first) = try_join(to_ask.metadata(), first).await?;
+            let mut bytes = first.map(|first| first.to_vec()).unwrap_or_default();
+            // A server that says no size is asked as others are.
+            let Some(size) = found.len() else { return Ok(Whole::TooLong(u64::MAX)) };
+            if size > limit || (bytes.len() as u64) > size {
+                return Ok(Whole::TooLong(size));
+            }
+            let rest = usize::try_from(size).unwrap_or(usize::MAX) - bytes.len();
+            if rest > 0 {
+                bytes.extend(self.read_open(&file, bytes.len() as u64, rest).await?);
+            }
+            Ok(if bytes.len() as u64 == size { Whole::Bytes(bytes) } else { Whole::TooLong(size) })
+        });
+        Some(read)
     }
 
     fn size(&self, path: &str) -> Result<u64, Failure> {
@@ -365,8 +444,11 @@ impl Files for SftpFiles {
         let path = self.path(path);
         self.with(self.settings.timeout * 20, |session| async move {
             let directory = session.sftp.fs().open_dir(path).await?;
-            let found: Vec<_> = directory.read_dir().try_collect().await?;
-            Ok(found.iter().filter_map(entry).collect())
+            // Each question gets the next names; the last ones are told that there are no more.
+            let questions =
+                (0..QUESTIONS).map(|_| directory.clone().read_dir().try_collect::<Vec<_>>());
+            let found = try_join_all(questions).await?;
+            Ok(found.iter().flatten().filter_map(entry).collect())
         })
     }
 

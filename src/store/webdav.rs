@@ -15,7 +15,8 @@ use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use reqwest::{Client, Method, StatusCode};
 
 use super::StoreErrorKind;
-use super::files::{Entry, Failure, Files};
+use super::error::is_unknown_name;
+use super::files::{Entry, Failure, Files, Whole};
 use super::place::PlaceError;
 use super::rclone::Rclone;
 use super::throttle::Limits;
@@ -136,12 +137,16 @@ impl DavFiles {
                 request = request.header(*name, value);
             }
             let answer = request.send().await.map_err(|error| {
-                let kind = if error.is_builder() {
+                let is_builder = error.is_builder();
+                let text = http::with_causes(&error.without_url());
+                let kind = if is_builder {
                     StoreErrorKind::Permanent
+                } else if is_unknown_name(&text) {
+                    StoreErrorKind::NoAddress
                 } else {
                     StoreErrorKind::Temporary
                 };
-                Failure::new(kind, http::plain(&error.without_url().to_string()))
+                Failure::new(kind, http::plain(&text))
             })?;
             Ok(answer.status())
         })
@@ -214,12 +219,12 @@ impl Files for DavFiles {
         Ok(())
     }
 
-    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<(), Failure> {
+    fn write(&self, path: &str, parts: &[&[u8]]) -> Result<Option<u64>, Failure> {
         let bytes = Bytes::from(parts.concat());
         self.limits.send(bytes.len());
         let path = self.full(path);
         background::wait(async {
-            self.store.put(&path, PutPayload::from_bytes(bytes)).await.map(|_| ()).map_err(of)
+            self.store.put(&path, PutPayload::from_bytes(bytes)).await.map(|_| None).map_err(of)
         })
     }
 
@@ -230,6 +235,24 @@ impl Files for DavFiles {
             let bytes = self.store.get_range(&path, offset..offset + len).await.map_err(of)?;
             Ok(bytes.to_vec())
         })
+    }
+
+    fn read_whole(&self, path: &str, limit: u64) -> Option<Result<Whole, Failure>> {
+        let path = self.full(path);
+        Some(background::wait(async {
+            let found = self.store.get(&path).await.map_err(of)?;
+            let size = found.meta.size;
+            if size > limit {
+                return Ok(Whole::TooLong(size));
+            }
+            self.limits.receive_async(usize::try_from(size).unwrap_or(usize::MAX)).await;
+            let bytes = found.bytes().await.map_err(of)?;
+            Ok(if bytes.len() as u64 == size {
+                Whole::Bytes(bytes.to_vec())
+            } else {
+                Whole::TooLong(size)
+            })
+        }))
     }
 
     fn size(&self, path: &str) -> Result<u64, Failure> {

@@ -48,6 +48,25 @@ fn values_of_rows_are_in_no_error() {
 }
 
 #[test]
+fn values_that_collide_leave_the_target_as_it_was_and_are_not_told() {
+    let stage = Stage::with_persons(20);
+    // A constraint that is no unique index, so that no rule is held against it.
+    stage.production("ALTER TABLE auth_user ADD CONSTRAINT one EXCLUDE USING btree (email WITH =)");
+    stage.edit_rules(
+        "password = { django_password = \"unusable\" }\nfirst_name = { fake = \"first_name\" }\nlast_name = { fake = \"last_name\" }\nemail = { email = \"{hmac:16}@example.invalid\" }",
+        "password = { django_password = \"unusable\" }\nfirst_name = { fake = \"first_name\" }\nlast_name = { fake = \"last_name\" }\nemail = { set = \"same@example.invalid\" }",
+    );
+    stage.backup();
+    let ran = stage.copy(&[]);
+    ran.fails(1, &["exclusion constraint"]);
+    let all = format!("{}{}", ran.stdout, ran.stderr);
+    for word in ["DETAIL", "conflicts with key", "same@"] {
+        assert!(!all.contains(word), "{word}: {all}");
+    }
+    stage.is_untouched();
+}
+
+#[test]
 fn a_database_in_latin_1_is_copied_in_latin_1() {
     let stage = Stage::on(TestServer::start(), TestServer::start(), 60, "LATIN1");
     let ran = stage.copy(&[]);

@@ -1,6 +1,7 @@
 //! A copy killed at each of its steps: the target is whole, nothing readable is left, the next copy works.
 
 use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::stage::{Stage, names};
@@ -67,4 +68,89 @@ fn asked_to_stop_it_leaves_nothing_behind() {
         std::thread::sleep(Duration::from_millis(50));
         stage.is_untouched();
     }
+}
+
+/// Holds the name of staging's database, so that nobody can rename it.
+fn held(stage: &Stage) -> std::process::Child {
+    let mut holder = stage.staging.command("psql");
+    let sql = "BEGIN; COMMENT ON DATABASE app IS 'held'; SELECT pg_sleep(600)";
+    let child =
+        holder.args(["-Xq", "-d", "postgres", "-c", sql]).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(
+        stage,
+        "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()",
+    );
+    child
+}
+
+/// Waits until a count is not 0.
+fn wait_for(stage: &Stage, count: &str) {
+    let began = std::time::Instant::now();
+    while stage.staging.psql("postgres", count) == "0" {
+        assert!(began.elapsed() < Duration::from_secs(60), "{count}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Lets go of the name: by the server, which otherwise goes on for a client that is gone.
+fn let_go(stage: &Stage, mut holder: std::process::Child) {
+    let _ = holder.kill();
+    let _ = holder.wait();
+    let ours = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+                WHERE (query LIKE '%pg_sleep(600)%' OR query LIKE 'ALTER DATABASE%') AND pid <> pg_backend_pid()";
+    stage.staging.psql("postgres", ours);
+    wait_for(
+        stage,
+        "SELECT (count(*) = 0)::int FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%' AND pid <> pg_backend_pid()",
+    );
+}
+
+/// A renaming that waits.
+const WAITS: &str = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'ALTER DATABASE%RENAME%' AND wait_event_type = 'Lock'";
+
+#[test]
+fn killed_between_files_and_database_the_files_go_back() {
+    let stage = Stage::with_persons(50);
+    let files = || names(&stage.path("staging/mrsattachments"));
+    let holder = held(&stage);
+    let mut child = stage.spawn_copy();
+    wait_for(&stage, WAITS);
+    assert_ne!(files(), ["old.pdf"], "the files are the new ones, the database is the old one");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let_go(&stage, holder);
+    assert_eq!(stage.staging("SELECT n FROM of_staging"), "1");
+    // The next command puts the files back first, even if it does nothing else.
+    stage.edit_rules("number = { digits", "numero = { digits");
+    let ran = stage.run(&["clone", "production", "staging", "--yes", "-v"]);
+    ran.fails(32, &["put back", "column numero"]);
+    stage.edit_rules("numero = { digits", "number = { digits");
+    assert_eq!(files(), ["old.pdf"]);
+    assert_eq!(names(&stage.path("staging")), [".env", "mrsattachments"]);
+
+    // The same on the way back.
+    assert_eq!(stage.copy(&[]).code, Some(0));
+    let new = files();
+    assert_ne!(new, ["old.pdf"]);
+    let holder = held(&stage);
+    let mut undo = stage.command(&["-i", "staging", "undo", "--database", "app", "--yes"]);
+    let mut child = undo.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_for(&stage, WAITS);
+    assert_eq!(files(), ["old.pdf"], "the files are back, the database is not");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let_go(&stage, holder);
+    assert_eq!(stage.staging("SELECT count(*) FROM person_person"), "50");
+    // The next undo looks first, and then does all of it.
+    let ran = stage.ok(&["-i", "staging", "undo", "--database", "app", "--yes", "-v"]);
+    assert!(ran.stderr.contains("put back"), "{ran:?}");
+    assert_eq!(
+        (stage.staging("SELECT n FROM of_staging"), files()),
+        ("1".to_owned(), vec!["old.pdf".to_owned()])
+    );
+    // What is dropped is dropped with its files.
+    let kept = |directory: &str| directory.contains("__old_");
+    assert!(names(&stage.path("staging")).iter().any(|name| kept(name)));
+    stage.ok(&["-i", "staging", "undo", "--drop", "--database", "app", "--yes"]);
+    assert!(!names(&stage.path("staging")).iter().any(|name| kept(name)));
 }

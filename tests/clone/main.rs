@@ -4,10 +4,15 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/servers.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod servers;
+
 mod faults;
 mod killed;
 mod more;
 mod refused;
+mod ssh;
 mod stage;
 mod subset;
 mod whole;

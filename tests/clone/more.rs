@@ -18,6 +18,10 @@ fn a_fresh_snapshot_is_taken_first() {
     assert_eq!(stage.staging(flag), "f");
     let snapshots = stage.ok(&["-i", "production", "snapshots", "--json"]).stdout;
     assert_eq!(snapshots.matches("\"type\":\"snapshot\"").count(), 2, "{snapshots}");
+    // Nobody said yes: that is found before it takes its time, not after.
+    stage
+        .run(&["clone", "production", "staging", "--fresh"])
+        .fails(2, &["is to be taken", "--yes"]);
     // Only looking takes none; nor does a copy that is not allowed.
     stage.run(&["clone", "production", "staging", "--fresh", "--plan"]).fails(2, &["--plan"]);
     stage.run(&["clone", "staging", "staging", "--fresh", "--yes"]).fails(32, &["clone.from"]);

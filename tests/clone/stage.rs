@@ -96,6 +96,34 @@ impl Stage {
     /// Writes the configuration, with these lines for `[instance.staging.clone]`.
     pub fn configure(&self, extra: &str) {
         let root = self.dir.path().display();
+        let (production, staging) = self.instances();
+        let config = format!(
+            r#"version = 1
+state_dir = "{root}/state"
+{production}
+{staging}
+rules = "{root}/rules.toml"
+key = {{ file = "{root}/clone.key" }}
+{extra}
+"#
+        );
+        self.write("config.toml", &config);
+    }
+
+    /// A configuration for each, as if they were on two machines; `extra` as above.
+    pub fn configure_apart(&self, extra: &str) {
+        let root = self.dir.path().display();
+        let (production, staging) = self.instances();
+        let one = format!("version = 1\nstate_dir = \"{root}/state\"\n{production}");
+        self.write("production.toml", &one);
+        let other =
+            format!("version = 1\nstate_dir = \"{root}/staging-state\"\n{staging}\n{extra}\n");
+        self.write("staging.toml", &other);
+    }
+
+    /// What configurations say of production, and of staging, whose last table is that of copies.
+    fn instances(&self) -> (String, String) {
+        let root = self.dir.path().display();
         let server = |server: &TestServer| {
             format!(
                 "host = \"{}\"\nport = {}\nuser = \"postgres\"\ndatabases = [\"app\"]\nbin_dir = \"{}\"\n",
@@ -104,17 +132,18 @@ impl Stage {
                 server.bin_dir().display()
             )
         };
-        let config = format!(
-            r#"version = 1
-state_dir = "{root}/state"
-[instance.production]
+        let production = format!(
+            r#"[instance.production]
 home = "{root}/production"
 repository = "{root}/repo"
 key = {{ file = "{root}/password" }}
 paths = ["log", "mrsattachments"]
 [instance.production.postgres]
-{}
-[instance.staging]
+{}"#,
+            server(&self.production)
+        );
+        let staging = format!(
+            r#"[instance.staging]
 home = "{root}/staging"
 repository = "{root}/staging-repo"
 key = {{ file = "{root}/password" }}
@@ -122,15 +151,10 @@ key = {{ file = "{root}/password" }}
 {}
 [instance.staging.clone]
 from = ["production"]
-rules = "{root}/rules.toml"
-key = {{ file = "{root}/clone.key" }}
-reports = "{root}/reports"
-{extra}
-"#,
-            server(&self.production),
-            server(&self.staging),
+reports = "{root}/reports""#,
+            server(&self.staging)
         );
-        self.write("config.toml", &config);
+        (production, staging)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

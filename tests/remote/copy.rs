@@ -7,16 +7,17 @@ use std::process::Command;
 
 use crate::servers::{FtpServer, Make, PASSWORD};
 
-/// An instance whose copy is on `server`.
-struct Site {
+/// An instance whose copy is elsewhere.
+pub struct Site {
     dir: tempfile::TempDir,
     location: String,
 }
 
 impl Site {
-    fn new(server: &FtpServer) -> Self {
+    /// One whose copy is at `location`.
+    pub fn new(location: String) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let site = Self { dir, location: server.location("copy") + "&retries=1" };
+        let site = Self { dir, location };
         fs::create_dir(site.path("src")).unwrap();
         site.write("password", "correct horse battery");
         site.write("src/a.txt", "first");
@@ -32,17 +33,42 @@ impl Site {
         site
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub fn write(&self, name: &str, text: &str) {
         fs::write(self.path(name), text).unwrap();
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
     /// Exit code, and all that was told.
-    fn run(&self, state: &str, args: &[&str], repository: Option<&str>) -> (Option<i32>, String) {
+    pub fn run(
+        &self,
+        state: &str,
+        args: &[&str],
+        repository: Option<&str>,
+    ) -> (Option<i32>, String) {
+        let password = self.path("password").display().to_string();
+        match repository {
+            Some(repository) => {
+                let variables = [
+                    ("MRS_BACKUP_REPOSITORY", repository),
+                    ("MRS_BACKUP_PASSWORD_FILE", &password),
+                ];
+                self.run_with(&variables, state, args)
+            }
+            None => self.run_with(&[], state, args),
+        }
+    }
+
+    /// The same, with these variables.
+    pub fn run_with(
+        &self,
+        variables: &[(&str, &str)],
+        state: &str,
+        args: &[&str],
+    ) -> (Option<i32>, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
         command
             .env_clear()
@@ -51,10 +77,7 @@ impl Site {
             .env("MRS_BACKUP_STATE_DIR", self.path(state))
             .current_dir(self.dir.path())
             .args(args);
-        if let Some(repository) = repository {
-            command.env("MRS_BACKUP_REPOSITORY", repository);
-            command.env("MRS_BACKUP_PASSWORD_FILE", self.path("password"));
-        }
+        command.envs(variables.iter().copied());
         let output = command.output().unwrap();
         let text = [output.stdout, output.stderr].concat();
         let text = String::from_utf8(text).unwrap();
@@ -62,18 +85,31 @@ impl Site {
         (output.status.code(), text)
     }
 
-    fn night(&self) -> (Option<i32>, String) {
+    pub fn night(&self) -> (Option<i32>, String) {
         self.run("state", &["-c", "config.toml", "run"], None)
+    }
+
+    /// Makes the repository.
+    pub fn init(&self) {
+        let (code, text) =
+            self.run("state", &["-c", "config.toml", "init", "--kdf-memory", "8"], None);
+        assert_eq!(code, Some(0), "{text}");
+    }
+
+    /// What is at home is lost, but for the sources.
+    pub fn burn(&self) {
+        for name in ["repo", "state"] {
+            fs::remove_dir_all(self.path(name)).unwrap();
+        }
+        fs::remove_file(self.path("config.toml")).unwrap();
     }
 }
 
 #[test]
 fn nights_over_ftps_and_the_day_the_server_is_gone() {
     let server = FtpServer::start(Make::Vsftpd);
-    let site = Site::new(&server);
-    let init = ["-c", "config.toml", "init", "--kdf-memory", "8"];
-    let (code, text) = site.run("state", &init, None);
-    assert_eq!(code, Some(0), "{text}");
+    let site = Site::new(server.location("copy") + "&retries=1");
+    site.init();
     for content in ["first", "second"] {
         site.write("src/a.txt", content);
         let (code, text) = site.night();
@@ -95,14 +131,7 @@ fn nights_over_ftps_and_the_day_the_server_is_gone() {
     assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("returns other bytes") && text.contains("1 object put right"), "{text}");
     // A new machine: the copy and the password.
-    for name in ["repo", "state", "config.toml"] {
-        let path = site.path(name);
-        if path.is_dir() {
-            fs::remove_dir_all(path).unwrap()
-        } else {
-            fs::remove_file(path).unwrap()
-        }
-    }
+    site.burn();
     let restore = ["restore", "latest:app", "back"];
     let (code, text) = site.run("other", &restore, Some(&site.location));
     assert_eq!(code, Some(0), "{text}");
@@ -116,9 +145,8 @@ fn nights_over_ftps_and_the_day_the_server_is_gone() {
 #[test]
 fn a_server_that_is_gone_is_exit_code_20_and_the_night_is_safe() {
     let server = FtpServer::start(Make::Vsftpd);
-    let site = Site::new(&server);
-    let init = ["-c", "config.toml", "init", "--kdf-memory", "8"];
-    assert_eq!(site.run("state", &init, None).0, Some(0));
+    let site = Site::new(server.location("copy") + "&retries=1");
+    site.init();
     drop(server);
     let (code, text) = site.night();
     assert_eq!(code, Some(20), "{text}");

@@ -201,7 +201,7 @@ fn fewer_connections_than_wanted_are_enough() {
 fn a_name_that_has_no_address_is_told() {
     let store = open_store("ftp://anonymous:x@no-such-host.invalid/x?retries=1").unwrap();
     let error = store.survey().unwrap_err();
-    assert_eq!(error.kind, StoreErrorKind::Temporary);
+    assert_eq!(error.kind, StoreErrorKind::NoAddress);
     let text = error.to_string();
     assert!(
         text.contains("no-such-host.invalid has no address") && text.contains("tried 2"),

@@ -6,7 +6,7 @@ use mrs_backup::store::{ByteRange, Retrying, Store, StoreErrorKind, open_store};
 
 use crate::buckets;
 use crate::life::{PACK, assert_nothing_is_half, assert_was_lived, bytes, live};
-use crate::line::{Line, Trouble};
+use crate::line::{Line, Manner, Trouble};
 use crate::servers::{ENCODED_PASSWORD, RcloneServer};
 use crate::sftp::SshServer;
 
@@ -124,6 +124,7 @@ fn what_is_read_is_asked_for_once() {
 fn s3_is_disturbed_at_every_request() {
     let server = RcloneServer::start("s3");
     let line = Line::of_requests(server.port);
+    line.set(Manner { keeps_conditions: true, ..Manner::default() });
     let port = line.port;
     let location = |life| {
         buckets::location_by(&server, port, &format!("bucket/{life}"))

@@ -6,10 +6,14 @@
 mod servers;
 
 mod buckets;
+mod certificates;
 mod copy;
+mod credentials;
+mod disaster;
 mod faults;
 mod faulty_ftp;
 mod ftp;
+mod hostile;
 mod hosts;
 mod life;
 mod line;

@@ -135,7 +135,7 @@ fn a_place_is_tried_out_and_left_as_it_was() {
 
 /// 3 MB through 1 MiB a second take their time; and nobody else is held up.
 #[test]
-fn uploads_keep_to_their_limit() {
+fn transfers_keep_to_their_limit() {
     let server = RcloneServer::start("s3");
     let home = Home::new(buckets::location(&server, "bucket/slow"));
     home.ok(&["init", "--kdf-memory", "8"]);
@@ -144,4 +144,12 @@ fn uploads_keep_to_their_limit() {
     // The first MiB or so may go at once: what was sent is paid for before the next.
     let seconds = began.elapsed().as_secs_f64();
     assert!(seconds > 0.9, "{seconds} s");
+    // And back; also by a timetable, which holds from the hour that was last.
+    for limit in ["1MiB", "00:00,1MiB 12:00,1MiB"] {
+        let began = std::time::Instant::now();
+        let target = home.path(&format!("back {}", limit.len()));
+        home.ok(&["restore", "latest", &target, "--limit-download", limit]);
+        let seconds = began.elapsed().as_secs_f64();
+        assert!(seconds > 0.9, "{limit}: {seconds} s");
+    }
 }

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use mrs_backup::id::PackId;
 use mrs_backup::store::contract::check_contract;
-use mrs_backup::store::{ObjectName, StoreErrorKind, open_store};
+use mrs_backup::store::{ByteRange, ObjectName, StoreErrorKind, open_store};
 
 use crate::servers::{Running, free_port};
 
@@ -81,6 +81,11 @@ impl SshServer {
         at.join(name)
     }
 
+    /// Where what is written to `files` lies.
+    pub fn files(&self) -> PathBuf {
+        self.directory.path().join("jail/files")
+    }
+
     pub fn location(&self, path: &str, config: &str) -> String {
         let config = self.directory.path().join(config);
         format!("sftp://backup/{path}?timeout=10s&ssh-config={}", config.display())
@@ -128,4 +133,35 @@ fn a_server_that_lets_nothing_be_removed_is_found_out() {
     store.put(&PACK, &[b"stays"]).unwrap();
     assert_eq!(store.delete(&PACK).unwrap_err().kind, StoreErrorKind::Denied);
     assert!(store.refuses_deletes().unwrap());
+}
+
+/// Renames are refused, in both ways there are: objects are written in place, and published by hand.
+#[test]
+fn a_server_that_refuses_to_rename_is_used_all_the_same() {
+    let server = SshServer::start("-P rename,posix-rename");
+    check_contract(&*open_store(&server.location("files/x", "config")).unwrap());
+}
+
+#[test]
+fn a_full_server_fails_and_keeps_nothing_of_it() {
+    let server = SshServer::start("");
+    let full = server.files().join("full");
+    fs::create_dir(&full).unwrap();
+    let mounted = Command::new("mount")
+        .args(["-t", "tmpfs", "-o", "size=300k,mode=0777", "tmpfs"])
+        .arg(&full)
+        .status();
+    assert!(mounted.unwrap().success(), "this test mounts a tmpfs, as root");
+    let store = open_store(&(server.location("files/full", "config") + "&retries=1")).unwrap();
+    store.create().unwrap();
+    store.put(&PACK, &[&[1; 100_000]]).unwrap();
+    let other = ObjectName::Pack(PackId::new([4; 32]));
+    let error = store.put(&other, &[&vec![2; 1_000_000]]).unwrap_err();
+    let left: Vec<_> = fs::read_dir(full.join("packs/04")).unwrap().collect();
+    let whole = store.get(&PACK, ByteRange::Whole { limit: 200_000 }).unwrap();
+    drop(store);
+    let _ = Command::new("umount").arg("--lazy").arg(&full).status();
+    assert!(error.to_string().contains("packs/04"), "{error}");
+    assert!(left.is_empty(), "{left:?}");
+    assert!(whole == [1; 100_000]);
 }

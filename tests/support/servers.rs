@@ -1,6 +1,7 @@
 //! Real servers to throw away: FTP of three makes, SFTP, and what rclone serves. Each has own ports and
 //! directories, believes a password of its own, and is stopped when dropped.
 
+use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
@@ -310,33 +311,60 @@ fn proftpd(place: &Path, port: u16, more: &str, (uid, gid): (u32, u32)) -> Comma
     command
 }
 
-/// What rclone serves out of a directory: `s3` or `webdav`.
+/// What rclone serves out of a directory: `s3`, `webdav`, or `open-s3`, which asks nobody for keys.
 pub struct RcloneServer {
     pub port: u16,
+    kind: String,
     directory: TempDir,
-    _running: Running,
+    running: RefCell<Option<Running>>,
+}
+
+/// Starts rclone, over HTTPS if its directory holds a certificate.
+fn serve(kind: &str, directory: &Path, port: u16) -> Running {
+    let mut command = Command::new(rclone());
+    command
+        .args(["serve", if kind == "open-s3" { "s3" } else { kind }])
+        .args(["--addr", &format!("127.0.0.1:{port}")])
+        .arg("--config")
+        .arg(directory.join("none.conf"))
+        .env("RCLONE_CACHE_DIR", directory.join("cache"));
+    match kind {
+        "s3" => command.args(["--auth-key", &format!("backup,{PASSWORD}")]),
+        "open-s3" => &mut command,
+        _ => command.env("RCLONE_USER", "backup").env("RCLONE_PASS", PASSWORD),
+    };
+    let certificate = directory.join("server.pem");
+    if certificate.exists() {
+        command.arg("--cert").arg(certificate).arg("--key").arg(directory.join("server.key"));
+    }
+    let mut running = Running::start(command.arg(directory.join("files")), directory);
+    running.wait_for(port);
+    running
 }
 
 impl RcloneServer {
     pub fn start(kind: &str) -> Self {
+        Self::start_with(kind, None)
+    }
+
+    /// Over HTTPS, if there is a certificate.
+    pub fn start_with(kind: &str, authority: Option<&Authority>) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let files = directory.path().join("files");
-        fs::create_dir_all(files.join("bucket")).unwrap();
+        fs::create_dir_all(directory.path().join("files/bucket")).unwrap();
+        if let Some(authority) = authority {
+            authority.write_to(directory.path());
+        }
         let port = free_port();
-        let mut command = Command::new(rclone());
-        command
-            .args(["serve", kind, "--addr", &format!("127.0.0.1:{port}")])
-            .arg("--config")
-            .arg(directory.path().join("none.conf"))
-            .env("RCLONE_CACHE_DIR", directory.path().join("cache"));
-        match kind {
-            "s3" => command.args(["--auth-key", &format!("backup,{PASSWORD}")]),
-            _ => command.env("RCLONE_USER", "backup").env("RCLONE_PASS", PASSWORD),
-        };
-        command.arg(&files);
-        let mut running = Running::start(&mut command, directory.path());
-        running.wait_for(port);
-        Self { port, directory, _running: running }
+        let running = RefCell::new(Some(serve(kind, directory.path(), port)));
+        Self { port, kind: kind.to_owned(), directory, running }
+    }
+
+    /// As after a start of the machine: what it remembered of its files is forgotten. (Told to remember nothing from the
+    /// begin, rclone now and then forgets one directory for ever and answers nobody.)
+    pub fn restart(&self) {
+        // Ended before the next one takes its port.
+        drop(self.running.take());
+        self.running.replace(Some(serve(&self.kind, self.directory.path(), self.port)));
     }
 
     pub fn files(&self) -> PathBuf {

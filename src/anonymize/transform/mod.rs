@@ -35,7 +35,7 @@ use super::row::Cells;
 use super::rule::Rule;
 use super::schema::{Kind, Table};
 
-pub use file::{Placeholder, PlaceholderKind};
+pub use file::{Placeholder, PlaceholderKind, ending};
 pub use iban::is_valid as is_valid_iban;
 pub use json::{UnlistedKeys, list_paths};
 pub use nir::check_key as nir_key;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use crate::anonymize::{Problem, PseudonymKey, Rules, Schema, compile};
-use crate::clone::{CloneError, FilesPlan, choose_rows, clean_toc, draft, schema_of, survey};
-use crate::crypto::{Secret, SystemRandom};
+use crate::clone::{CloneError, FilesPlan, SubsetHeader, clean_toc, draft, schema_of};
+use crate::crypto::Secret;
 use crate::event::counted;
 use crate::ops::restore_database::{Contents, choose};
 use crate::report::clean;
@@ -16,7 +16,8 @@ use crate::source::archive::Toc;
 use super::super::context::Context;
 use super::super::{CliError, Done};
 use super::shown::{subset_of, tell_subset};
-use super::{CONTENT_CACHE, Source, charset, refuse, snapshot_time, told};
+use super::source::{Looked, Looking, Source};
+use super::{CONTENT_CACHE, charset, refuse};
 
 /// What is done with rules.
 #[derive(Debug, clap::Subcommand)]
@@ -124,14 +125,10 @@ fn check(
         Ok(program) => program,
         Err(problems) => return Err(refuse(context, problems)?),
     };
-    let charset = charset(&contents.manifest.encoding)?;
-    let (observer, stop) = (context.observer.as_ref(), &context.stop);
-    let time = snapshot_time(&source.selected.1)?;
-    let kept = choose_rows(contents, &program, charset, time, observer, stop);
-    let kept = kept.map_err(|error| told(context, error))?;
-    let surveyed =
-        survey(contents, toc, &program, charset, &kept, &SystemRandom, 2, observer, stop);
-    let surveyed = surveyed.map_err(|error| told(context, error))?;
+    let (snapshot, program) = (&source.selected.1, &program);
+    let looking = Looking { contents, snapshot, toc, program };
+    let Looked { kept, surveyed } = looking.look(context, 2)?;
+    let subset = SubsetHeader::of(&kept);
     context.out.note(&format!(
         "the rules fit snapshot {} of {}: {}, {} rows looked at",
         source.selected.0.short(),
@@ -139,10 +136,10 @@ fn check(
         counted(program.tables.len(), "table"),
         surveyed.rows
     ))?;
-    tell_subset(context, &kept)?;
+    tell_subset(context, &subset)?;
     Ok(Done::ok(json!({
         "snapshot": source.selected.0,
-        "subset": subset_of(&kept),
+        "subset": subset_of(&subset),
         "tables": program.tables.len(),
         "rows": surveyed.rows,
         "identifiers": surveyed.originals.identifiers.len(),

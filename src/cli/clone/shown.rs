@@ -5,48 +5,48 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use serde_json::{Value, json};
 
-use crate::anonymize::{Kept, Program, PseudonymKey, Rules};
+use crate::anonymize::title;
 use crate::clone::{
-    Applied, CloneReport, CloneWork, FilesPlan, PreviewColumn, PreviewRow, Surveyed, html, tables,
+    CloneReport, FilesPlan, Header, PreviewColumn, PreviewRow, Replaced, SubsetHeader, TableReport,
+    html,
 };
 use crate::event::counted;
 use crate::instance::config::CloneConfig;
 use crate::ops::restore_database::DatabasePlan;
 use crate::report::{clean, human_bytes};
 
-use super::super::context::{Context, zone};
+use super::super::context::Context;
 use super::super::format::local_time;
 use super::super::restore_database::duration_text;
 use super::super::{CliError, Done};
-use super::Source;
 
 /// Rows copied and left out, by table.
-pub(super) fn subset_of(kept: &Kept) -> Value {
-    let tables = kept.0.iter().map(|(title, rows)| {
+pub(super) fn subset_of(subset: &[SubsetHeader]) -> Value {
+    let tables = subset.iter().map(|one| {
         let fields = json!({
-            "kept": rows.kept.count(),
-            "dropped": rows.dropped(),
-            "references_erased": rows.references_erased(),
+            "kept": one.kept, "dropped": one.dropped, "references_erased": one.erased,
         });
-        (title.clone(), fields)
+        (one.table.clone(), fields)
     });
     Value::Object(tables.collect())
 }
 
 /// The same, for people.
-pub(super) fn tell_subset(context: &Context, kept: &Kept) -> Result<(), CliError> {
-    for (title, rows) in &kept.0 {
-        let erased = match rows.references_erased() {
+pub(super) fn tell_subset(context: &Context, subset: &[SubsetHeader]) -> Result<(), CliError> {
+    for one in subset {
+        let erased = match one.erased {
             0 => String::new(),
             count => format!(", {} made NULL", counted(count, "reference")),
         };
         context.out.note(&format!(
             "  table {}: {} of {} copied{erased}",
-            clean(title),
-            rows.kept.count(),
-            counted(rows.kept.len(), "row")
+            clean(&one.table),
+            one.kept,
+            counted(one.kept.saturating_add(one.dropped), "row")
         ))?;
     }
     Ok(())
@@ -86,68 +86,66 @@ pub(super) fn show_preview(context: &Context, rows: &[PreviewRow]) -> Result<(),
 /// What is told of a copy, before and after.
 pub(super) struct Shown<'a> {
     pub context: &'a Context,
-    pub source: &'a Source,
+    pub header: &'a Header,
     pub to: &'a str,
-    pub rules: &'a Rules,
     pub plan: &'a DatabasePlan,
     pub files: &'a FilesPlan,
-    pub kept: &'a Kept,
+    pub zone: TimeZone,
 }
 
 impl Shown<'_> {
-    pub fn show(&self, program: &Program, surveyed: &Surveyed) -> Result<(), CliError> {
-        let out = &self.context.out;
-        let (id, snapshot) = &self.source.selected;
-        let emptied = program.tables.iter().filter(|table| table.is_emptied);
-        let emptied: Vec<&str> = emptied.map(|table| table.title.as_str()).collect();
+    pub fn show(&self) -> Result<(), CliError> {
+        let (out, header) = (&self.context.out, self.header);
+        let emptied = header.database.tables.iter().filter(|table| table.is_emptied);
+        let emptied: Vec<String> = emptied.map(|table| title(&table.schema, &table.name)).collect();
         let made: Vec<String> = self.files.made.values().map(|p| p.display().to_string()).collect();
+        let tables = header.database.tables.len();
         out.record(
             "plan",
             &json!({
-                "snapshot": id,
-                "from": snapshot.instance,
+                "snapshot": header.snapshot,
+                "from": header.from,
                 "to": self.to,
                 "database": self.plan.target,
                 "server": self.plan.server,
-                "rules": self.rules.path.display().to_string(),
-                "rules_fingerprint": self.rules.fingerprint,
-                "tables": program.tables.len(),
+                "rules": header.rules,
+                "rules_fingerprint": header.rules_fingerprint,
+                "tables": tables,
                 "emptied": emptied,
-                "rows_surveyed": surveyed.rows,
-                "subset": subset_of(self.kept),
-                "identifiers": surveyed.originals.identifiers.len(),
-                "full_names": surveyed.originals.pairs.len(),
-                "fingerprint_bytes": surveyed.originals.bytes(),
+                "rows_surveyed": header.rows_surveyed,
+                "subset": subset_of(&header.subset),
+                "identifiers": header.identifiers,
+                "full_names": header.names,
+                "fingerprint_bytes": header.fingerprint_bytes,
                 "replaces_bytes": self.plan.replaces,
                 "sessions": self.plan.sessions,
                 "directories": made,
             }),
         )?;
-        let zone = zone(&self.source.settings);
         out.note(&format!(
             "copy snapshot {} of {} from {} into {}, database {} ({})",
-            id.short(),
-            clean(&snapshot.instance),
-            local_time(snapshot.start, &zone),
+            self.plan.id.short(),
+            clean(&header.from),
+            local_time(header.snapshot_time, &self.zone),
             clean(self.to),
             clean(&self.plan.target),
             clean(&self.plan.server)
         ))?;
         out.note(&format!(
             "  rules {} ({}): {}, of these {} emptied; {} rows looked at",
-            clean(&self.rules.path.display().to_string()),
-            self.rules.fingerprint,
-            counted(program.tables.len(), "table"),
+            clean(&header.rules),
+            clean(&header.rules_fingerprint),
+            counted(tables, "table"),
             emptied.len(),
-            surveyed.rows
+            header.rows_surveyed
         ))?;
         out.note(&format!(
             "  looked for in everything copied: {} identifiers, {} full names ({} of memory)",
-            surveyed.originals.identifiers.len(),
-            surveyed.originals.pairs.len() / 2,
-            human_bytes(surveyed.originals.bytes() as u64)
+            header.identifiers,
+            header.names,
+            human_bytes(header.fingerprint_bytes as u64)
         ))?;
-        tell_subset(self.context, self.kept)?;
+        tell_subset(self.context, &header.subset)?;
         match self.plan.replaces {
             None => out.note("  there is no database of this name yet")?,
             Some(bytes) => out.note(&format!(
@@ -166,45 +164,50 @@ impl Shown<'_> {
 
     pub fn report(
         &self,
-        work: &CloneWork<'_>,
-        applied: &Applied,
-        key: &PseudonymKey,
+        tables: Vec<TableReport>,
+        replaced: &Replaced,
+        time: Timestamp,
+        files_made: u64,
     ) -> CloneReport {
-        let (id, snapshot) = &self.source.selected;
-        let zone = zone(&self.source.settings);
+        let header = self.header;
         CloneReport {
-            from: snapshot.instance.clone(),
+            from: header.from.clone(),
             to: self.to.to_owned(),
-            snapshot: id.to_string(),
-            snapshot_time: local_time(snapshot.start, &zone),
-            time: work.time.to_zoned(zone).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
+            snapshot: header.snapshot.clone(),
+            snapshot_time: local_time(header.snapshot_time, &self.zone),
+            time: time.to_zoned(self.zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string(),
             database: self.plan.target.clone(),
-            rules: self.rules.path.display().to_string(),
-            rules_fingerprint: self.rules.fingerprint.clone(),
-            key_id: key.id(),
-            program: format!("mrs-backup {}", env!("CARGO_PKG_VERSION")),
-            tables: tables(work.program, &applied.counts, work.kept),
-            groups: applied.groups.clone(),
-            identifiers_looked_for: work.surveyed.originals.identifiers.len(),
-            names_looked_for: work.surveyed.originals.pairs.len() / 2,
-            files_made: applied.files_made,
+            rules: header.rules.clone(),
+            rules_fingerprint: header.rules_fingerprint.clone(),
+            key_id: header.key_id.clone(),
+            program: header.program.clone(),
+            tables,
+            groups: replaced.groups.clone(),
+            identifiers_looked_for: header.identifiers,
+            names_looked_for: header.names,
+            files_made,
             files_dropped: self.files.dropped.clone().into_iter().collect(),
         }
     }
 
-    pub fn tell(&self, applied: &Applied, report: &Path) -> Result<Done, CliError> {
+    pub fn tell(
+        &self,
+        report: &CloneReport,
+        replaced: &Replaced,
+        place: &Path,
+    ) -> Result<Done, CliError> {
         let out = &self.context.out;
         let target = clean(&self.plan.target);
-        let rows: u64 = applied.counts.values().map(|counts| counts.rows).sum();
+        let rows: u64 = report.tables.iter().map(|table| table.rows).sum();
         out.note(&format!(
             "{} has an anonymized copy of snapshot {}: {rows} rows, {} objects checked, {}",
             clean(self.to),
             self.plan.id.short(),
-            applied.outcome.objects,
-            counted(applied.files_made, "placeholder")
+            replaced.outcome.objects,
+            counted(report.files_made, "placeholder")
         ))?;
-        out.note(&format!("  report: {}", clean(&report.display().to_string())))?;
-        if let Some(kept) = &applied.outcome.kept {
+        out.note(&format!("  report: {}", clean(&place.display().to_string())))?;
+        if let Some(kept) = &replaced.outcome.kept {
             out.note(&format!(
                 "  what it was before is kept as {} for {}; back to it: mrs-backup undo -i {} --database {target}",
                 clean(kept),
@@ -212,18 +215,18 @@ impl Shown<'_> {
                 clean(self.to)
             ))?;
         }
-        let kept = applied.directories.iter().filter_map(|directory| directory.kept.as_ref());
+        let kept = replaced.directories.iter().filter_map(|directory| directory.kept.as_ref());
         let kept: Vec<String> = kept.map(|path| path.display().to_string()).collect();
         Ok(Done::ok(json!({
             "snapshot": self.plan.id,
             "database": self.plan.target,
             "rows": rows,
-            "subset": subset_of(self.kept),
-            "objects": applied.outcome.objects,
-            "files_made": applied.files_made,
-            "kept": applied.outcome.kept,
+            "subset": subset_of(&self.header.subset),
+            "objects": replaced.outcome.objects,
+            "files_made": report.files_made,
+            "kept": replaced.outcome.kept,
             "kept_directories": kept,
-            "report": report.display().to_string(),
+            "report": place.display().to_string(),
         })))
     }
 }

@@ -9,6 +9,7 @@ use crate::ops::restore_database::{drop_kept, expired};
 use crate::report::{clean, human_bytes};
 use crate::target::postgres::Cluster;
 
+use crate::cli::clone::drop_put_aside;
 use crate::cli::restore_database::told;
 use crate::cli::{CliError, Done, home};
 
@@ -43,7 +44,10 @@ pub fn drop_expired(night: &Night<'_>, done: &mut Done) -> Result<(), CliError> 
         let why = told(&old.marker, &instance.timezone.value);
         context.out.note(&format!("drop database {name} ({bytes}): {why}"))?;
         match drop_kept(&cluster, |kept| kept == old) {
-            Ok(_) => dropped.push(&old.name),
+            Ok(_) => {
+                dropped.push(&old.name);
+                drop_put_aside(context, &night.settings.state_dir, instance, &old.marker);
+            }
             Err(error) => warn(format!("{name} cannot be dropped: {error}")),
         }
     }

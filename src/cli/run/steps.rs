@@ -17,7 +17,7 @@ use crate::cli::context::Context;
 use crate::cli::forget::{Known, drop_by_policy, objected};
 use crate::cli::prune::tell as tell_pruned;
 use crate::cli::settings::Settings;
-use crate::cli::{CliError, Done, Exit, backup, check, copy, home};
+use crate::cli::{CliError, Done, Exit, backup, check, clone, copy, home};
 
 use super::{child, replaced};
 
@@ -56,6 +56,7 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
 fn snapshot(night: &Night<'_>) -> Result<Done, CliError> {
     let Night { context, instance, repository, .. } = night;
     home::refuse_half(context, instance)?;
+    clone::settle(context, &night.settings.state_dir, instance)?;
     let options = PlanOptions { tags: night.tags.to_vec(), ..PlanOptions::default() };
     let outcome = run_instance(repository, instance, &options, &context.stop, &context.observer)?;
     let mut fields = backup::report(context, &outcome.backup)?;

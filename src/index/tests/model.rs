@@ -193,7 +193,9 @@ fn run(index: &Index, step: &Step) {
         }
         Step::Refresh(listed, condemned) => refresh(index, listed, condemned),
         Step::DropPending(live) => {
-            index.drop_pending(&live.iter().map(|n| SESSIONS[*n]).collect()).unwrap();
+            let live: Vec<_> = live.iter().map(|n| SESSIONS[*n]).collect();
+            let dead = SESSIONS.into_iter().filter(|session| !live.contains(session)).collect();
+            index.drop_pending(&dead).unwrap();
         }
         Step::Merge => index.write("merging", crate::index::rows::merge).unwrap(),
     }

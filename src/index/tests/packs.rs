@@ -220,7 +220,8 @@ fn pending_packs_serve_their_session_until_confirmed() {
     index.confirm(MINE, object_id(1), &[pack_id(1)]).unwrap();
     assert!(usable(&index, 1, OTHER));
     assert_eq!(index.objects().unwrap(), HashSet::from([object_id(1)]));
-    index.drop_pending(&HashSet::new()).unwrap();
+    assert_eq!(index.pending_sessions().unwrap(), HashSet::new());
+    index.drop_pending(&HashSet::from([MINE, OTHER])).unwrap();
     assert!(usable(&index, 1, OTHER));
     assert!(!index.packs().unwrap()[0].is_pending);
 }
@@ -254,7 +255,8 @@ fn pending_packs_of_dead_sessions_are_dropped() {
     let before = losses(&index);
     index.drop_objects(&[]).unwrap();
     assert_eq!(index.counts().unwrap().packs, 2);
-    index.drop_pending(&HashSet::from([OTHER])).unwrap();
+    assert_eq!(index.pending_sessions().unwrap(), HashSet::from([MINE, OTHER]));
+    index.drop_pending(&HashSet::from([MINE])).unwrap();
     assert!(!usable(&index, 2, MINE) && usable(&index, 2, OTHER));
     assert_eq!(index.counts().unwrap().chunks, 1);
     assert_eq!(losses(&index), before + 1);

@@ -18,10 +18,10 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(1800);
 pub(super) struct CloneFile {
     /// Which instances may be copied into this one.
     from: Vec<InstanceName>,
-    /// File of rules.
-    rules: PlainPath,
+    /// File of rules. Not needed where copies come from another machine: they are there.
+    rules: Option<PlainPath>,
     /// How the key of the pseudonyms is found. It belongs to this target and stays where the originals are.
-    key: KeySource,
+    key: Option<KeySource>,
     /// Its name has to be typed before anything is replaced. Default: false.
     protected: Option<bool>,
     /// Lines that files of this instance must have, so that no mail reaches anybody, say.
@@ -55,10 +55,10 @@ struct RequiredFile {
 pub struct CloneConfig {
     /// Which instances may be copied into this one.
     pub from: Vec<String>,
-    /// File of rules.
-    pub rules: PathBuf,
+    /// File of rules; `None`: copies come from another machine.
+    pub rules: Option<PathBuf>,
     /// How the key of the pseudonyms is found.
-    pub key: KeySource,
+    pub key: Option<KeySource>,
     /// Its name has to be typed.
     pub is_protected: bool,
     /// Lines that files must have.
@@ -85,8 +85,8 @@ pub struct RequiredLine {
 pub(super) fn resolve(file: CloneFile, home: &Path) -> CloneConfig {
     CloneConfig {
         from: file.from.into_iter().map(|name| name.0).collect(),
-        rules: home.join(file.rules.0),
-        key: file.key.resolved(home),
+        rules: file.rules.map(|path| home.join(path.0)),
+        key: file.key.map(|key| key.resolved(home)),
         is_protected: file.protected.unwrap_or(false),
         require: file
             .require
@@ -118,11 +118,14 @@ mod tests {
         )
         .unwrap();
         let found = resolve(file, Path::new("/home/staging"));
-        assert_eq!(found.rules, Path::new("/home/staging/rules.toml"));
+        assert_eq!(found.rules.as_deref(), Some(Path::new("/home/staging/rules.toml")));
         assert_eq!((found.from.as_slice(), found.is_protected), (&["prod".to_owned()][..], false));
         assert_eq!((found.before_swap.len(), found.command_limit), (0, COMMAND_LIMIT));
         assert_eq!(found.require[0].file, Path::new(".env"));
-        for wrong in ["from = []", "from = [\"X\"]\nrules = \"r\"\nkey = { file = \"k\" }"] {
+        let file: CloneFile = toml::from_str("from = [\"prod\"]").unwrap();
+        let found = resolve(file, Path::new("/home/staging"));
+        assert!(found.rules.is_none() && found.key.is_none(), "they are on the other machine");
+        for wrong in ["rules = \"r\"", "from = [\"X\"]\nrules = \"r\"\nkey = { file = \"k\" }"] {
             assert!(toml::from_str::<CloneFile>(wrong).is_err(), "{wrong}");
         }
     }

@@ -82,8 +82,12 @@ impl CloneConfig {
     fn show(&self, lines: &mut Lines<'_>) {
         let at = Origin::File;
         lines.put("clone.from", format!("{:?}", self.from), at);
-        lines.put("clone.rules", format!("{:?}", self.rules), at);
-        lines.put("clone.key", self.key.to_string(), at);
+        if let Some(rules) = &self.rules {
+            lines.put("clone.rules", format!("{rules:?}"), at);
+        }
+        if let Some(key) = &self.key {
+            lines.put("clone.key", key.to_string(), at);
+        }
         lines.put("clone.protected", self.is_protected.to_string(), at);
         for required in &self.require {
             let value = format!("{:?} {:?}", required.file, required.matches);

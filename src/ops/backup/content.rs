@@ -4,7 +4,7 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use crate::chunker::{Chunk, Chunker, Features, GearTable, looks_incompressible};
+use crate::chunker::{Chunk, Chunker, Features, GearTable, fill, looks_incompressible};
 use crate::pack::{Likeness, PackClass};
 use crate::repository::{ChunkWalk, Fetcher, Grouping, Ingest, RepositoryError, StreamBuilder};
 use crate::snapshot::StreamRef;
@@ -73,14 +73,16 @@ impl<'r> ContentStore<'r> {
         earlier: &mut dyn FnMut(&Fetcher<'r>) -> Option<StreamRef>,
     ) -> Result<Stored, RepositoryError> {
         let mut sample = std::mem::take(&mut self.sample);
-        sample.clear();
-        let read_error = fill(reader, &mut sample, SAMPLE_BYTES.max(WHOLE_FILE_BYTES) + 1).err();
-        let stored = if read_error.is_some() || sample.len() <= WHOLE_FILE_BYTES {
-            progress(sample.len() as u64);
-            self.store_whole(ingest, &sample).map(|content| Stored { content, read_error })
+        // One byte more than a file may have that is stored whole.
+        sample.resize(SAMPLE_BYTES.max(WHOLE_FILE_BYTES) + 1, 0);
+        let (len, outcome) = fill(reader, &mut sample);
+        let read_error = outcome.err();
+        let stored = if read_error.is_some() || len <= WHOLE_FILE_BYTES {
+            progress(len as u64);
+            self.store_whole(ingest, &sample[..len]).map(|content| Stored { content, read_error })
         } else {
             let earlier = earlier(&self.lists);
-            self.store_cut(ingest, &sample, reader, progress, earlier)
+            self.store_cut(ingest, &sample[..len], reader, progress, earlier)
         };
         self.sample = sample;
         stored
@@ -172,12 +174,6 @@ fn grouping(is_opaque: bool, len: usize) -> Grouping {
         (true, false) => Grouping::AloneRaw,
         (true, true) => Grouping::SharedRaw,
     }
-}
-
-/// Reads until `buffer` holds `len` bytes or the stream ends; keeps what was read before an error.
-fn fill(reader: &mut dyn Read, buffer: &mut Vec<u8>, len: usize) -> io::Result<()> {
-    let missing = u64::try_from(len.saturating_sub(buffer.len())).unwrap_or(u64::MAX);
-    reader.take(missing).read_to_end(buffer).map(|_| ())
 }
 
 #[cfg(test)]

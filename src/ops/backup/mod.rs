@@ -26,6 +26,7 @@ use crate::repository::{
 use crate::snapshot::{DatabaseManifest, Node, Snapshot, SourceRecord, StreamRef};
 use crate::source::StreamSource;
 use crate::source::files::{WalkError, WalkOptions, walk};
+use crate::store::ObjectName;
 
 pub(super) use content::ContentStore;
 use files::FileVisitor;
@@ -138,7 +139,6 @@ pub fn backup(
     leave_out_own(repository, &mut plan);
     observer.event(&Event::StepStarted { step: "backup", total_bytes: None });
     let session = repository.begin_session("backup")?;
-    remove_leftovers(repository, observer);
     for (object, error) in &session.opening().damaged {
         // What a damaged index object says is not believed: it is stored again.
         let message = match error {
@@ -147,7 +147,14 @@ pub fn backup(
         };
         observer.event(&Event::Warning { item: object.to_string(), message });
     }
-    let outcome = backup_in(&session, plan, stop, observer);
+    let outcome = std::thread::scope(|scope| {
+        // Over a line nobody waits for that.
+        match repository.store().is_far() {
+            true => drop(scope.spawn(|| remove_leftovers(repository, observer))),
+            false => remove_leftovers(repository, observer),
+        }
+        backup_in(&session, plan, stop, observer)
+    });
     // Without its session's objects nobody waits for a run that failed.
     let ended = session.end();
     observer.event(&Event::StepFinished { step: "backup" });
@@ -185,7 +192,7 @@ fn backup_in(
     let repository = session.repository();
     let clock = Arc::clone(&repository.environment().clock);
     let start = clock.zoned();
-    let history = History::of(repository, &plan.instance)?;
+    let history = History::of(repository, &session.opening().snapshots, &plan.instance)?;
     let index = repository.index();
     let mut roots = StateRoot::of(index, &plan).map_err(RepositoryError::from)?;
     let (gathered, stats) = repository.ingest(session, plan.ingest, stop, |ingest| {
@@ -272,8 +279,13 @@ struct History {
 }
 
 impl History {
-    fn of(repository: &Repository, instance: &str) -> Result<Self, RepositoryError> {
-        let listed = repository.snapshots()?;
+    /// Of those among `seen`.
+    fn of(
+        repository: &Repository,
+        seen: &[ObjectName],
+        instance: &str,
+    ) -> Result<Self, RepositoryError> {
+        let listed = repository.read_snapshots(seen)?;
         let own: Vec<_> =
             listed.snapshots.iter().filter(|(_, snapshot)| snapshot.instance == instance).collect();
         let counter = own.iter().map(|(_, snapshot)| snapshot.counter).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use crate::id::{PackId, SnapshotId};
 use crate::index::Holding;
 use crate::repository::Repository;
 use crate::snapshot::ReceiptRecord;
-use crate::store::{ObjectKind, ObjectName};
+use crate::store::{ObjectKind, ObjectName, list_kinds};
 
 use super::Copying;
 use super::error::CopyError;
@@ -52,8 +52,8 @@ impl Work {
         let is_audit = copying.options.audit || stamp.listed.is_none();
         let mut work = Self { is_audit, ..Self::default() };
         let mut listed = HashMap::new();
-        for kind in LISTED {
-            listed.extend(sizes(copying.store(), kind)?);
+        for list in list_kinds(copying.store(), LISTED)? {
+            listed.extend(list.into_iter().map(|info| (info.name, info.size)));
         }
         work.compare(copying, &record, &listed, view, |name| name.kind() != ObjectKind::Pack);
         let is_odd = work.findings.iter().any(|finding| finding.problem == Problem::Dropped);

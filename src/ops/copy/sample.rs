@@ -1,7 +1,7 @@
 //! A random part of the copy is read back and held against its names; what is wrong is put there anew.
 
 use crate::event::Event;
-use crate::store::{ObjectKind, ObjectName, StoreErrorKind};
+use crate::store::{ObjectKind, ObjectName, StoreErrorKind, each};
 
 use super::Copying;
 use super::error::CopyError;
@@ -28,21 +28,29 @@ impl Copying<'_> {
         }
         let total = chosen.iter().map(|(_, size)| size).sum();
         self.observer.event(&Event::StepStarted { step: "sample", total_bytes: Some(total) });
-        for (name, size) in chosen {
+        // As many packs at once as are sent at once.
+        for some in chosen.chunks(self.store().connections().get()) {
             self.keep_going()?;
-            report.sampled += 1;
-            report.sampled_bytes += size;
-            let problem = match read_whole(self.store(), &name)? {
-                Read::Good(_) => None,
-                Read::Missing => Some((Problem::Dropped, "the copy had it, and has it no more")),
-                Read::Damaged(_) => {
-                    Some((Problem::OtherBytes, "the copy returns other bytes than were stored"))
+            let looked = each(self.store(), some, |(name, size)| {
+                let problem = match read_whole(self.store(), name)? {
+                    Read::Good(_) => None,
+                    Read::Missing => {
+                        Some((Problem::Dropped, "the copy had it, and has it no more"))
+                    }
+                    Read::Damaged(_) => {
+                        Some((Problem::OtherBytes, "the copy returns other bytes than were stored"))
+                    }
+                };
+                self.observer.event(&Event::Progress { bytes: *size, items: 1 });
+                Ok::<_, CopyError>(problem)
+            });
+            for ((name, size), problem) in some.iter().zip(looked) {
+                report.sampled += 1;
+                report.sampled_bytes += size;
+                if let Some((problem, message)) = problem? {
+                    report.find(self.observer, *name, problem, message);
+                    self.put_anew(name, report)?;
                 }
-            };
-            self.observer.event(&Event::Progress { bytes: size, items: 1 });
-            if let Some((problem, message)) = problem {
-                report.find(self.observer, name, problem, message);
-                self.put_anew(&name, report)?;
             }
         }
         self.observer.event(&Event::StepFinished { step: "sample" });

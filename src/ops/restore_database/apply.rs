@@ -98,7 +98,7 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
         cluster,
         database: name,
         encoding: contents.encoding(),
-        workers: filling.workers,
+        workers: filling.workers.min(contents.at_once()),
         observer: *observer,
         open: &|table| contents.open(table),
         compare: &|table, found| contents.compare(table, found),

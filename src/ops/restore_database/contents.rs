@@ -25,6 +25,11 @@ pub trait Incoming: Sync {
     /// The encoding of its rows.
     fn encoding(&self) -> &str;
 
+    /// How many tables can be read at once.
+    fn at_once(&self) -> usize {
+        usize::MAX
+    }
+
     /// Tables that are streams of their own.
     fn streamed(&self) -> Vec<&TableManifest>;
 

@@ -17,7 +17,7 @@ use crate::target::postgres::{DatabaseError, Marked};
 
 pub use apply::{DatabaseOutcome, Filling, Loaded, Replacing, apply, fill, load};
 pub use contents::{Contents, Incoming};
-pub use plan::{choose, plan};
+pub use plan::{Offered, choose, plan, plan_of};
 pub use table::{TablePlan, apply_table, plan_table};
 pub use undo::{UndoPlan, drop_kept, expired, plan_undo, undo};
 

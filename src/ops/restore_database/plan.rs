@@ -1,5 +1,7 @@
 //! What a restore of a database will do. Nothing is changed by finding out.
 
+use jiff::Timestamp;
+
 use crate::event::StopFlag;
 use crate::id::SnapshotId;
 use crate::postgres::{Client, literal};
@@ -62,6 +64,18 @@ pub fn choose<'s>(
     }
 }
 
+/// A database that is to be restored, wherever it comes from.
+pub struct Offered {
+    /// Of which snapshot.
+    pub id: SnapshotId,
+    /// The database.
+    pub manifest: DatabaseManifest,
+    /// What is in its archive.
+    pub toc: Toc,
+    /// Bytes of its archive.
+    pub archive_bytes: u64,
+}
+
 /// Plans the restore of a database of `snapshot` into `cluster`.
 pub fn plan(
     repository: &Repository,
@@ -75,11 +89,25 @@ pub fn plan(
     let fetcher = Fetcher::new(repository, TREE_CACHE);
     let contents = Contents::find(&fetcher, snapshot, &manifest)?;
     let toc = contents.toc()?;
-    let (tables, archive_bytes) = (contents.streamed(), contents.archive_bytes());
-    let rows = tables.iter().map(|table| table.rows).sum();
-    let table_bytes: u64 = tables.iter().map(|table| table.bytes).sum();
-    let tables = tables.len();
+    let archive_bytes = contents.archive_bytes();
     drop(contents);
+    let now = repository.environment().clock.now();
+    plan_of(Offered { id, manifest, toc, archive_bytes }, cluster, options, now, stop)
+}
+
+/// Plans the restore of what is `offered` into `cluster`.
+pub fn plan_of(
+    offered: Offered,
+    cluster: &Cluster,
+    options: DatabaseOptions,
+    now: Timestamp,
+    stop: &StopFlag,
+) -> Result<DatabasePlan, RestoreDatabaseError> {
+    let Offered { id, manifest, toc, archive_bytes } = offered;
+    let streamed = || manifest.tables.iter().filter(|table| table.path.is_some());
+    let rows = streamed().map(|table| table.rows).sum();
+    let table_bytes: u64 = streamed().map(|table| table.bytes).sum();
+    let tables = streamed().count();
     if stop.is_stopped() {
         return Err(DatabaseError::Interrupted.into());
     }
@@ -91,47 +119,56 @@ pub fn plan(
     check_cluster(cluster, &mut session, &manifest, &target, replaces, &options)?;
     let leftovers = leftovers(cluster, &mut session, &target)?;
     let on_disk = manifest.properties.disk_bytes.max(replaces.unwrap_or(0));
-    let needed_bytes = target::needed_bytes(on_disk, table_bytes + archive_bytes);
+    let needed_bytes = target::needed_bytes(on_disk, table_bytes.saturating_add(archive_bytes));
     let free_bytes = target::free_bytes(cluster, &mut session);
     if let Some(free) = free_bytes.filter(|free| *free < needed_bytes) {
         let (database, server) = (target, cluster.place());
         let needed = needed_bytes;
         return Err(DatabaseError::NoSpace { database, server, free, needed }.into());
     }
-    let now = repository.environment().clock.now();
-    let is_expired = |marker: &target::Marker| {
-        marker.of == target && marker.until.is_some_and(|until| until <= now)
-    };
-    let mut expired = kept(&mut session)?;
-    expired.retain(|found| is_expired(&found.marker));
-    let sessions = format!(
-        "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {}",
-        literal(&target)
-    );
     Ok(DatabasePlan {
         id,
         server: cluster.place(),
         replaces,
-        sessions: session
-            .value("count sessions", &sessions)
-            .map_err(DatabaseError::from)?
-            .parse()
-            .unwrap_or(0),
+        sessions: sessions(&mut session, &target)?,
         tables,
         rows,
-        bytes: table_bytes + archive_bytes,
+        bytes: table_bytes.saturating_add(archive_bytes),
         missing_roles: missing_roles(&mut session, &roles_of(&toc))?,
         missing_tablespaces: missing_tablespaces(&mut session, &tablespaces_of(&toc))?,
         free_bytes,
         needed_bytes,
         leftovers,
-        expired,
+        expired: expired(&mut session, &target, now)?,
         server_version,
         target,
         manifest,
         toc,
         options,
     })
+}
+
+/// Sessions in `database`.
+fn sessions(session: &mut Client, database: &str) -> Result<u64, DatabaseError> {
+    let query = format!(
+        "SELECT count(*) FROM pg_catalog.pg_stat_activity WHERE datname = {}",
+        literal(database)
+    );
+    Ok(session.value("count sessions", &query)?.parse().unwrap_or(0))
+}
+
+/// Databases put aside for `target` that were kept long enough.
+fn expired(
+    session: &mut Client,
+    target: &str,
+    now: Timestamp,
+) -> Result<Vec<target::Marked>, DatabaseError> {
+    let mut expired = kept(session)?;
+    expired.retain(|found| {
+        let marker = &found.marker;
+        marker.of == target && marker.until.is_some_and(|until| until <= now)
+    });
+    Ok(expired)
 }
 
 /// The server's version as text.

@@ -64,11 +64,11 @@ fn directory(keyring: &Keyring, entries: &[SegmentEntry]) -> Vec<u8> {
 #[test]
 fn a_flip_of_any_byte_is_noticed() {
     let (keyring, _, pack) = small();
-    let good = read_all(&keyring, &pack.bytes).unwrap();
+    let good = read_all(&keyring, &pack.bytes()).unwrap();
     let segments_end = pack.entries.last().unwrap().end() as usize;
     let mut in_padding = 0;
-    for at in 0..pack.bytes.len() {
-        let mut bytes = pack.bytes.clone();
+    for at in 0..pack.bytes().len() {
+        let mut bytes = pack.bytes();
         bytes[at] ^= 1 << (at % 8);
         match read_all(&keyring, &bytes) {
             Err(_) => {}
@@ -81,19 +81,19 @@ fn a_flip_of_any_byte_is_noticed() {
             }
         }
     }
-    let header = parse_header(&pack.bytes).unwrap();
-    let trailer = &pack.bytes[pack.bytes.len() - TRAILER_LEN..];
-    let at = parse_trailer(&keyring, &header, trailer, pack.bytes.len() as u64).unwrap().0;
+    let header = parse_header(&pack.bytes()).unwrap();
+    let trailer = &pack.bytes()[pack.bytes().len() - TRAILER_LEN..];
+    let at = parse_trailer(&keyring, &header, trailer, pack.size()).unwrap().0;
     assert_eq!(in_padding, at as usize - segments_end);
 }
 
 #[test]
 fn a_shorter_or_longer_pack_is_noticed() {
     let (keyring, _, pack) = small();
-    for len in 0..pack.bytes.len() {
-        assert!(read_directory(&keyring, &pack.bytes[..len]).is_err(), "{len}");
+    for len in 0..pack.bytes().len() {
+        assert!(read_directory(&keyring, &pack.bytes()[..len]).is_err(), "{len}");
     }
-    let mut longer = pack.bytes.clone();
+    let mut longer = pack.bytes();
     longer.push(0);
     assert!(read_directory(&keyring, &longer).is_err());
 }
@@ -102,11 +102,11 @@ fn a_shorter_or_longer_pack_is_noticed() {
 fn a_header_of_another_sort_is_refused() {
     let (_, _, pack) = small();
     for (at, value) in [(0, b'm'), (8, 2), (9, 2), (10, 1), (11, 1)] {
-        let mut bytes = pack.bytes.clone();
+        let mut bytes = pack.bytes();
         bytes[at] = value;
         assert!(matches!(parse_header(&bytes), Err(PackError::Malformed(_))), "{at}");
     }
-    assert!(matches!(parse_header(&pack.bytes[..31]), Err(PackError::Malformed(_))));
+    assert!(matches!(parse_header(&pack.bytes()[..31]), Err(PackError::Malformed(_))));
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn segments_do_not_open_as_one_another() {
     let (keyring, _, pack) = small();
     let (first, second) = (&pack.entries[0], &pack.entries[1]);
     let open = |entry: &SegmentEntry, from: &SegmentEntry| {
-        open_segment(&keyring, PackClass::Data, entry, sealed(&pack.bytes, from), None)
+        open_segment(&keyring, PackClass::Data, entry, sealed(&pack.bytes(), from), None)
     };
     assert!(open(first, first).is_ok() && open(second, second).is_ok());
     assert!(matches!(open(first, second), Err(PackError::Malformed(_))));
@@ -126,7 +126,8 @@ fn segments_do_not_open_as_one_another() {
         Err(PackError::Open(OpenError::NotAuthentic(crate::crypto::xaes::NotAuthentic)))
     );
     // A data segment in a tree pack.
-    let as_tree = open_segment(&keyring, PackClass::Tree, first, sealed(&pack.bytes, first), None);
+    let as_tree =
+        open_segment(&keyring, PackClass::Tree, first, sealed(&pack.bytes(), first), None);
     assert!(matches!(as_tree, Err(PackError::Open(_))));
 }
 
@@ -152,12 +153,12 @@ fn an_entry_that_lies_is_refused() {
         let mut entry = good.clone();
         lie(&mut entry);
         assert_ne!(&entry, good);
-        let opened = open_segment(&keyring, pack.class, &entry, sealed(&pack.bytes, good), None);
+        let opened = open_segment(&keyring, pack.class, &entry, sealed(&pack.bytes(), good), None);
         assert!(opened.is_err(), "{at}");
     }
     let mut wrong = good.clone();
     wrong.chunks[1].id = good.chunks[0].id;
-    let opened = open_segment(&keyring, pack.class, &wrong, sealed(&pack.bytes, good), None);
+    let opened = open_segment(&keyring, pack.class, &wrong, sealed(&pack.bytes(), good), None);
     assert!(matches!(opened, Err(PackError::WrongChunk(_))));
 }
 

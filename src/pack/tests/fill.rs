@@ -25,8 +25,8 @@ fn dummy(keyring: &Keyring, seed: u64, len: u32) -> SealedSegment {
 struct Filled {
     packs: usize,
     /// Without the last.
-    shortest: usize,
-    longest: usize,
+    shortest: u64,
+    longest: u64,
     bytes: u64,
     padding: u64,
     /// How many segments lie behind a younger one.
@@ -56,11 +56,12 @@ fn fill(max: u64, lengths: impl Iterator<Item = u32>) -> Filled {
     let mut padding = 0;
     let mut order = Vec::new();
     for pack in &packs {
-        let (_, entries) = read_directory(&keyring, &pack.bytes).unwrap();
+        let bytes = pack.bytes();
+        let (_, entries) = read_directory(&keyring, &bytes).unwrap();
         assert_eq!(entries, pack.entries);
-        let header = parse_header(&pack.bytes).unwrap();
-        let (_, trailer) = pack.bytes.split_at(pack.bytes.len() - TRAILER_LEN);
-        let at = parse_trailer(&keyring, &header, trailer, pack.bytes.len() as u64).unwrap().0;
+        let header = parse_header(&bytes).unwrap();
+        let (_, trailer) = bytes.split_at(bytes.len() - TRAILER_LEN);
+        let at = parse_trailer(&keyring, &header, trailer, pack.size()).unwrap().0;
         padding += at - entries.last().unwrap().end();
         order.extend(entries.iter().map(|entry| entry.id));
     }
@@ -68,12 +69,12 @@ fn fill(max: u64, lengths: impl Iterator<Item = u32>) -> Filled {
     let order: Vec<_> = order.iter().map(|id| place[id]).collect();
     assert_eq!(order.len(), ids.len(), "every segment once");
     let out_of_order = order.windows(2).filter(|pair| pair[0] > pair[1]).count();
-    let lens = packs.iter().map(|pack| pack.bytes.len());
+    let lens = packs.iter().map(FinishedPack::size);
     Filled {
         packs: packs.len(),
         shortest: lens.clone().take(packs.len() - 1).min().unwrap_or(0),
         longest: lens.clone().max().unwrap(),
-        bytes: lens.sum::<usize>() as u64,
+        bytes: lens.sum(),
         padding,
         out_of_order,
         segments: ids.len(),
@@ -122,8 +123,8 @@ fn little_is_wasted() {
         let total = if to < 4000 { 40_000_000 } else { 200_000_000 };
         let filled = fill(max << 20, lengths(max, from, to, total, skewed));
         report(name, &filled);
-        assert!(filled.longest as u64 <= max << 20, "{name}");
-        assert!(filled.shortest as u64 >= max << 19, "{name}");
+        assert!(filled.longest <= max << 20, "{name}");
+        assert!(filled.shortest >= max << 19, "{name}");
         assert!(filled.waste() <= most, "{name}");
     }
 }

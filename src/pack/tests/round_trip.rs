@@ -8,14 +8,14 @@ use crate::crypto::padme::padme;
 use crate::id::SegmentId;
 
 fn check(keyring: &Keyring, pack: &FinishedPack, segments: &[Vec<Vec<u8>>]) {
-    assert_eq!(pack.bytes.len() as u64, padme(pack.bytes.len() as u64));
-    assert_eq!(pack.id.as_bytes()[..], Sha256::digest(&pack.bytes)[..]);
-    let (header, entries) = read_directory(keyring, &pack.bytes).unwrap();
+    assert_eq!(pack.size(), padme(pack.size()));
+    assert_eq!(pack.id.as_bytes()[..], Sha256::digest(pack.bytes())[..]);
+    let (header, entries) = read_directory(keyring, &pack.bytes()).unwrap();
     assert_eq!((header.class, header.key), (pack.class, pack.key));
     assert_eq!(entries, pack.entries);
     assert_eq!(entries.len(), segments.len());
     for (entry, parts) in entries.iter().zip(segments) {
-        let opened = open_segment(keyring, pack.class, entry, sealed(&pack.bytes, entry), None);
+        let opened = open_segment(keyring, pack.class, entry, sealed(&pack.bytes(), entry), None);
         assert!(opened.unwrap() == parts.concat());
     }
 }
@@ -111,7 +111,7 @@ fn sealed_segments_move_between_packs_and_epochs() {
         let moved = SealedSegment {
             class: PackClass::Data,
             entry: entry.clone(),
-            bytes: sealed(&first.bytes, entry).to_vec(),
+            bytes: sealed(&first.bytes(), entry).to_vec(),
         };
         builder.push(moved).unwrap();
     }
@@ -134,7 +134,7 @@ fn bytes_are_those_of_the_format() {
     let (keyring, random) = keys();
     let part = noise(1, 100);
     let pack = pack(&keyring, &random, &[vec![part.clone()]]);
-    let bytes = &pack.bytes;
+    let bytes = &pack.bytes();
     assert_eq!(bytes[..16], *b"MRSBPACK\x01\x00\x00\x00\x01\x00\x00\x00");
 
     let ad = |label: &[u8]| [label, &[5; 32], &bytes[..32]].concat();

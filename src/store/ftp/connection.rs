@@ -10,6 +10,7 @@ use suppaftp::types::FileType;
 use suppaftp::{FtpError, FtpResult, ImplFtpStream, Mode, Status, TransferStream};
 
 use super::super::StoreErrorKind;
+use super::super::error::is_unknown_name;
 use super::super::place::FtpTls;
 use super::reply::Trouble;
 use super::tls::{Draining, DrainingConnector, Sessions, TlsSettings};
@@ -51,6 +52,8 @@ pub(super) struct Connection {
     /// Absolute, without a `/` at its end.
     root: String,
     sessions: Option<Arc<Sessions>>,
+    /// The server may remember where the next transfer is to begin.
+    pub has_offset: bool,
 }
 
 impl fmt::Debug for Connection {
@@ -112,7 +115,11 @@ impl Connector {
         let FtpSettings { host, port, .. } = &self.settings;
         let found = (host.as_str(), *port).to_socket_addrs().map_err(|error| {
             let reason = format!("the name {host} has no address: {error}");
-            Trouble::broken(StoreErrorKind::Temporary, reason)
+            let kind = match is_unknown_name(&reason) {
+                true => StoreErrorKind::NoAddress,
+                false => StoreErrorKind::Temporary,
+            };
+            Trouble::broken(kind, reason)
         })?;
         Ok(found.collect())
     }
@@ -173,7 +180,7 @@ impl Connector {
             false => format!("{}/{}", ftp.pwd()?.trim_end_matches('/'), self.settings.root),
         };
         let root = root.trim_end_matches('/').to_owned();
-        Ok(Connection { ftp, root, sessions })
+        Ok(Connection { ftp, root, sessions, has_offset: false })
     }
 
     /// From now on the older TLS is spoken.

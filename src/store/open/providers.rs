@@ -9,7 +9,7 @@ use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::{ClientOptions, ObjectStore};
 
 use crate::crypto::Secret;
-use crate::store::bucket::BucketSettings;
+use crate::store::bucket::{BucketSettings, Locking};
 use crate::store::http;
 use crate::store::place::{Address, Place, PlaceError, Provider, is_loopback};
 
@@ -106,15 +106,23 @@ impl Way<'_> {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint).with_allow_http(self.is_http);
         }
+        let region = builder.get_config_value(&AmazonS3ConfigKey::Region).unwrap_or_default();
+        let locking = own.retention.map(|retention| Arc::new(Locking::new(retention, region)));
         let built = builder
             .with_bucket_name(self.bucket)
             .with_virtual_hosted_style_request(own.is_virtual_host)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_checksum_algorithm(Checksum::SHA256)
-            .with_http_connector(http::Lenient)
-            .with_retry(http::retries())
-            .build();
-        Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
+            // Objects are deleted one by one anyway, and some servers do not know how to do several.
+            .with_disable_bulk_delete(true)
+            .with_http_connector(http::Lenient { locking: locking.clone() })
+            .with_retry(http::no_retries())
+            .build()
+            .map_err(|error| wrong(self.place, &error))?;
+        if let Some(locking) = locking {
+            locking.sign_with(built.credentials());
+        }
+        Ok(Arc::new(built))
     }
 
     fn google(self) -> Result<Arc<dyn ObjectStore>, PlaceError> {
@@ -127,7 +135,11 @@ impl Way<'_> {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_base_url(endpoint);
         }
-        let built = builder.with_bucket_name(self.bucket).with_retry(http::retries()).build();
+        let built = builder
+            .with_bucket_name(self.bucket)
+            .with_http_connector(http::Lenient { locking: None })
+            .with_retry(http::no_retries())
+            .build();
         Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
     }
 
@@ -144,7 +156,7 @@ impl Way<'_> {
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(endpoint.clone()).with_allow_http(self.is_http);
         }
-        let built = builder.with_container_name(self.bucket).with_retry(http::retries()).build();
+        let built = builder.with_container_name(self.bucket).with_retry(http::no_retries()).build();
         Ok(Arc::new(built.map_err(|error| wrong(self.place, &error))?))
     }
 }

@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 use crate::crypto::Secret;
 
 use super::{Address, PlaceError, Provider, credential_path};
+use crate::store::bucket::Retention;
 use crate::store::rate::Rate;
 
 /// Longest secret that is read.
@@ -63,6 +64,8 @@ pub struct PlaceOptions {
     pub(in crate::store) account: Option<String>,
     pub(in crate::store) endpoint: Option<String>,
     pub(in crate::store) storage_class: Option<String>,
+    /// For how long what is written cannot be deleted.
+    pub(in crate::store) retention: Option<Retention>,
     /// Configuration of ssh instead of the user's own.
     pub(in crate::store) ssh_config: Option<PathBuf>,
     pub(in crate::store) is_virtual_host: bool,
@@ -80,7 +83,7 @@ fn allowed(address: &Address) -> Vec<&'static str> {
         Address::Rclone { .. } => &[],
         Address::WebDav { .. } => &["ca"],
         Address::Bucket { provider: Provider::S3, .. } => {
-            &["ca", "region", "endpoint", "storage-class", "virtual-host"]
+            &["ca", "region", "endpoint", "storage-class", "virtual-host", "retention"]
         }
         Address::Bucket { provider: Provider::Google, .. } => &["ca", "endpoint"],
         Address::Bucket { provider: Provider::Azure, .. } => &["ca", "account", "endpoint"],
@@ -154,6 +157,7 @@ impl PlaceOptions {
             // Packs are read to restore, to check and to prune: hours of waiting for each are no way to keep them.
             "storage-class" if ["GLACIER", "DEEP_ARCHIVE"].contains(&value) => return None,
             "storage-class" => self.storage_class = text(),
+            "retention" => self.retention = Some(retention(value)?),
             "ssh-config" => self.ssh_config = Some(PathBuf::from(value)),
             "virtual-host" => {
                 self.is_virtual_host = match value {
@@ -183,8 +187,20 @@ fn form_of(name: &str) -> &'static str {
         "storage-class" => {
             "name one whose objects are read at once, like STANDARD_IA or GLACIER_IR"
         }
+        "retention" => "write days, like 30d, or 30d,governance",
         _ => "write a value",
     }
+}
+
+fn retention(text: &str) -> Option<Retention> {
+    let (days, mode) = text.split_once(',').unwrap_or((text, "compliance"));
+    let days = days.strip_suffix('d')?.parse().ok().filter(|days| (1..=36_500).contains(days))?;
+    let is_compliance = match mode {
+        "compliance" => true,
+        "governance" => false,
+        _ => return None,
+    };
+    Some(Retention { days, is_compliance })
 }
 
 fn seconds(text: &str) -> Option<Duration> {

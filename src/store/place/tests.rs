@@ -122,12 +122,22 @@ fn options_are_checked() {
     assert!(place.options.is_tls12 && place.options.tls == Some(FtpTls::Explicit));
     let place = parse("ftps://h/x?limit-upload=08:00,512KiB%2019:00,off");
     assert!(place.options.limit_upload.is_some());
+    let retention = |text: &str| {
+        let found = parse(&format!("s3://b/x?retention={text}")).options.retention.unwrap();
+        (found.days, found.is_compliance)
+    };
+    assert_eq!(retention("30d"), (30, true));
+    assert_eq!(retention("1d,governance"), (1, false));
     for text in [
         "ftp://h/x?conections=8",
         "ftp://h/x?connections=0",
         "ftp://h/x?connections=99",
         "ftp://h/x?timeout=never",
         "s3://b/x?storage-class=GLACIER",
+        "s3://b/x?retention=30",
+        "s3://b/x?retention=0d",
+        "s3://b/x?retention=30d,maybe",
+        "gs://b/x?retention=30d",
         "ftp://h/x?pin=abc",
         "ftp://h/x?tls=maybe",
         "sftp://h/x?password-file=/x",

@@ -47,8 +47,8 @@ fn pack(rig: &Rig, segments: &[(u8, Option<u8>)]) -> PackId {
         assert!(builder.push(segment(rig, *n, *base)).unwrap().is_none());
     }
     let pack = builder.finish().unwrap().remove(0);
-    let size = pack.bytes.len() as u64;
-    rig.store.put(&ObjectName::Pack(pack.id), &[&pack.bytes]).unwrap();
+    let size = pack.size();
+    rig.store.put(&ObjectName::Pack(pack.id), &[&pack.bytes()]).unwrap();
     let indexed =
         IndexedPack { id: pack.id, class: pack.class, size, key: pack.key, entries: pack.entries };
     let object = IndexObject { packs: vec![indexed], replaces: Vec::new() };

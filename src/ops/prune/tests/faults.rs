@@ -207,10 +207,16 @@ fn a_condemned_object_nobody_can_read_goes_in_the_end() {
     let other = crate::ops::testing::open(&rig.store).unwrap();
     let session = other.begin_session("backup").unwrap();
     rig.clock.advance(GRACE + HOUR);
-    rig.prune();
+    // By somebody who has not read it before.
+    let prune = || {
+        rig.clock.advance(HOUR);
+        let repository = crate::ops::testing::open(&rig.store).unwrap();
+        done(try_prune(&repository, &options()).unwrap())
+    };
+    prune();
     assert!(rig.store.objects().contains_key(&name));
     session.end().unwrap();
-    let (summary, _) = rig.prune();
+    let (summary, _) = prune();
     assert_eq!(summary.unreadable_condemned, 1);
     assert!(!rig.store.objects().contains_key(&name));
     rig.assert_clean();
