@@ -3,8 +3,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+
+#[path = "support/documents.rs"]
+mod documents;
+
+use documents::{documents, read, refused, root, typed};
 
 /// Documents whose commands are tried.
 const FOR_USERS: &[&str] = &[
@@ -17,10 +21,6 @@ const FOR_USERS: &[&str] = &[
     "docs/fr/secours.md",
 ];
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mrs-backup"));
     command.args(arguments);
@@ -31,31 +31,6 @@ fn run(arguments: &[&str]) -> Output {
         }
     }
     command.output().expect("the program starts")
-}
-
-fn read(document: &str) -> String {
-    fs::read_to_string(root().join(document)).unwrap_or_else(|error| panic!("{document}: {error}"))
-}
-
-/// All Markdown files of the project.
-fn documents() -> Vec<String> {
-    let mut found = Vec::new();
-    let mut pending = vec![root().join("docs")];
-    while let Some(directory) = pending.pop() {
-        for entry in fs::read_dir(directory).expect("a folder") {
-            let path = entry.expect("an entry").path();
-            match path.is_dir() {
-                true => pending.push(path),
-                false => found.push(path),
-            }
-        }
-    }
-    found.extend(["README.md", "CHANGELOG.md"].map(|name| root().join(name)));
-    found.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
-    let name = |path: PathBuf| path.strip_prefix(root()).expect("below").display().to_string();
-    let mut names: Vec<String> = found.into_iter().map(name).collect();
-    names.sort();
-    names
 }
 
 /// The words after each `mrs-backup`, up to what ends a command.
@@ -154,78 +129,6 @@ fn commands_and_options_of_the_documents_exist() {
     }
 }
 
-/// One shell command, out of what stands before a pipe, a comment or an explanation two spaces to the right.
-fn first_command(text: &str) -> String {
-    let mut found = String::new();
-    let mut quote = None;
-    for letter in text.trim().chars() {
-        match quote {
-            Some(end) if letter == end => quote = None,
-            Some(_) => {}
-            None if matches!(letter, '"' | '\'') => quote = Some(letter),
-            None if matches!(letter, '|' | ';' | '>' | '<' | '&' | ')') => break,
-            None if letter == '#' && found.ends_with(' ') => break,
-            None if letter == ' ' && found.ends_with(' ') => break,
-            None => {}
-        }
-        found.push(letter);
-    }
-    found.trim_end().to_owned()
-}
-
-/// Commands in code of a document as they are typed, and whether each is a line of its own: one within a sentence may leave
-/// out what it needs.
-fn typed(text: &str) -> Vec<(String, bool)> {
-    let mut found = Vec::new();
-    let mut block = None;
-    let joined = text.replace("\\\n", " ");
-    for line in joined.lines() {
-        if let Some(language) = line.trim_start().strip_prefix("```") {
-            block = if block.is_some() { None } else { Some(language.to_owned()) };
-            continue;
-        }
-        let is_own = match &block {
-            // What is shown as output is no command, but what stands behind a prompt is.
-            Some(language) if language == "console" => line.trim_start().starts_with("$ "),
-            Some(language) => matches!(language.as_str(), "sh" | "bash" | "shell"),
-            None => line.starts_with("    "),
-        };
-        let parts: Vec<&str> = match (&block, is_own) {
-            (_, true) => vec![line],
-            (Some(_), false) => Vec::new(),
-            (None, false) => line.split('`').skip(1).step_by(2).collect(),
-        };
-        for part in parts {
-            let mut rest = part;
-            while let Some(at) = rest.find("mrs-backup ") {
-                let is_word = at == 0 || rest[..at].ends_with([' ', '/', '(']);
-                let is_program = is_word && !rest[..at].ends_with("/etc/");
-                rest = &rest[at + "mrs-backup ".len()..];
-                if is_program {
-                    found.push((first_command(rest), is_own));
-                }
-            }
-        }
-    }
-    found
-}
-
-/// What the program itself says to a command, before it does anything; `None` if it would begin.
-fn refused(command: &str, is_own: bool) -> Option<String> {
-    // What is left out for the reader cannot be tried, nor what stands for any command.
-    if command.contains("...") || command.contains('…') || command.starts_with("COMMAND") {
-        return None;
-    }
-    let Some(words) = mrs_backup::instance::config::split_words(command) else {
-        return Some(format!("{command}: quotes that are not closed"));
-    };
-    let words: Vec<std::ffi::OsString> = words.into_iter().map(Into::into).collect();
-    let message = mrs_backup::cli::refusal(&words)?;
-    let is_short = message.contains("required arguments were not provided")
-        || message.contains("a value is required");
-    (is_own || !is_short).then(|| format!("{command}: {}", message.lines().next().unwrap_or("")))
-}
-
 #[test]
 fn commands_of_the_documents_are_taken_by_the_program() {
     let (mut count, mut wrong) = (0, Vec::new());
@@ -238,6 +141,46 @@ fn commands_of_the_documents_are_taken_by_the_program() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(count > 300, "{count} commands");
+}
+
+/// The names below a command, as its help lists them.
+fn children(help: &str) -> Vec<String> {
+    let listed = help.split_once("\nCommands:\n").map_or("", |(_, rest)| rest);
+    let lines = listed.lines().take_while(|line| !line.is_empty());
+    lines
+        .filter_map(|line| {
+            line.strip_prefix("  ")?.split_whitespace().next().filter(|_| !line.starts_with("   "))
+        })
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The examples of a help, in the form of a document's code.
+fn examples(help: &str) -> String {
+    let after = help.split_once("\nExamples:\n").map_or("", |(_, rest)| rest);
+    let lines = after.lines().take_while(|line| line.is_empty() || line.starts_with("  "));
+    lines.map(|line| format!("  {line}\n")).collect()
+}
+
+#[test]
+fn examples_of_every_help_are_taken_by_the_program() {
+    let (mut pending, mut known) = (vec![Vec::<String>::new()], BTreeMap::new());
+    let (mut commands, mut wrong) = (0, Vec::new());
+    while let Some(path) = pending.pop() {
+        let words: Vec<&str> = path.iter().map(String::as_str).collect();
+        let help = help(&words, &mut known).unwrap_or_else(|| panic!("no help of {path:?}"));
+        let found = typed(&examples(&help));
+        commands += 1;
+        if found.is_empty() {
+            wrong.push(format!("{path:?} has no examples: {help}"));
+        }
+        let refused = found.iter().filter_map(|(command, _)| refused(command, true));
+        wrong.extend(refused.map(|why| format!("{path:?}: {why}")));
+        pending.extend(children(&help).into_iter().map(|name| [&path[..], &[name]].concat()));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(commands > 50, "{commands} commands");
 }
 
 #[test]

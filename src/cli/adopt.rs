@@ -49,8 +49,9 @@ pub fn run(context: &Context, name: Option<&str>, wanted: &Adoption<'_>) -> Resu
     if wanted.in_place {
         let here = Setting::new(Place::new(&location), Origin::Flag);
         if sources.access.repository.as_ref().is_some_and(|named| named.value != here.value) {
-            return Err(CliError::usage(
+            return Err(CliError::usage_hint(
                 "--in-place uses the copy where it is: --repo, or MRS_BACKUP_REPOSITORY, names another place",
+                "leave --in-place out to copy it there, or leave the other place out",
             ));
         }
         sources.access.repository = Some(here);

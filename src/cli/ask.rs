@@ -63,7 +63,10 @@ pub fn by_name(
     match told {
         Some(told) if told == name => return Ok(()),
         Some(_) => {
-            return Err(CliError::usage("--confirm names another instance; nothing was changed"));
+            return Err(CliError::usage_hint(
+                "--confirm names another instance; nothing was changed",
+                format!("it is {name} whose data is replaced: --confirm {name}"),
+            ));
         }
         None => {}
     }
@@ -96,7 +99,10 @@ pub fn new_password() -> Result<Secret, CliError> {
     }
     let second = password("the same again: ")?;
     if first.expose() != second.expose() {
-        return Err(CliError::usage("the two passwords differ; nothing was changed"));
+        return Err(CliError::usage_hint(
+            "the two passwords differ; nothing was changed",
+            "run the same command again, or write it to a file first: --new-password-file FILE",
+        ));
     }
     Ok(first)
 }

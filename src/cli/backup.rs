@@ -23,6 +23,9 @@ use super::{CliError, Done, Exit};
 /// Where `/` itself appears in the tree: the tree's own root has no metadata.
 const ROOT_NAME: &[u8] = b"rootfs";
 
+/// See [`nothing_there`].
+const NOTHING_THERE: &str = "look whether it is written right and its disk mounted; with --dry-run the command lists what it would read";
+
 /// Back up files, the output of a command, or standard input
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -142,7 +145,7 @@ fn plan(context: &Context, settings: &Settings, args: Args) -> Result<BackupPlan
     }
     // One missing path makes the snapshot incomplete; but a snapshot of nothing helps nobody.
     if streams.is_empty() && !files.iter().any(|input| input.path.symlink_metadata().is_ok()) {
-        return Err(CliError::usage(nothing_there(&files)));
+        return Err(CliError::usage_hint(nothing_there(&files), NOTHING_THERE));
     }
     let of_config = settings.instance.as_ref().map(|instance| instance.name.clone());
     let instance = context.global.instance.clone().or(of_config).unwrap_or_else(host_name);

@@ -45,8 +45,9 @@ Examples:
   mrs-backup clone mrs-production mrs-staging --plan    look at everything, write nothing
   mrs-backup clone mrs-production mrs-staging --preview 3    and show three rows of each table
   mrs-backup clone mrs-production mrs-staging --fresh --yes  of now, not of the last night
-  mrs-backup clone ssh://backup@db.example/mrs-production mrs-staging --yes   pulled, by a key for that alone
-  mrs-backup clone mrs-production ssh://backup@staging.example/mrs-staging --rules clone.toml --pseudonym-key staging.key
+  mrs-backup clone ssh://backup@db.example/mrs-production mrs-staging --yes   pulled
+  mrs-backup clone mrs-production ssh://backup@staging.example/mrs-staging \\
+      --rules clone.toml --pseudonym-key staging.key
   mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml
   mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml
   mrs-backup undo -i mrs-staging --database mrs         back to what was there")]
@@ -117,10 +118,24 @@ impl Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     /// Rules: draft, check, compare with a schema
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "\
+Examples:
+  mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml
+  mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml"
+    )]
     Rules(rules::Command),
     Serve(push::ServeArgs),
     Receive(pull::ReceiveArgs),
+}
+
+/// One of the two is not in the configuration.
+fn unnamed() -> CliError {
+    CliError::usage_hint(
+        "both instances have to be in the configuration",
+        "mrs-backup config show lists those that are; name the file with --config FILE",
+    )
 }
 
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
@@ -131,8 +146,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         None => {}
     }
     let (Some(from), Some(to)) = (&args.from, &args.to) else {
-        return Err(CliError::usage(
+        return Err(CliError::usage_hint(
             "name the instance that is copied and the one that is replaced",
+            "mrs-backup clone FROM TO --plan looks at everything first",
         ));
     };
     let place = |text: &str| Place::parse(text).transpose().map_err(CliError::usage);

@@ -48,7 +48,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
         }
         return Ok(Done::ok(json!({})));
     }
-    let Some(shell) = args.shell else { return Err(CliError::usage("no shell is named")) };
+    let Some(shell) = args.shell else {
+        return Err(CliError::usage_hint("no shell is named", "mrs-backup completions bash"));
+    };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut super::command(), "mrs-backup", &mut script);
     let script = names::with_names(shell, &super::command(), &String::from_utf8_lossy(&script));

@@ -12,6 +12,11 @@ use super::{CliError, Done};
 
 /// The configuration: validate, show, schema
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup config validate
+  mrs-backup config show
+  mrs-backup config schema > mrs-backup.schema.json")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -21,7 +26,7 @@ pub struct Args {
 enum Command {
     /// Say whether the file can be used, or which line is wrong
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup config validate -c /etc/mrs-backup/config.toml
 
 A small file:
@@ -41,7 +46,7 @@ Examples:
     Show,
     /// Print the JSON Schema of the file, for editors
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup config schema > mrs-backup.schema.json")]
     Schema,
 }

@@ -104,7 +104,10 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     };
     if args.other.re_encrypt {
         let [target] = &targets[..] else {
-            return Err(CliError::usage("--re-encrypt takes one --to"));
+            return Err(CliError::usage_hint(
+                "--re-encrypt takes one --to",
+                "mrs-backup copy --re-encrypt --to LOCATION --to-password-file FILE",
+            ));
         };
         let location = &target.location;
         return reencrypt::run(context, &settings, &source, location, &args.other, args.dry_run);
@@ -290,7 +293,10 @@ impl Job<'_> {
         let store = open_place(&target.location, &context.observer)?;
         let location = &store.location().to_string();
         if store.location() == source.store().location() {
-            return Err(CliError::usage(format!("{location} cannot be copied to itself")));
+            return Err(CliError::usage_hint(
+                format!("{location} cannot be copied to itself"),
+                "name another place with --to, or another source with --from",
+            ));
         }
         let holdings = holdings(source, location)?;
         let accept = |plan: &CopyPlan| -> Result<bool, CliError> {

@@ -28,19 +28,23 @@ use target::{Saving, Target};
 /// ran: then it stays, and the command that takes back code and data is shown.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Keys: home=DIR (persistent), compose=FILE,FILE, pull=1, build=1, wait_grep=REGEX, postdeploy=COMMANDS,
-timeout=SECONDS, check=URL, check_status=200, project=NAME, lifetime=SECONDS, compose_SERVICE_KEY=VALUE (empty removes the
-key, += appends, [..] and {..} are JSON).
+Keys: home=DIR (persistent), compose=FILE,FILE, pull=1, build=1, wait_grep=REGEX,
+postdeploy=COMMANDS, timeout=SECONDS, check=URL, check_status=200, project=NAME,
+lifetime=SECONDS, compose_SERVICE_KEY=VALUE (empty removes the key, += appends, [..] and {..}
+are JSON).
 
-With project=NAME and without an instance or home= it is a review stack: it lives in ~/.yourlabs.compose, and goes
-by itself after its lifetime. NAME may be any text, like that of a branch.
+With project=NAME and without an instance or home= it is a review stack: it lives in
+~/.yourlabs.compose, and goes by itself after its lifetime. NAME may be any text, like that of
+a branch.
 
-Exit codes: 30 it failed, and the earlier version is back; 31 it failed and was left as it is: see the message.
+Exit codes: 30 it failed, and the earlier version is back; 31 it failed and was left as it is:
+see the message.
 
 Examples:
   mrs-backup deploy mrs-production --plan
   mrs-backup deploy mrs-production compose_django_image=betagouv/mrs:master pull=1
-  mrs-backup deploy home=/home/mrs-production compose=docker-compose.yml,docker-compose.persist.yml \\
+  mrs-backup deploy home=/home/mrs-production \\
+      compose=docker-compose.yml,docker-compose.persist.yml \\
       compose_django_build= compose_django_image=betagouv/mrs:master timeout=120
   mrs-backup deploy project=test-feature/x lifetime=604800 compose_django_image=betagouv/mrs:x")]
 pub struct Args {

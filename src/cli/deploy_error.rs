@@ -84,6 +84,10 @@ fn compose_hint(error: &ComposeError) -> Option<String> {
             "run this where the compose files are, or name them: compose=FILE,FILE"
         }
         ComposeError::ProjectName { .. } => "give another one with project=NAME",
+        ComposeError::Start { .. } => "look whether it is installed and in the search path",
+        ComposeError::TimedOut { .. } => {
+            "look what docker is busy with, then run the same command again: journalctl -u docker"
+        }
         ComposeError::Mkdir { .. } => "correct the label; nothing was changed",
         ComposeError::Interrupted => return CliError::Interrupted.hint(),
         _ => return None,

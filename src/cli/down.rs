@@ -15,8 +15,8 @@ use super::{CliError, Done, ask};
 /// Take an instance down: containers and networks go, the home stays as it is
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Volumes that docker keeps stay, too, unless --volumes is given: then what is in them is lost. Of a review stack
-(project=NAME) nothing stays.
+Volumes that docker keeps stay, too, unless --volumes is given: then what is in them is lost.
+Of a review stack (project=NAME) nothing stays.
 
 Examples:
   mrs-backup down mrs-staging

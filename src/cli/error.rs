@@ -293,7 +293,7 @@ impl CliError {
             Self::Run(error) => run_exit(error),
             Self::Restore(error) => restore_exit(error),
             Self::Home(error) => super::home_error::exit(error),
-            Self::Select(SelectError::None { .. }) => Exit::Failed,
+            Self::Select(SelectError::None { .. } | SelectError::Empty { .. }) => Exit::Failed,
             Self::Select(SelectError::Ambiguous { .. }) => Exit::Usage,
             Self::Browse(error) => browse_exit(error),
             Self::Dump(DumpError::Browse(error)) => browse_exit(error),

@@ -18,7 +18,8 @@ const USUAL: &str = "django";
 /// Run a command in a container of an instance; its exit code is ours
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without --service it is the service `django`, or the only one there is. Standard input is the command's.
+Without --service it is the service `django`, or the only one there is. Standard input is
+the command's.
 
 Examples:
   mrs-backup exec mrs-production -- mrs sendtestemail you@example.org

@@ -51,6 +51,11 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Backup(error) => return backup(error),
         CliError::Run(RunError::Backup(error)) => return backup(error),
         CliError::Run(RunError::NoRoom { .. }) => NO_ROOM,
+        CliError::Run(RunError::NothingThere { instance, .. }) => {
+            return Some(format!(
+                "look whether `home` and `paths` are right and the disk is mounted: mrs-backup doctor {instance} --only paths"
+            ));
+        }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
         CliError::Browse(error)
@@ -77,6 +82,9 @@ pub fn of(error: &CliError) -> Option<String> {
         | CliError::History(_)
         | CliError::Known(_)
         | CliError::StateDir { .. } => "choose another with --state-dir DIR",
+        CliError::Select(SelectError::Empty { .. }) => {
+            "look whether it is the right repository; the first snapshot is made by mrs-backup run, or mrs-backup backup PATH"
+        }
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_) | RestoreError::NothingFits(_)) => {

@@ -11,6 +11,10 @@ use super::{CliError, Done, Exit};
 
 /// The local index: a cache of which chunk is where
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup index rebuild
+  mrs-backup index rebuild --from-packs")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

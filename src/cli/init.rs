@@ -29,7 +29,8 @@ Examples:
   mrs-backup init mrs-production --recovery-sheet /root/recovery.svg
 
 After the loss of the server, on another one:
-  mrs-backup init --adopt /mnt/cellar/mrs --repo /mnt/backup/mrs --write-config /etc/mrs-backup/config.toml
+  mrs-backup init --adopt /mnt/cellar/mrs --repo /mnt/backup/mrs \\
+      --write-config /etc/mrs-backup/config.toml
   mrs-backup init --adopt /mnt/cellar/mrs --in-place")]
 pub struct Args {
     /// Instance of the configuration

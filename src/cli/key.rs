@@ -25,6 +25,12 @@ use super::{CliError, Done, ask};
 
 /// Passwords and key files: list, add, remove, change
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup key list
+  mrs-backup key add --label envelope
+  mrs-backup key passwd
+  mrs-backup key sheet /root/recovery.svg")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,
@@ -33,7 +39,7 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// List the key slots
-    #[command(after_help = "Example:\n  mrs-backup key list")]
+    #[command(after_help = "Examples:\n  mrs-backup key list")]
     List,
     /// Add a password or key file
     #[command(after_help = "\
@@ -45,7 +51,7 @@ Examples:
     ///
     /// Whoever kept a copy of it and knows its password can still read everything: `key rotate`
     /// protects what is stored from then on.
-    #[command(after_help = "Example:\n  mrs-backup key remove 1a2b3c4d")]
+    #[command(after_help = "Examples:\n  mrs-backup key remove 1a2b3c4d")]
     Remove {
         /// First digits of its id, as `key list` shows them
         #[arg(value_name = "ID")]
@@ -61,7 +67,7 @@ Examples:
     ///
     /// What is stored from now on cannot be read with an old slot. What was stored before can.
     #[command(
-        after_help = "Example:\n  mrs-backup key rotate --new-key-file /etc/mrs-backup/2026.key"
+        after_help = "Examples:\n  mrs-backup key rotate --new-key-file /etc/mrs-backup/2026.key"
     )]
     Rotate(NewSlot),
     /// Print the recovery sheet: what is needed on the day this machine is gone
@@ -81,7 +87,7 @@ Examples:
     },
     /// Make a key file: 64 random bytes, for its owner alone
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup key generate /etc/mrs-backup/mrs.key")]
     Generate {
         /// File to make; one that is there is not overwritten
@@ -202,9 +208,10 @@ fn find(repository: &Repository, text: &str) -> Result<ObjectId, CliError> {
             format!("no key begins with `{text}` (4 digits or more)"),
             "mrs-backup key list",
         )),
-        (Some(_), Some(_)) => {
-            Err(CliError::usage(format!("several keys begin with `{text}`; give more digits")))
-        }
+        (Some(_), Some(_)) => Err(CliError::usage_hint(
+            format!("several keys begin with `{text}`"),
+            "give more digits: mrs-backup key list shows them",
+        )),
     }
 }
 

@@ -1,6 +1,7 @@
 //! `man`: manual pages.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -35,6 +36,14 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     let failed = |error| CliError::io(format!("write manual pages to {}", dir.display()), &error);
     fs::create_dir_all(dir).map_err(failed)?;
     clap_mangen::generate_to(super::command(), dir).map_err(failed)?;
+    // Everybody may read them, whatever else this program makes.
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with("mrs-backup") && name.ends_with(".1") {
+            fs::set_permissions(&path, Permissions::from_mode(0o644)).map_err(failed)?;
+        }
+    }
     context.out.note(&format!("manual pages are in {}", dir.display()))?;
     Ok(Done::ok(json!({ "directory": dir.display().to_string() })))
 }

@@ -11,6 +11,11 @@ use super::{CliError, Done};
 
 /// Come here from restic: scripts around it, and its snapshots
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup migrate scripts /home/mrs-production            what it would become
+  mrs-backup migrate scripts /home/mrs-production --apply
+  mrs-backup migrate restic /mnt/backup/mrs-production/restic --verify")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

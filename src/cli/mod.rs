@@ -102,9 +102,12 @@ The password comes from --password-file, --password-command or --key-file, from
 MRS_BACKUP_PASSWORD_FILE, MRS_BACKUP_PASSWORD_COMMAND, MRS_BACKUP_KEY_FILE or
 MRS_BACKUP_PASSWORD, from the configuration, or is asked for on a terminal.";
 
+/// Most characters in a line of help: longer ones are folded, and an example that is folded cannot be copied.
+const WIDTH: usize = 100;
+
 /// Encrypted, deduplicating snapshots of applications and their databases
 #[derive(Debug, Parser)]
-#[command(name = "mrs-backup", version, after_help = AFTER_HELP, max_term_width = 100)]
+#[command(name = "mrs-backup", version, after_help = AFTER_HELP, max_term_width = WIDTH)]
 #[command(propagate_version = true)]
 struct Cli {
     #[command(flatten)]
@@ -505,12 +508,15 @@ mod tests {
         }
     }
 
+    /// That the program takes each of them is tried in tests/docs.rs.
     #[test]
-    fn every_command_has_examples() {
+    fn every_command_has_examples_that_fit_on_a_line() {
         fn check(command: &clap::Command) {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            let has_children = command.get_subcommands().next().is_some();
-            assert!(has_children || help.contains("mrs-backup "), "{}", command.get_name());
+            let examples = help.split_once("Examples:\n  ").map_or("", |(_, examples)| examples);
+            assert!(examples.contains("mrs-backup "), "{}: {help}", command.get_name());
+            let long = help.lines().find(|line| line.chars().count() > WIDTH);
+            assert_eq!(long, None, "{}", command.get_name());
             command.get_subcommands().for_each(check);
         }
         check(&command());

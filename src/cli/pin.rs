@@ -54,7 +54,7 @@ pub struct PinArgs {
 #[command(after_help = format!("\
 {SNAPSHOT_HELP}
 
-Example:
+Examples:
   mrs-backup unpin 3f2a9c01"))]
 pub struct UnpinArgs {
     /// Which

@@ -26,7 +26,8 @@ and a forgotten snapshot cannot be brought back from this store any more";
 #[command(after_help = "\
 --max-unused counts the sealed bytes of segments in packs that somebody needs; a segment of
 which a part is needed counts by the share of the rest. `5%`: five of a hundred bytes in
-those packs; `500M`: so many bytes (K, M, G, T are powers of 1024); `unlimited`: rewrite nothing.
+those packs; `500M`: so many bytes (K, M, G, T are powers of 1024); `unlimited`: rewrite
+nothing.
 
 In an append-only store nothing is done.
 

@@ -30,6 +30,12 @@ const SHOWN: usize = 20;
 /// read; what a repair makes superfluous is freed by `prune`. With --from, what is lost here is
 /// read from a copy of the same repository.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup check --read-data        what is damaged
+  mrs-backup repair index
+  mrs-backup repair packs --from /mnt/second/repo
+  mrs-backup repair snapshots --dry-run")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -43,8 +43,9 @@ Examples:
   mrs-backup restore latest /srv/restored
   mrs-backup restore latest:mrs-production /srv/r --path mrsattachments --verify
   mrs-backup restore 2026-11-20 /srv/app --overwrite always --dry-run
-  mrs-backup restore latest /home/mrs-production            everything back in its place; `undo` goes back
-  mrs-backup restore latest --database mrs                  in place of the live one; `undo` goes back
+  mrs-backup restore latest /home/mrs-production            everything back in its place
+  mrs-backup undo -i mrs-production                         and back to what was there before
+  mrs-backup restore latest --database mrs                  in place of the live one
   mrs-backup restore latest --database mrs --as mrs_copy    beside it
   mrs-backup restore latest --database mrs --table public.person"))]
 pub struct Args {

@@ -36,7 +36,8 @@ use noted::Notes;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Copies, and forget and prune, are left out if `schedule.copy` and `schedule.prune` of the
-configuration give them an hour of their own. The worst of several exit codes is, from the best: 0, 3, 20, 11, 21, 12, 10, 2, 1, 130.
+configuration give them an hour of their own. The worst of several exit codes is, from the
+best: 0, 3, 20, 11, 21, 12, 10, 2, 1, 130.
 
 Examples:
   mrs-backup run                          the only instance of the configuration
@@ -156,9 +157,10 @@ fn chosen(context: &Context, config: &Config, args: &Args) -> Result<Vec<String>
         }
     };
     match chosen.is_empty() {
-        true if config.instances.is_empty() => {
-            Err(CliError::usage("the configuration has no instance"))
-        }
+        true if config.instances.is_empty() => Err(CliError::usage_hint(
+            "the configuration has no instance",
+            "add [instance.NAME]: mrs-backup config validate --help shows one",
+        )),
         true => Err(no_schedule("no instance")),
         false => Ok(chosen),
     }
@@ -232,7 +234,10 @@ fn run_one(
     context.out.set_instance(Some(name));
     let settings = context.settle(sources, Some(name))?;
     let Some(instance) = &settings.instance else {
-        return Err(CliError::usage(format!("there is no instance `{name}`")));
+        return Err(CliError::usage_hint(
+            format!("there is no instance `{name}`"),
+            "mrs-backup config show lists those of the configuration",
+        ));
     };
     let ledger = Ledger::new(&settings.state_dir);
     if args.due && instance.schedule.value.jobs.is_empty() {

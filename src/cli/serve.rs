@@ -11,6 +11,7 @@ use super::{CliError, Done};
 
 mod address;
 mod answer;
+mod attempts;
 mod browse;
 mod guard;
 mod limited;

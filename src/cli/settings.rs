@@ -185,6 +185,9 @@ fn key_flag(global: &Global) -> Result<Option<KeySource>, CliError> {
     let Some(command) = &global.password_command else { return Ok(None) };
     match split_words(command).filter(|words| !words.is_empty()) {
         Some(words) => Ok(Some(KeySource::Command(words))),
-        None => Err(CliError::usage("--password-command is no command; are its quotes closed?")),
+        None => Err(CliError::usage_hint(
+            "--password-command is no command",
+            "close its quotes: --password-command 'pass show mrs'",
+        )),
     }
 }

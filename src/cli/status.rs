@@ -22,8 +22,9 @@ mod text;
 /// repository is opened and no password needed. `mrs-backup` without a command does the same.
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
-With --check the exit codes are those of Nagios: 0 all is well, 1 somebody should look, 2 there is no good snapshot,
-it is too old, or the last test of a restore failed, 3 it cannot be told.
+With --check the exit codes are those of Nagios: 0 all is well, 1 somebody should look,
+2 there is no good snapshot, it is too old, or the last test of a restore failed, 3 it cannot
+be told.
 
 Examples:
   mrs-backup status

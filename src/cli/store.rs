@@ -21,6 +21,9 @@ use super::{CliError, Done, Exit};
 
 /// Places where repositories can be kept
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup store test sftp://backup@host/srv/mrs")]
 pub struct Args {
     #[command(subcommand)]
     command: Command,

@@ -83,7 +83,10 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         _ => 0,
     };
     if args.home {
-        return Err(CliError::usage("nothing is kept of a home from before a restore"));
+        return Err(CliError::usage_hint(
+            "nothing is kept of a home from before a restore",
+            "mrs-backup undo --list shows what is kept",
+        ));
     }
     let has_databases = instance.is_none_or(|instance| instance.postgres.is_some());
     if !has_databases && (args.list || args.drop) {

@@ -31,6 +31,11 @@ const DIRECTORY: &str = "/etc/systemd/system";
 /// INSTANCE-test-restore; a unit that is started when one of them fails; and the scripts backup.sh,
 /// restore.sh and prune.sh in the home of the instance.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  mrs-backup units show                     what would be installed
+  mrs-backup units install                  one timer a job, for every instance
+  mrs-backup units remove mrs-production")]
 pub struct Args {
     #[command(subcommand)]
     command: Verb,
@@ -55,7 +60,7 @@ Examples:
     Install(Choice),
     /// Switch the timers off, and remove what `install` wrote
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup units remove mrs-production")]
     Remove(Choice),
 }

@@ -25,6 +25,12 @@ pub struct Selector {
 /// Why no single snapshot is meant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
+    /// There are none at all.
+    #[error("no snapshot fits `{text}`: the repository has none yet")]
+    Empty {
+        /// What was asked.
+        text: String,
+    },
     /// None fits.
     #[error("no snapshot fits `{text}`: {known}")]
     None {
@@ -87,6 +93,9 @@ impl Selector {
             None
         };
         found.ok_or_else(|| {
+            if snapshots.is_empty() {
+                return SelectError::Empty { text: text.to_owned() };
+            }
             let known = self.known(text, snapshots, &passing().collect::<Vec<_>>());
             SelectError::None { text: text.to_owned(), known }
         })
@@ -94,9 +103,6 @@ impl Selector {
 
     /// What somebody who asked for `text` may have meant, or why it cannot be.
     fn known(&self, text: &str, all: &[Selected], passing: &[&Selected]) -> String {
-        if all.is_empty() {
-            return "the repository has none yet".to_owned();
-        }
         let instances: BTreeSet<_> = all.iter().map(|(_, snapshot)| &*snapshot.instance).collect();
         let instances = instances.into_iter().collect::<Vec<_>>().join(", ");
         if passing.is_empty() {

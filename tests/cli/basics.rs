@@ -171,7 +171,8 @@ fn completions_and_manual_pages() {
     }
     assert_eq!(place.run_bare(&["man", "pages/man1"]).code, Some(0));
     for page in ["mrs-backup.1", "mrs-backup-restore.1", "mrs-backup-key-rotate.1"] {
-        assert!(place.path("pages/man1").join(page).exists(), "{page}");
+        let metadata = fs::metadata(place.path("pages/man1").join(page)).unwrap();
+        assert_eq!(metadata.permissions().mode() & 0o777, 0o644, "{page}: everybody may read it");
     }
     assert!(place.run_bare(&["man"]).stdout.contains(".TH"));
 }

@@ -9,6 +9,9 @@ mod copies;
 mod databases;
 mod disaster;
 mod doctor;
+mod documented;
+#[path = "../support/documents.rs"]
+mod documents;
 mod driver;
 mod forgetting;
 mod healing;

@@ -229,6 +229,16 @@ fn who_has_to_be_known_is_asked() {
     let login = base64::engine::general_purpose::STANDARD.encode(format!("me:{}", super::PASSWORD));
     let request = format!("GET /metrics HTTP/1.1\r\nAuthorization: Basic {login}");
     assert_eq!(server.ask(&request).0, 200, "the scheduler serves as well");
+    // Whoever guesses is soon not listened to, whatever it says.
+    let guess = "GET / HTTP/1.1\r\nAuthorization: Bearer ";
+    let guesses: Vec<u16> =
+        (0..20).map(|number| server.ask(&format!("{guess}{number}")).0).collect();
+    let compared = guesses.iter().take_while(|status| **status == 401).count();
+    assert!((9..15).contains(&compared) && guesses.ends_with(&[429; 4]), "{guesses:?}");
+    let (status, head, body) = server.ask(&request);
+    assert!(status == 429 && head.contains("retry-after: "), "{head}");
+    assert!(body.contains("try again in"), "{body}");
+    assert_eq!(server.ask("GET / HTTP/1.1").0, 401, "nothing given is no guess");
     server.stop();
     let shown = ok(&place, &["config", "show"]).stdout;
     assert!(shown.contains("serve.user") && !shown.contains(super::PASSWORD), "{shown}");

@@ -24,6 +24,7 @@ fn life(generation: Generation) {
     // The rest is not compose's.
     match generation {
         Generation::Second => {
+            super::told::without_secrets(&stack);
             failed_with_migration(&stack);
             refused(&stack);
         }
@@ -85,6 +86,10 @@ fn next(stack: &Stack) {
 
 /// A night knows what the containers wrote since the one before, and what they run.
 fn nights(stack: &Stack) {
+    // Containers are found by what compose wrote on them, whatever they are called.
+    for (number, id) in stack.containers("mrs").iter().enumerate() {
+        stack.docker.run(&["rename", id, &format!("renamed-{number}")]);
+    }
     let log = |snapshot: &serde_json::Value| {
         let snapshot = &snapshot["snapshot"].as_str().unwrap()[..8];
         let (_, _, listed) =

@@ -4,7 +4,9 @@
 mod data;
 mod killed;
 mod life;
+mod registry;
 mod review;
 mod stack;
 #[path = "../support/mod.rs"]
 mod support;
+mod told;

@@ -24,7 +24,7 @@ use super::super::{CliError, Done, Exit, ask};
 use super::landing::{Landing, assent, options, target_database};
 use super::shown::{Shown, show_preview};
 use super::source::{Looking, Source, definitions, fit};
-use super::{Args, CONTENT_CACHE, charset, clone_config, pseudonym_key, refuse, server};
+use super::{Args, CONTENT_CACHE, charset, clone_config, pseudonym_key, refuse, server, unnamed};
 
 /// What is missing in the configuration.
 fn needed<'a, T>(value: &'a Option<T>, to: &str, name: &str) -> Result<&'a T, CliError> {
@@ -45,7 +45,6 @@ pub(super) fn clone(
     to: &str,
 ) -> Result<Done, CliError> {
     let target = context.settle(&context.sources()?, Some(to))?;
-    let unnamed = || CliError::usage("both instances have to be in the configuration");
     let to_instance = target.instance.as_ref().ok_or_else(unnamed)?;
     let config = clone_config(to_instance)?;
     let rules = match &args.rules {
@@ -185,7 +184,6 @@ fn guard(
     manifest: &DatabaseManifest,
     cluster: &Cluster,
 ) -> Result<(), CliError> {
-    let unnamed = || CliError::usage("both instances have to be in the configuration");
     let from = source.settings.instance.as_ref().ok_or_else(unnamed)?;
     let origin = server(context, from, "clone").ok();
     let guard = Guard { from: &from.name, source: Some(from), to, config, manifest };

@@ -32,8 +32,10 @@ const PIECE: usize = 256 << 10;
 /// comes from; it is looked at all the same, and without its last word nothing is replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example, where the target is:
-  mrs-backup clone receive mrs-staging --from mrs-production --authorize production.pub >> ~backup/.ssh/authorized_keys")]
+Where the target is, once; the line goes to ~backup/.ssh/authorized_keys.
+
+Examples:
+  mrs-backup clone receive mrs-staging --from mrs-production --authorize production.pub")]
 pub struct ReceiveArgs {
     /// Instance whose data is replaced
     to: String,

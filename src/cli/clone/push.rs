@@ -28,8 +28,12 @@ const PIECE: usize = 256 << 10;
 /// what is written has nobody in it. What is asked for by ssh is only compared with this.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example, where the originals are:
-  mrs-backup clone serve mrs-production --to mrs-staging --rules /etc/mrs-backup/clone.toml --pseudonym-key /etc/mrs-backup/clone-staging.key --authorize staging.pub >> ~backup/.ssh/authorized_keys")]
+Where the originals are, once; the line goes to ~backup/.ssh/authorized_keys.
+
+Examples:
+  mrs-backup clone serve mrs-production --to mrs-staging \\
+      --rules /etc/mrs-backup/clone.toml \\
+      --pseudonym-key /etc/mrs-backup/clone-staging.key --authorize staging.pub")]
 pub struct ServeArgs {
     /// Instance that is copied
     from: String,

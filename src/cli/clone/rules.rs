@@ -26,17 +26,17 @@ pub enum Command {
     ///
     /// Names, types and some values tell what columns hold. What they do not tell is marked `todo` and still refuses.
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml")]
     Init(Which),
     /// Hold rules against a snapshot: schema, and every row
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml")]
     Check(Held),
     /// Show what rules need for the schema of a snapshot, without reading rows
     #[command(after_help = "\
-Example:
+Examples:
   mrs-backup clone rules diff mrs-production --rules /etc/mrs-backup/clone.toml")]
     Diff(Held),
 }

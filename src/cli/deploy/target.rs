@@ -171,7 +171,7 @@ impl Target {
     fn of_home(sources: &Sources, request: &Request, state_dir: PathBuf) -> Result<Self, CliError> {
         let Some(home) = &request.home else {
             return Err(CliError::usage_hint(
-                "nothing says what is to be deployed",
+                "nothing says which instance is meant",
                 "name an instance of the configuration, or home=/home/NAME",
             ));
         };

@@ -29,7 +29,7 @@ Examples:
   mrs-backup migrate restic /mnt/backup/mrs-production/restic --dry-run
   mrs-backup migrate restic /mnt/backup/mrs-production/restic --verify
   mrs-backup migrate restic /mnt/backup/mrs-production/restic --last 30 --load-dumps
-  mrs-backup migrate restic /srv/restic -i mrs-staging --from-password-file /root/restic.password
+  mrs-backup migrate restic /srv/restic -i mrs-staging --from-password-file /root/password
 
 Without --from-password-file the password of this repository is tried, too.")]
 pub struct Args {

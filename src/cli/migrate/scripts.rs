@@ -29,8 +29,8 @@ const ASIDE: &str = "before-mrs-backup";
 #[command(after_help = "\
 Examples:
   mrs-backup migrate scripts /home/mrs-production
-  mrs-backup migrate scripts /home/mrs-production --apply --keep-timers    both run for some nights
-  mrs-backup migrate scripts /home/mrs-production --apply                  the old one stops
+  mrs-backup migrate scripts /home/mrs-production --apply --keep-timers  both run for some nights
+  mrs-backup migrate scripts /home/mrs-production --apply                the old one stops
 
 Afterwards:
   mrs-backup init mrs-production

@@ -1,12 +1,14 @@
 //! What is answered to a request.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY,
-    CONTENT_TYPE, REFERRER_POLICY, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
@@ -16,11 +18,13 @@ use crate::cli::after;
 use crate::cli::args::Global;
 use crate::cli::settings::Sources;
 use crate::cli::status::read;
+use crate::event::{Event, Observer};
 use crate::instance::config::Language;
 use crate::metrics;
 
 use super::browse::{self, Browser, Download, Found};
-use super::guard::Guard;
+use super::guard::{Guard, Verdict};
+use super::server::Peer;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const HTML: &str = "text/html; charset=utf-8";
@@ -36,6 +40,8 @@ pub struct Served {
     pub guard: Guard,
     /// Shows what is in snapshots, if that is wanted.
     pub browser: Option<Browser>,
+    /// Told who guesses.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// What is at a path.
@@ -53,15 +59,22 @@ enum Content {
 /// Answers one request.
 pub async fn answer(
     State(served): State<Arc<Served>>,
+    ConnectInfo(Peer(address)): ConnectInfo<Peer>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    if !served.guard.lets_in(&headers) {
-        let realm = HeaderValue::from_static("Basic realm=\"mrs-backup\", charset=\"UTF-8\"");
-        let mut response = text(StatusCode::UNAUTHORIZED, "a password or a token is needed\n");
-        response.headers_mut().insert(WWW_AUTHENTICATE, realm);
-        return response;
+    match served.guard.judge(address, &headers) {
+        Verdict::In => {}
+        Verdict::Out { is_last } => {
+            if is_last {
+                let message =
+                    format!("wrong passwords or tokens come from {address}; it has to wait");
+                served.observer.event(&Event::Warning { item: "serve".to_owned(), message });
+            }
+            return unknown();
+        }
+        Verdict::Wait(wait) => return early(wait),
     }
     if !matches!(method, Method::GET | Method::HEAD) {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET is answered\n");
@@ -83,6 +96,23 @@ pub async fn answer(
         Ok(Err(error)) => text(StatusCode::SERVICE_UNAVAILABLE, &format!("{}\n", error.message())),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "this failed; see the log\n"),
     }
+}
+
+/// To whom did not say who it is.
+fn unknown() -> Response {
+    let realm = HeaderValue::from_static("Basic realm=\"mrs-backup\", charset=\"UTF-8\"");
+    let mut response = text(StatusCode::UNAUTHORIZED, "a password or a token is needed\n");
+    response.headers_mut().insert(WWW_AUTHENTICATE, realm);
+    response
+}
+
+/// To whom was wrong too often.
+fn early(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let message = format!("too many wrong passwords or tokens; try again in {seconds} s\n");
+    let mut response = text(StatusCode::TOO_MANY_REQUESTS, &message);
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 /// What is at `path`.

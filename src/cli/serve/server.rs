@@ -1,16 +1,19 @@
 //! The server: a thread of its own, until it is dropped.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::serve::IncomingStream;
 use tokio::sync::watch;
 
 use crate::cli::CliError;
 use crate::cli::args::Global;
 use crate::cli::context::Context;
+use crate::clock::SystemClock;
 use crate::event::Event;
 use crate::instance::config::{Origin, ServeConfig};
 
@@ -23,6 +26,16 @@ use super::limited::Limited;
 /// Threads that read files for answers.
 const READERS: usize = 4;
 
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub IpAddr);
+
+impl Connected<IncomingStream<'_, Limited>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, Limited>) -> Self {
+        Self(stream.remote_addr().ip())
+    }
+}
+
 /// Serves until it is dropped.
 #[derive(Debug)]
 pub struct Server {
@@ -34,7 +47,7 @@ pub struct Server {
 impl Server {
     /// Listens as the configuration says. Of the usual addresses one may be missing; one that was asked for may not.
     pub fn start(context: &Context, config: &ServeConfig) -> Result<Self, CliError> {
-        let guard = Guard::new(config, &context.stop)?;
+        let guard = Guard::new(config, &context.stop, Arc::new(SystemClock))?;
         let listeners = listen(config)?;
         let failed = |error: io::Error| CliError::io("serve", &error);
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>();
@@ -48,7 +61,8 @@ impl Server {
         let browser = config
             .browse
             .then(|| Browser::new(Arc::clone(&context.observer), Arc::clone(&context.stop)));
-        let served = Arc::new(Served { global, guard, browser });
+        let observer = Arc::clone(&context.observer);
+        let served = Arc::new(Served { global, guard, browser, observer });
         let (stop, stopped) = watch::channel(false);
         let observer = Arc::clone(&context.observer);
         let serve = move || {
@@ -114,7 +128,8 @@ fn serve(
         for listener in listeners {
             let listener = Limited::new(tokio::net::TcpListener::from_std(listener)?);
             let router = Router::new().fallback(answer).with_state(Arc::clone(served));
-            let serving = axum::serve(listener, router);
+            let service = router.into_make_service_with_connect_info::<Peer>();
+            let serving = axum::serve(listener, service);
             let mut stopped = stopped.clone();
             tasks.push(tokio::spawn(async move {
                 tokio::select! {
