@@ -16,7 +16,7 @@ use crate::instance::require_mount;
 use crate::report::Verbosity;
 use crate::repository::{Environment, Repository};
 use crate::snapshot::{Selected, Selector};
-use crate::store::{Place, Store, StoreOptions};
+use crate::store::{Place, Store, StoreOptions, Watch};
 
 use super::args::{Filter, Global};
 use super::output::{Output, Style};
@@ -90,7 +90,12 @@ impl Context {
 
     /// The store, once its disk is known to be there.
     pub fn store(&self, settings: &Settings) -> Result<Arc<dyn Store>, CliError> {
-        store(settings, &self.observer)
+        store(settings, &self.watch().into())
+    }
+
+    /// Who watches while a server does not answer.
+    pub fn watch(&self) -> Watch {
+        Watch { observer: Arc::clone(&self.observer), stop: Arc::clone(&self.stop) }
     }
 
     /// Time, randomness, names and places for the engine.
@@ -109,7 +114,7 @@ impl Context {
         if let Some(path) = &repository.index_opened().set_aside {
             tell_set_aside(self, path);
         }
-        heal::read_also_from_copies(&repository, settings.instance.as_ref(), &self.observer);
+        heal::read_also_from_copies(&repository, settings.instance.as_ref(), self.watch());
         Ok(repository)
     }
 
@@ -158,12 +163,12 @@ impl Context {
     }
 }
 
-fn store(settings: &Settings, observer: &Arc<dyn Observer>) -> Result<Arc<dyn Store>, CliError> {
+fn store(settings: &Settings, options: &StoreOptions) -> Result<Arc<dyn Store>, CliError> {
     if let Some(mount) = &settings.require_mount {
         require_mount(mount)?;
     }
     let place = Place::parse(&settings.location, settings.written)?;
-    Ok(place.open(&StoreOptions::observed_by(observer))?)
+    Ok(place.open(options)?)
 }
 
 fn environment(settings: &Settings) -> Result<Environment, CliError> {
@@ -182,10 +187,11 @@ pub fn open_unasked(
     stop: &Arc<StopFlag>,
     observer: &Arc<dyn Observer>,
 ) -> Result<Repository, CliError> {
-    let found = Repository::find(store(settings, observer)?)?;
+    let watch = Watch { observer: Arc::clone(observer), stop: Arc::clone(stop) };
+    let found = Repository::find(store(settings, &watch.clone().into())?)?;
     let credential = password::configured(settings.key.as_ref(), stop, observer.as_ref())?;
     let repository = found.open(&credential, environment(settings)?)?;
-    heal::read_also_from_copies(&repository, settings.instance.as_ref(), observer);
+    heal::read_also_from_copies(&repository, settings.instance.as_ref(), watch);
     repository.refresh()?;
     Ok(repository)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{Observer, counted};
+use crate::event::counted;
 use crate::instance::config::{
     CopyConfig, Instance, Origin, PRIMARY, Repository as Place, Setting,
 };
@@ -16,7 +16,7 @@ use crate::ops::copy::{
 use crate::report::{clean, human_bytes};
 use crate::repository::{Environment, Repository};
 use crate::snapshot::ReceiptRecord;
-use crate::store::{Place as StorePlace, Store, StoreOptions, Written};
+use crate::store::{Place as StorePlace, Store, Watch, Written};
 
 use super::context::Context;
 use super::settings::Settings;
@@ -220,16 +220,13 @@ pub fn absolute(location: &str) -> Result<String, CliError> {
 }
 
 /// The store of a copy. Every user of the machine can read what stands in arguments: no password may.
-pub fn open_place(
-    location: &Setting<Place>,
-    observer: &Arc<dyn Observer>,
-) -> Result<Arc<dyn Store>, CliError> {
+pub fn open_place(location: &Setting<Place>, watch: Watch) -> Result<Arc<dyn Store>, CliError> {
     let written = match location.origin {
         Origin::Flag => Written::InArguments,
         _ => Written::Privately,
     };
     let place = StorePlace::parse(location.value.as_str(), written)?;
-    Ok(place.open(&StoreOptions::observed_by(observer))?)
+    Ok(place.open(&watch.into())?)
 }
 
 /// Opens a place of the same repository to read from, with an index in memory: on disk it would be taken
@@ -239,7 +236,7 @@ pub fn open_elsewhere(
     settings: &Settings,
     location: &Setting<Place>,
 ) -> Result<Repository, CliError> {
-    let store = open_place(location, &context.observer)?;
+    let store = open_place(location, context.watch())?;
     let place = store.location().to_string();
     let credential = password::existing(context, settings.key.as_ref(), &place)?;
     let environment = Environment { state_dir: None, ..context.environment(settings)? };
@@ -290,7 +287,7 @@ impl Job<'_> {
         if let Some(mount) = &target.require_mount {
             require_mount(&mount.value)?;
         }
-        let store = open_place(&target.location, &context.observer)?;
+        let store = open_place(&target.location, context.watch())?;
         let location = &store.location().to_string();
         if store.location() == source.store().location() {
             return Err(CliError::usage_hint(

@@ -34,7 +34,7 @@ use crate::source::SourceError;
 use crate::source::files::ExcludeError;
 use crate::source::foreign::ForeignError;
 use crate::status::KnownError;
-use crate::store::{PlaceError, StoreError};
+use crate::store::{PlaceError, StoreError, StoreErrorKind};
 use crate::target::postgres::DatabaseError;
 use crate::target::scratch::ScratchError;
 
@@ -305,7 +305,11 @@ impl CliError {
             Self::DumpDatabase(DumpDatabaseError::Browse(error)) => browse_exit(error),
             Self::DumpDatabase(DumpDatabaseError::NotWhole { .. }) => Exit::Incomplete,
             Self::DumpDatabase(_) => Exit::Failed,
-            Self::Copy(CopyError::Repository(RepositoryError::Interrupted)) => Exit::Interrupted,
+            Self::Copy(CopyError::Repository(error))
+                if repository_exit(error) == Exit::Interrupted =>
+            {
+                Exit::Interrupted
+            }
             Self::Copy(_) => Exit::CopyFailed,
             Self::Deploy(error) => deploy_error::exit(error),
             Self::Source(error) => source_exit(error),
@@ -340,6 +344,7 @@ pub(super) fn repository_exit(error: &RepositoryError) -> Exit {
         E::NoRepository { .. } | E::Restic { .. } => Exit::NoRepository,
         E::WrongPassword { .. } | E::OtherCredential { .. } => Exit::WrongPassword,
         E::Interrupted => Exit::Interrupted,
+        E::Store(error) if error.kind == StoreErrorKind::Interrupted => Exit::Interrupted,
         E::Slot(SlotError::ShortKeyFile { .. } | SlotError::OutOfBounds { .. }) => Exit::Usage,
         E::Slot(
             SlotError::Malformed(_)

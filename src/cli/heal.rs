@@ -1,17 +1,16 @@
 //! What could not be read here and was read from a copy, is stored anew here.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use crate::event::{Event, Observer, counted};
+use crate::event::{Event, counted};
 use crate::id::PackId;
 use crate::instance::config::{CopyConfig, Instance, Origin};
 use crate::instance::require_mount;
 use crate::ops::repair::{known_damage, repair_packs};
 use crate::repository::Repository;
-use crate::store::ObjectName;
+use crate::store::{ObjectName, Watch};
 
 use super::CliError;
 use super::context::Context;
@@ -19,24 +18,19 @@ use super::copy::open_place;
 
 /// From now on, what cannot be read here is read from the copies of the configuration. Nothing is opened
 /// before that.
-pub fn read_also_from_copies(
-    repository: &Repository,
-    instance: Option<&Instance>,
-    observer: &Arc<dyn Observer>,
-) {
+pub fn read_also_from_copies(repository: &Repository, instance: Option<&Instance>, watch: Watch) {
     let instance = instance.filter(|instance| is_of_config(instance));
     let copies = instance.into_iter().flat_map(|instance| instance.copies.values());
     let copies: Vec<CopyConfig> = copies.cloned().collect();
     if copies.is_empty() {
         return;
     }
-    let observer = Arc::clone(observer);
     repository.read_also_from(Box::new(move || {
         let is_there = |copy: &&CopyConfig| {
             copy.require_mount.as_ref().is_none_or(|mount| require_mount(&mount.value).is_ok())
         };
         // One that cannot be opened is told when it is copied to.
-        let open = |copy: &CopyConfig| open_place(&copy.location, &observer).ok();
+        let open = |copy: &CopyConfig| open_place(&copy.location, watch.clone()).ok();
         copies.iter().filter(is_there).filter_map(open).collect()
     }));
 }

@@ -227,7 +227,7 @@ pub(super) fn repository(error: &RepositoryError) -> Option<String> {
         E::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some room there and run the same command again",
             StoreErrorKind::Denied => "check who may read and write there",
-            StoreErrorKind::Temporary => "run the same command again",
+            StoreErrorKind::Temporary | StoreErrorKind::Interrupted => "run the same command again",
             StoreErrorKind::NoAddress => {
                 "look whether the name is right, and what `getent hosts NAME` says"
             }

@@ -98,7 +98,7 @@ fn open(
         (None, None) => None,
     };
     let key = key.map(|key| Setting::new(key, Origin::Flag));
-    let store = open_place(location, &context.observer)?;
+    let store = open_place(location, context.watch())?;
     let place = store.location().to_string();
     if key.is_none() && !context.out.can_ask() {
         return Err(CliError::usage_hint(

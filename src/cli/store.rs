@@ -12,9 +12,7 @@ use crate::crypto::SystemRandom;
 use crate::crypto::random::random_bytes;
 use crate::id::{ObjectId, to_hex};
 use crate::store::contract::check_contract;
-use crate::store::{
-    ObjectKind, ObjectName, Place, Store, StoreError, StoreOptions, Written, list_all,
-};
+use crate::store::{ObjectKind, ObjectName, Place, Store, StoreError, Written, list_all};
 
 use super::context::Context;
 use super::{CliError, Done, Exit};
@@ -53,8 +51,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let Command::Test { location } = args.command;
     let nonce = to_hex(&random_bytes::<6>(&SystemRandom));
     let place = Place::parse(&location, Written::InArguments)?;
-    let options = StoreOptions::observed_by(&context.observer);
-    let store = place.below(&format!("mrs-backup-test-{nonce}")).open(&options)?;
+    let store = place.below(&format!("mrs-backup-test-{nonce}")).open(&context.watch().into())?;
     let out = &context.out;
     out.note(&format!("trying out {}", store.location()))?;
     let found = try_out(store.as_ref());

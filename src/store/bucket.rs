@@ -44,6 +44,8 @@ const PART: usize = 8 << 20;
 /// Most bytes that are read in one go.
 const MOST_AT_ONCE: u64 = 64 << 20;
 const PROBE: &str = "probe.tmp";
+/// Another one, to try out whether anything can be removed: the first is to stay.
+const REMOVED_PROBE: &str = "probe-removed.tmp";
 const RESTIC_DIRECTORIES: [&str; 4] = ["data", "keys", "snapshots", "index"];
 
 /// How a bucket is used.
@@ -305,7 +307,10 @@ impl BucketStore {
                 return Ok(Survey::Restic);
             }
         }
-        let mut foreign: Vec<String> = files.into_iter().filter(|name| name != PROBE).collect();
+        let mut foreign: Vec<String> = files
+            .into_iter()
+            .filter(|name| ![PROBE, REMOVED_PROBE].contains(&name.as_str()))
+            .collect();
         for directory in directories {
             let entries = self.entries(&directory)?;
             if entries.iter().any(|(path, ..)| ObjectName::parse(path).is_some()) {
@@ -577,8 +582,8 @@ impl Store for BucketStore {
 
     fn refuses_deletes(&self) -> Result<bool, StoreError> {
         let tried = self
-            .write(PROBE, Bytes::from_static(b"probe"), false)
-            .and_then(|()| self.remove(PROBE));
+            .write(REMOVED_PROBE, Bytes::from_static(b"probe"), false)
+            .and_then(|()| self.remove(REMOVED_PROBE));
         match tried {
             Ok(()) => Ok(false),
             Err(failure) if failure.kind == StoreErrorKind::Denied => Ok(true),

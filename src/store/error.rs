@@ -61,6 +61,8 @@ pub enum StoreErrorKind {
     Denied,
     /// The server's name has no address; hardly worth another try.
     NoAddress,
+    /// Somebody asked for a stop while it was waited for another try.
+    Interrupted,
     /// Something else; worth another try.
     Temporary,
     /// Something else; another try will not help.

@@ -51,7 +51,7 @@ pub use local::LocalStore;
 pub use location::Location;
 pub use memory::MemoryStore;
 pub use name::{ObjectKind, ObjectName};
-pub use open::{StoreOptions, open_store};
+pub use open::{StoreOptions, Watch, open_store};
 pub use place::{
     Place, PlaceError, PlaceOptions, Written, credential_path, credentials_of, without_secrets,
 };

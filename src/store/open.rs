@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::Secret;
-use crate::event::Observer;
+use crate::event::{Observer, StopFlag};
 
 use super::bucket::BucketStore;
 use super::files::FileStore;
@@ -29,14 +29,22 @@ pub struct StoreOptions {
     /// What opens it, instead of what the location says: a password; of object stores `NAME=VALUE` lines
     /// with the provider's variables (of Google the service account's JSON).
     pub secret: Option<Secret>,
-    /// Who is told when nothing goes on because a server does not answer.
-    pub observer: Option<Arc<dyn Observer>>,
+    /// Who watches while a server does not answer.
+    pub watch: Option<Watch>,
 }
 
-impl StoreOptions {
-    /// Nothing but whom to tell.
-    pub fn observed_by(observer: &Arc<dyn Observer>) -> Self {
-        Self { observer: Some(Arc::clone(observer)), ..Self::default() }
+/// Who is told that nothing goes on because a server does not answer, and may ask to wait no longer.
+#[derive(Clone)]
+pub struct Watch {
+    /// Is told.
+    pub observer: Arc<dyn Observer>,
+    /// Asks.
+    pub stop: Arc<StopFlag>,
+}
+
+impl From<Watch> for StoreOptions {
+    fn from(watch: Watch) -> Self {
+        Self { watch: Some(watch), ..Self::default() }
     }
 }
 
@@ -77,7 +85,7 @@ impl Place {
         };
         let retries = own.retries.unwrap_or(RETRIES);
         let retrying = Retrying::new(store, retries, std::thread::sleep);
-        Ok(Arc::new(retrying.observed_by(options.observer.clone())))
+        Ok(Arc::new(retrying.watched_by(options.watch.clone())))
     }
 
     fn timeout(&self) -> Duration {

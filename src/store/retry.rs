@@ -8,15 +8,16 @@ use std::fmt;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::{
     ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError, StoreErrorKind,
-    Survey,
+    Survey, Watch,
 };
 use crate::clock::Clock;
-use crate::event::{Event, Observer};
+use crate::event::Event;
 
 /// Tries after the first one, unless the location says otherwise.
 pub(super) const RETRIES: u32 = 6;
@@ -26,15 +27,17 @@ const RETRIES_OF_NAMES: u32 = 1;
 const SILENT_TRIES: u32 = 2;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// How soon a stop is noticed.
+const MOMENT: Duration = Duration::from_millis(250);
 
 /// Passes calls on, and again.
 pub struct Retrying {
     inner: Arc<dyn Store>,
     retries: u32,
     pause: fn(Duration),
-    observer: Option<Arc<dyn Observer>>,
-    /// What was told since the last call that succeeded.
-    told: Mutex<Option<String>>,
+    watch: Option<Watch>,
+    /// Since the last call that succeeded.
+    is_told: AtomicBool,
 }
 
 impl fmt::Debug for Retrying {
@@ -49,28 +52,37 @@ impl fmt::Debug for Retrying {
 impl Retrying {
     /// `inner`, each call tried again up to `retries` times, with `pause` in between.
     pub fn new(inner: Arc<dyn Store>, retries: u32, pause: fn(Duration)) -> Self {
-        Self { inner, retries, pause, observer: None, told: Mutex::default() }
+        Self { inner, retries, pause, watch: None, is_told: AtomicBool::new(false) }
     }
 
-    /// The same; `observer` is told what makes it wait, unless that passes at once.
-    pub fn observed_by(self, observer: Option<Arc<dyn Observer>>) -> Self {
-        Self { observer, ..self }
+    /// The same; who watches is told what makes it wait, unless that passes at once.
+    pub fn watched_by(self, watch: Option<Watch>) -> Self {
+        Self { watch, ..self }
     }
 
-    fn told(&self) -> MutexGuard<'_, Option<String>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Says why nothing goes on; the same thing only once, however many calls wait for it.
+    /// Says why nothing goes on, once until something does, however many calls wait.
     fn tell(&self, error: &StoreError) {
-        let Some(observer) = &self.observer else { return };
-        let mut told = self.told();
-        if told.as_ref() == Some(&error.reason) {
+        let Some(watch) = &self.watch else { return };
+        if self.is_told.swap(true, Ordering::Relaxed) {
             return;
         }
         let message = format!("{}; it is tried again for a while", error.reason);
-        observer.event(&Event::Notice { item: self.location().to_string(), message });
-        *told = Some(error.reason.clone());
+        watch.observer.event(&Event::Warning { item: self.location().to_string(), message });
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.watch.as_ref().is_some_and(|watch| watch.stop.is_stopped())
+    }
+
+    /// Waits before the next try; gives whether it is to be made.
+    fn wait(&self, tries: u32) -> bool {
+        let mut rest = (FIRST_PAUSE * 2_u32.pow(tries.min(10))).min(LONGEST_PAUSE);
+        while !rest.is_zero() && !self.is_stopped() {
+            let now = rest.min(MOMENT);
+            (self.pause)(now);
+            rest = rest.saturating_sub(now);
+        }
+        !self.is_stopped()
     }
 
     /// Does `act`, told how many tries there were before.
@@ -82,7 +94,15 @@ impl Retrying {
                     if tries >= SILENT_TRIES {
                         self.tell(&error);
                     }
-                    (self.pause)((FIRST_PAUSE * 2_u32.pow(tries.min(10))).min(LONGEST_PAUSE));
+                    if !self.wait(tries) {
+                        let reason =
+                            format!("{}; stopped while waiting for another try", error.reason);
+                        return Err(StoreError {
+                            kind: StoreErrorKind::Interrupted,
+                            reason,
+                            ..error
+                        });
+                    }
                     tries += 1;
                 }
                 Err(error) if tries > 0 => {
@@ -90,8 +110,8 @@ impl Retrying {
                     return Err(StoreError { reason, ..error });
                 }
                 done => {
-                    if done.is_ok() && self.observer.is_some() {
-                        *self.told() = None;
+                    if done.is_ok() {
+                        self.is_told.store(false, Ordering::Relaxed);
                     }
                     return done;
                 }
@@ -236,6 +256,7 @@ impl Store for Retrying {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::{Recorder, StopFlag};
     use crate::id::{ObjectId, SessionId, SnapshotId};
     use crate::store::{Fault, Faulty, MemoryStore, contract};
 
@@ -278,27 +299,20 @@ mod tests {
         assert_eq!(faulty.mutating_calls(), 2);
     }
 
-    #[derive(Default)]
-    struct Told(Mutex<Vec<Event>>);
-
-    impl Observer for Told {
-        fn event(&self, event: &Event) {
-            self.0.lock().unwrap().push(event.clone());
-        }
-    }
-
     /// Not what passes at once, nor the same thing for every call that waits.
     #[test]
     fn what_makes_it_wait_is_told_once() {
-        let told = Arc::new(Told::default());
+        let told = Arc::new(Recorder::default());
         let faults = (0..15).filter(|call| ![2, 6].contains(call)).map(fail);
         let (faulty, store) = retrying(faults.collect());
-        let store = store.observed_by(Some(Arc::clone(&told) as _));
+        let stop = Arc::new(StopFlag::new());
+        let watch = Watch { observer: Arc::clone(&told) as _, stop: Arc::clone(&stop) };
+        let store = store.watched_by(Some(watch));
         let events = |expected: usize| {
-            let events = std::mem::take(&mut *told.0.lock().unwrap());
+            let events = told.events();
             assert_eq!(events.len(), expected, "{events:?}");
             for event in events {
-                let Event::Notice { item, message } = event else { panic!("{event:?}") };
+                let Event::Warning { item, message } = event else { panic!("{event:?}") };
                 assert_eq!(item, store.location().to_string());
                 assert!(message.ends_with("; it is tried again for a while"), "{message}");
             }
@@ -310,9 +324,15 @@ mod tests {
         events(1);
         store.put(&id(3), &[b"four do"]).unwrap_err();
         store.put(&id(3), &[b"and once more"]).unwrap_err();
-        events(1);
+        events(2);
         store.put(&id(4), &[b"none does"]).unwrap();
         assert_eq!(faulty.mutating_calls(), 16);
+        // Nobody waits once a stop was asked for.
+        let (faulty, store) = retrying((0..9).map(fail).collect());
+        let store = store.watched_by(Some(Watch { observer: told, stop: Arc::clone(&stop) }));
+        stop.stop();
+        let error = store.put(&id(5), &[b"x"]).unwrap_err();
+        assert_eq!((error.kind, faulty.mutating_calls()), (StoreErrorKind::Interrupted, 1));
     }
 
     #[test]

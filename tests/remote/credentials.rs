@@ -7,6 +7,7 @@ use mrs_backup::store::{ByteRange, Retrying, Store, StoreErrorKind, open_store};
 
 use crate::buckets;
 use crate::copy::Site;
+use crate::faulty_ftp::{self, FaultyFtp};
 use crate::life::{KEY, PACK, bytes, live};
 use crate::line::{Line, Manner};
 use crate::servers::{ENCODED_PASSWORD, RcloneServer};
@@ -88,27 +89,42 @@ fn a_copy_from_which_nothing_can_be_deleted_is_kept_up_to_date() {
 }
 
 /// What was just written is not listed yet: a writer waits until it is.
-#[test]
-fn lists_that_come_late_are_waited_for() {
-    let server = RcloneServer::start("s3");
-    let line = Line::of_requests(server.port);
-    let location = buckets::location_by(&server, line.port, "bucket/late");
-    let site = Site::new(location.clone());
+fn waits_for_late_lists(location: &str, set_late: impl Fn(usize)) {
+    let site = Site::new(location.to_owned());
     let run = |args: &[&str]| {
-        let (code, text) = site.run("state", args, Some(&location));
-        assert_eq!(code, Some(0), "{text}");
+        let (code, text) = site.run("state", args, Some(location));
+        assert_eq!(code, Some(0), "{location}: {text}");
         text
     };
     run(&["init", "--kdf-memory", "8"]);
     run(&["backup", "src"]);
     for late in [1, 2, 5, 9, 14] {
         site.write("src/a.txt", &format!("late by {late}"));
-        line.set(Manner { stale_lists: late, ..Manner::default() });
+        set_late(late);
         run(&["backup", "src"]);
-        line.set(Manner::default());
+        set_late(0);
     }
     assert_eq!(run(&["snapshots"]).matches("complete").count(), 6);
     run(&["check", "--read-data"]);
+}
+
+#[test]
+fn lists_that_come_late_are_waited_for() {
+    for kind in ["s3", "webdav"] {
+        let server = RcloneServer::start(kind);
+        let line = Line::of_requests(server.port);
+        let location = match kind {
+            "s3" => buckets::location_by(&server, line.port, "bucket/late"),
+            _ => format!("webdav://backup:{ENCODED_PASSWORD}@127.0.0.1:{}/bucket/late", line.port),
+        };
+        waits_for_late_lists(&location, |stale_lists| {
+            line.set(Manner { stale_lists, ..Manner::default() });
+        });
+    }
+    let server = FaultyFtp::start(faulty_ftp::Manner::default());
+    waits_for_late_lists(&server.location(""), |late| {
+        server.set(|manner| manner.stale_lists = late);
+    });
 }
 
 /// The server checks signatures, so that the headers were signed; which objects have them shows on the line.

@@ -34,6 +34,8 @@ pub struct Manner {
     pub junk_lines: Vec<String>,
     /// Listings have no end.
     pub lists_for_ever: bool,
+    /// So many of the next listings show what the same one showed before, if it was made before.
+    pub stale_lists: usize,
 }
 
 #[derive(Debug, Default)]
@@ -42,6 +44,8 @@ struct State {
     commands: Vec<String>,
     files: BTreeMap<String, Vec<u8>>,
     directories: BTreeSet<String>,
+    /// What each listing showed.
+    lists: BTreeMap<String, Vec<String>>,
 }
 
 pub struct FaultyFtp {
@@ -295,7 +299,7 @@ impl Dialog {
 
     fn list(&mut self, verb: &str, path: &str, shared: &Mutex<State>) -> std::io::Result<()> {
         let (text, for_ever) = {
-            let state = shared.lock().unwrap();
+            let mut state = shared.lock().unwrap();
             if verb == "MLSD" && state.manner.lacks_mlsd {
                 drop(state);
                 return self.say("502 what?");
@@ -320,6 +324,10 @@ impl Dialog {
                     (_, false) => format!("-rw------- 1 ftp ftp {size} Jan 02 2026 {name}"),
                 });
             }
+            let shown = state.lists.get(path).filter(|_| state.manner.stale_lists > 0).cloned();
+            state.manner.stale_lists -= usize::from(shown.is_some());
+            let lines = shown.unwrap_or(lines);
+            state.lists.insert(path.to_owned(), lines.clone());
             (lines.join("\r\n") + "\r\n", state.manner.lists_for_ever)
         };
         let mut data = self.open()?;

@@ -57,7 +57,7 @@ impl State {
         if let Some((_, _, status)) = refusal {
             return Some(nothing_but(*status));
         }
-        let old = self.lists.get(first).filter(|_| self.manner.stale_lists > 0)?;
+        let old = self.lists.get(&list_of(first, head)?).filter(|_| self.manner.stale_lists > 0)?;
         self.manner.stale_lists -= 1;
         Some(old.clone())
     }
@@ -72,7 +72,10 @@ impl State {
     }
 
     /// Notes what a request did that the server answered.
-    fn note(&mut self, first: &str, reply: &[u8]) {
+    fn note(&mut self, first: &str, head: &str, reply: &[u8]) {
+        if let Some(list) = list_of(first, head) {
+            self.lists.insert(list, reply.to_vec());
+        }
         let has_done = reply.starts_with(b"HTTP/1.1 20") || reply.starts_with(b"HTTP/1.0 20");
         let path = path_of(first).to_owned();
         match first.split(' ').next() {
@@ -85,9 +88,6 @@ impl State {
             Some("DELETE") if has_done && !first.contains("uploadId=") => {
                 self.created.remove(&path);
             }
-            Some("GET") if first.contains("list-type=2") => {
-                self.lists.insert(first.to_owned(), reply.to_vec());
-            }
             _ => {}
         }
     }
@@ -95,6 +95,14 @@ impl State {
 
 /// One request at a time that creates an object on a condition.
 static ONE: Mutex<()> = Mutex::new(());
+
+/// The listing a request asks for, if it asks for one.
+fn list_of(first: &str, head: &str) -> Option<String> {
+    let is_one = first.starts_with("GET ") && first.contains("list-type=2")
+        || first.starts_with("PROPFIND ")
+            && !head.to_ascii_lowercase().lines().any(|line| line.trim() == "depth: 0");
+    is_one.then(|| first.to_owned())
+}
 
 fn path_of(first: &str) -> &str {
     first.split(' ').nth(1).unwrap_or_default().split('?').next().unwrap_or_default()
@@ -207,7 +215,7 @@ fn serve_request(
     let answer = {
         let mut state = state.lock().unwrap();
         let answer = state.answer(&first, &head);
-        state.heads.push(head);
+        state.heads.push(head.clone());
         answer
     };
     if let Some(reply) = answer {
@@ -228,7 +236,7 @@ fn serve_request(
     let mut reply = Vec::new();
     // A server that refuses without reading the body answers and cuts.
     let _ = server.read_to_end(&mut reply);
-    state.lock().unwrap().note(&first, &reply);
+    state.lock().unwrap().note(&first, &head, &reply);
     if let Some(Trouble::CutReply(after)) = trouble {
         reply.truncate(after);
     }
