@@ -38,6 +38,19 @@ const UNREADABLE: &str =
 /// See [`of`].
 const NO_SPACE: &str = "restore less with --path or --include, or into a directory on another disk";
 
+/// See [`of`].
+const NO_DISK: &str =
+    "mount the disk and run this again; nothing was written to the directory below it";
+
+/// See [`of`].
+const NO_SNAPSHOTS: &str = "look whether it is the right repository; the first snapshot is made by mrs-backup run, or mrs-backup backup PATH";
+
+fn absent(instance: &str) -> String {
+    format!(
+        "look whether `home` and `paths` are right and the disk is mounted: mrs-backup doctor {instance} --only paths"
+    )
+}
+
 /// The hint for `error`, if there is one that helps.
 pub fn of(error: &CliError) -> Option<String> {
     let text = match error {
@@ -52,9 +65,7 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Run(RunError::Backup(error)) => return backup(error),
         CliError::Run(RunError::NoRoom { .. }) => NO_ROOM,
         CliError::Run(RunError::NothingThere { instance, .. }) => {
-            return Some(format!(
-                "look whether `home` and `paths` are right and the disk is mounted: mrs-backup doctor {instance} --only paths"
-            ));
+            return Some(absent(instance));
         }
         CliError::Lock(error) | CliError::Run(RunError::Lock(error)) => return lock(error),
         CliError::Restore(RestoreError::Repository(error)) => return repository(error),
@@ -75,16 +86,12 @@ pub fn of(error: &CliError) -> Option<String> {
         CliError::Database(error) => return database_error::database_hint(error),
         CliError::Scratch(error) => return database_error::scratch_hint(error),
         CliError::Location(error) => return Some(error.hint().to_owned()),
-        CliError::Mount(_) => {
-            "mount the disk and run this again; nothing was written to the directory below it"
-        }
+        CliError::Mount(_) => NO_DISK,
         CliError::Ledger(_)
         | CliError::History(_)
         | CliError::Known(_)
         | CliError::StateDir { .. } => "choose another with --state-dir DIR",
-        CliError::Select(SelectError::Empty { .. }) => {
-            "look whether it is the right repository; the first snapshot is made by mrs-backup run, or mrs-backup backup PATH"
-        }
+        CliError::Select(SelectError::Empty { .. }) => NO_SNAPSHOTS,
         CliError::Select(SelectError::None { .. }) => "mrs-backup snapshots",
         CliError::Select(SelectError::Ambiguous { .. }) => "give more digits of the id",
         CliError::Restore(RestoreError::NotFound(_) | RestoreError::NothingFits(_)) => {

@@ -88,7 +88,7 @@ fn next(stack: &Stack) {
 fn nights(stack: &Stack) {
     // Containers are found by what compose wrote on them, whatever they are called.
     for (number, id) in stack.containers("mrs").iter().enumerate() {
-        stack.docker.run(&["rename", id, &format!("renamed-{number}")]);
+        stack.docker.run(&["rename", id, &format!("renamed-{number}-django")]);
     }
     let log = |snapshot: &serde_json::Value| {
         let snapshot = &snapshot["snapshot"].as_str().unwrap()[..8];

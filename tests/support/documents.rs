@@ -53,12 +53,24 @@ fn first_command(text: &str) -> String {
     found.trim_end().to_owned()
 }
 
+/// The text with lines that a backslash continues put together.
+fn unfolded(text: &str) -> String {
+    let mut parts = text.split("\\\n");
+    let mut joined = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        joined.truncate(joined.trim_end_matches(' ').len());
+        joined.push(' ');
+        joined.push_str(part.trim_start_matches(' '));
+    }
+    joined
+}
+
 /// Commands in code of a document as they are typed, and whether each is a line of its own: one within a sentence may leave
 /// out what it needs.
 pub fn typed(text: &str) -> Vec<(String, bool)> {
     let mut found = Vec::new();
     let mut block = None;
-    let joined = text.replace("\\\n", " ");
+    let joined = unfolded(text);
     for line in joined.lines() {
         if let Some(language) = line.trim_start().strip_prefix("```") {
             block = if block.is_some() { None } else { Some(language.to_owned()) };
