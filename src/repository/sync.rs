@@ -13,6 +13,9 @@ use crate::store::{
 use super::error::RepositoryError;
 use super::open::Repository;
 
+/// Bytes of index objects that are read at once.
+const BYTES_AT_ONCE: u64 = 4 << 20;
+
 /// What is listed together with packs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Beside {
@@ -141,15 +144,23 @@ impl Repository {
                 _ => None,
             })
             .collect();
-        let mut new: Vec<ObjectId> = listed.difference(&known).copied().collect();
+        let mut new: Vec<(ObjectId, u64)> = index
+            .iter()
+            .filter_map(|info| match info.name {
+                ObjectName::Index(id) if !known.contains(&id) => Some((id, info.size)),
+                _ => None,
+            })
+            .collect();
         new.sort_unstable();
+        new.dedup();
         let store = self.store.as_ref();
-        // Some at a time, since they are large.
-        for some in new.chunks(store.connections().get()) {
-            let read = each(store, some, |id| {
+        // Nothing is gained by more than one where reading is no trip over a line.
+        let most = if store.is_far() { store.connections().get() } else { 1 };
+        for some in at_once(&new, most) {
+            let read = each(store, some, |(id, _)| {
                 self.read_sealed::<IndexObject>(&ObjectName::Index(*id), SealedKind::Index)
             });
-            for (id, object) in some.iter().zip(read) {
+            for ((id, _), object) in some.iter().zip(read) {
                 match object {
                     Ok(object) => {
                         self.index.add_object(*id, &object)?;
@@ -177,10 +188,47 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Slices of `objects` to be held at the same time: at most so many, and few bytes unless one alone has more, since in memory
+/// they are several times as long.
+fn at_once(objects: &[(ObjectId, u64)], most: usize) -> Vec<&[(ObjectId, u64)]> {
+    let (mut slices, mut rest) = (Vec::new(), objects);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = rest.iter().take(most).take_while(|(_, size)| {
+            bytes += size;
+            bytes <= BYTES_AT_ONCE
+        });
+        let (now, later) = rest.split_at(fits.count().max(1));
+        slices.push(now);
+        rest = later;
+    }
+    slices
+}
+
 fn condemned_ids(listed: &[ObjectInfo]) -> Vec<ObjectId> {
     let id = |info: &ObjectInfo| match info.name {
         ObjectName::Condemned(id) => Some(id),
         _ => None,
     };
     listed.iter().filter_map(id).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_small_objects_are_read_at_once_and_large_ones_alone() {
+        let sizes = |list: &[u64]| -> Vec<(ObjectId, u64)> {
+            (0..).zip(list).map(|(n, size)| (ObjectId::new([n; 32]), *size)).collect()
+        };
+        let lengths = |list: &[u64], most| -> Vec<usize> {
+            at_once(&sizes(list), most).into_iter().map(<[_]>::len).collect()
+        };
+        assert_eq!(lengths(&[], 8), []);
+        assert_eq!(lengths(&[1; 10], 4), [4, 4, 2]);
+        assert_eq!(lengths(&[1; 3], 1), [1, 1, 1]);
+        let much = BYTES_AT_ONCE;
+        assert_eq!(lengths(&[much * 9, 1, much, much / 2, much / 2, 1], 8), [1, 1, 1, 2, 1]);
+    }
 }
