@@ -1,6 +1,6 @@
 //! One stage of the pipeline, a fixed amount of work: `instructions.sh` counts the machine instructions it takes.
 //!
-//!     cargo run --profile instructions --example instructions -- STAGE
+//!     target/debug/examples/instructions STAGE
 //!
 //! The stage `nothing` makes the same input and does no more: what it takes is subtracted.
 

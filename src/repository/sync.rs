@@ -195,7 +195,7 @@ fn at_once(objects: &[(ObjectId, u64)], most: usize) -> Vec<&[(ObjectId, u64)]> 
     while !rest.is_empty() {
         let mut bytes = 0;
         let fits = rest.iter().take(most).take_while(|(_, size)| {
-            bytes += size;
+            bytes = u64::saturating_add(bytes, *size);
             bytes <= BYTES_AT_ONCE
         });
         let (now, later) = rest.split_at(fits.count().max(1));
@@ -225,7 +225,7 @@ mod tests {
         let lengths = |list: &[u64], most| -> Vec<usize> {
             at_once(&sizes(list), most).into_iter().map(<[_]>::len).collect()
         };
-        assert_eq!(lengths(&[], 8), []);
+        assert!(lengths(&[], 8).is_empty());
         assert_eq!(lengths(&[1; 10], 4), [4, 4, 2]);
         assert_eq!(lengths(&[1; 3], 1), [1, 1, 1]);
         let much = BYTES_AT_ONCE;
