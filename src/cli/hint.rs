@@ -46,9 +46,7 @@ const NO_DISK: &str =
 const NO_SNAPSHOTS: &str = "look whether it is the right repository; the first snapshot is made by mrs-backup run, or mrs-backup backup PATH";
 
 fn absent(instance: &str) -> String {
-    format!(
-        "look whether `home` and `paths` are right and the disk is mounted: mrs-backup doctor {instance} --only paths"
-    )
+    format!("mrs-backup doctor {instance} --only paths")
 }
 
 /// The hint for `error`, if there is one that helps.

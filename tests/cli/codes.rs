@@ -160,7 +160,7 @@ fn one_for_damage() {
 #[test]
 fn one_for_a_snapshot_that_is_not_there() {
     let place = Place::ready();
-    place.run(&["ls", "latest"]).fails(1, "no snapshot fits", "mrs-backup snapshots");
+    place.run(&["ls", "latest"]).fails(1, "no snapshot fits", "the first snapshot is made by");
     place.backup();
     place.run(&["ls", "0000ffff0000"]).fails(1, "the nearest ids are", "mrs-backup snapshots");
     let target = place.text("back");

@@ -92,7 +92,7 @@ fn a_browser_shows_what_there_is_to_see() {
     for words in [
         "mrs is safe; look at it.",
         "nothing of instance `mrs` is there",
-        "<code>mrs-backup run mrs --only snapshot</code>",
+        "<code>mrs-backup doctor mrs --only paths</code>",
         "What stays and why",
         "1 stay, 0 go next",
         "Receipts",

@@ -61,7 +61,7 @@ fn a_bad_night_is_told_with_the_command_to_run_next() {
     assert!(ran.stdout.contains("The last run ended failed at snapshot"), "{ran:?}");
     assert!(ran.stdout.contains("last error"), "{ran:?}");
     assert!(ran.stdout.contains("nothing of instance `mrs` is there"), "{ran:?}");
-    assert!(ran.stdout.contains("do next   mrs-backup run mrs --only snapshot"), "{ran:?}");
+    assert!(ran.stdout.contains("do next   mrs-backup doctor mrs --only paths"), "{ran:?}");
     fs::rename(place.path("gone"), place.path("src")).unwrap();
     ok(&place, &["run"]);
     assert!(!ok(&place, &["status"]).stdout.contains("last error"), "made good");

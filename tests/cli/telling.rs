@@ -118,7 +118,10 @@ fn a_webhook_gets_changes_once_and_signed() {
     let message = arrived[0].json();
     assert_eq!(message["instance"], "mrs");
     assert_eq!((message["v"].as_u64(), message["exit_code"].as_u64()), (Some(1), Some(1)));
-    assert!(message["text"].as_str().unwrap().contains("next: mrs-backup run mrs"), "{message}");
+    assert!(
+        message["text"].as_str().unwrap().contains("next: mrs-backup doctor mrs --only paths"),
+        "{message}"
+    );
     assert!(message["log"].as_str().unwrap().contains("snapshot: failed"), "{message}");
     let signed = format!("{}.{}", arrived[0].headers["x-mrs-backup-timestamp"], arrived[0].body);
     let mut openssl = Command::new("openssl");
@@ -275,7 +278,7 @@ fn slack_ntfy_and_healthchecks_get_what_they_understand() {
     let ntfy = at("/topic");
     assert_eq!(ntfy.headers["authorization"], "Bearer tk_secret");
     assert!(ntfy.headers["title"].starts_with("=?UTF-8?B?"), "{ntfy:?}");
-    assert!(ntfy.body.contains("ensuite: mrs-backup run mrs"), "{ntfy:?}");
+    assert!(ntfy.body.contains("ensuite: mrs-backup doctor mrs --only paths"), "{ntfy:?}");
     let shown = ok(&place, &["config", "show"]).stdout + &ok(&place, &["notify"]).stdout;
     assert!(!shown.contains("ping/1234") && !shown.contains("tk_secret"), "{shown}");
 }
@@ -354,7 +357,7 @@ fn mail_arrives_at_a_real_server() {
     );
     assert!(letters[0].contains("Subject: [mrs-backup] "), "{letters:?}");
     assert!(
-        letters[1].contains("mrs-backup run mrs") && letters[1].contains("snapshot: failed"),
+        letters[1].contains("mrs-backup doctor mrs") && letters[1].contains("snapshot: failed"),
         "{letters:?}"
     );
     // One that wants encryption is not given anything in the clear.
