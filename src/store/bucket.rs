@@ -25,7 +25,7 @@ use super::{
     ByteRange, CONFIG_MAGIC, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError,
     StoreErrorKind, Survey, Verb,
 };
-use super::{background, http, may_be_bar};
+use super::{background, http, is_bar, may_be_bar};
 use crate::clock::Clock;
 
 mod fence;
@@ -409,6 +409,7 @@ impl Store for BucketStore {
             ByteRange::Exact { offset, len } => (offset, len),
             ByteRange::Whole { limit } => {
                 return match self.read_whole(&path, limit).map_err(fail)?.ok_or_else(missing)? {
+                    Whole::Bytes(bytes) if is_bar(name, &bytes) => Err(missing()),
                     Whole::Bytes(bytes) => Ok(bytes.to_vec()),
                     Whole::TooLong(size) => {
                         let reason =

@@ -216,6 +216,11 @@ fn may_be_bar(name: &ObjectName, size: u64) -> bool {
     is_published && size == BAR.len() as u64
 }
 
+/// Whether what was read under this name only bars it.
+fn is_bar(name: &ObjectName, bytes: &[u8]) -> bool {
+    may_be_bar(name, bytes.len() as u64) && bytes == BAR
+}
+
 /// All objects of one kind, as a list.
 pub fn list_all(store: &dyn Store, kind: ObjectKind) -> Result<Vec<ObjectInfo>, StoreError> {
     let mut found = Vec::new();

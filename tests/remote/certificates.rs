@@ -23,7 +23,9 @@ fn https_is_checked() {
         let good = Authority::new();
         let server = RcloneServer::start_with(kind, Some(&good));
         let ca = format!("&ca={}", server.directory().join("ca.pem").display());
-        check_contract(&*open_store(&(location(kind, &server, "localhost") + &ca)).unwrap());
+        // Tried again: this server now and then fails when several make one directory.
+        let place = location(kind, &server, "localhost").replace("retries=0", "retries=3");
+        check_contract(&*open_store(&(place + &ca)).unwrap());
         // Nobody vouches for it; somebody else does; it is for another name; it is too old.
         let other = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(other.path(), Authority::new().ca).unwrap();

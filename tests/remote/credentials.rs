@@ -133,7 +133,8 @@ fn what_lasts_is_written_with_a_retention() {
     let server = RcloneServer::start("s3");
     let line = Line::of_requests(server.port);
     let place = buckets::location_by(&server, line.port, "bucket/kept");
-    let store = open_store(&format!("{place}&retention=30d&retries=0")).unwrap();
+    // Tried again: this server now and then fails when several make one directory.
+    let store = open_store(&format!("{place}&retention=30d")).unwrap();
     check_contract(&*store);
     // Long enough for several parts.
     store.put(&PACK, &[&vec![7; 17 << 20]]).unwrap();
