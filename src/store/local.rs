@@ -21,10 +21,9 @@ use jiff::Timestamp;
 
 use self::direct::Blocks;
 use self::disk::{Temporary, Trouble};
-use super::may_be_bar;
 use super::{
     BAR, ByteRange, Location, ObjectInfo, ObjectKind, ObjectName, Store, StoreError,
-    StoreErrorKind, Survey, Verb,
+    StoreErrorKind, Survey, Verb, may_be_bar,
 };
 use crate::clock::Clock;
 
@@ -288,9 +287,10 @@ impl Store for LocalStore {
                 return Ok(ControlFlow::Continue(()));
             };
             match entry.metadata() {
-                // Of a bucket that was copied here.
+                // Of a bucket that was copied here. Only a file is read: a link may lead anywhere.
                 Ok(found)
-                    if may_be_bar(&name, found.len())
+                    if found.is_file()
+                        && may_be_bar(&name, found.len())
                         && fs::read(entry.path()).is_ok_and(|bytes| bytes == BAR) =>
                 {
                     Ok(ControlFlow::Continue(()))

@@ -271,11 +271,22 @@ fn a_directory_of_ours_by_name_with_strange_content_is_foreign() {
 
 #[test]
 fn what_only_bars_a_name_in_a_bucket_that_was_copied_here_is_no_object() {
-    let (_directory, store) = new_store();
+    let (directory, store) = new_store();
     let [bar, damaged] = [1, 2].map(|n| ObjectName::Condemned(ObjectId::new([n; 32])));
     store.put(&bar, &[b"barred"]).unwrap();
     store.put(&damaged, &[b"barreD"]).unwrap();
     store.put(&KEY, &[b"barred"]).unwrap();
+    // A link as long as that is not read: this one would wait for ever.
+    let link = ObjectName::Condemned(ObjectId::new([3; 32]));
+    let place = directory.path().join("deep/repository");
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(place.join("condemned/fifo"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    std::os::unix::fs::symlink("./fifo", place.join(link.path())).unwrap();
     let names = |kind| -> Vec<ObjectName> {
         list_all(&store, kind).unwrap().into_iter().map(|info| info.name).collect()
     };
