@@ -81,6 +81,7 @@ fn analyze(session: &mut Client, database: &str, table: &str) -> Result<(), Data
 }
 
 /// The tables and materialized views of a database that fulfil a condition, the largest first, as SQL names them.
+/// Not the system's own: autovacuum soon finds that they were filled.
 fn tables(
     session: &mut Client,
     database: &str,
@@ -89,7 +90,8 @@ fn tables(
     let query = format!(
         "SELECT n.nspname, c.relname FROM pg_catalog.pg_class c \
          JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-         WHERE c.relkind IN ('r', 'm', 'p') AND ({condition}) ORDER BY c.relpages DESC, c.oid"
+         WHERE c.relkind IN ('r', 'm', 'p') AND n.nspname <> 'pg_catalog' \
+         AND n.nspname <> 'information_schema' AND ({condition}) ORDER BY c.relpages DESC, c.oid"
     );
     let rows = session.rows(&doing(database), &query)?.into_iter();
     let names = rows.filter_map(|row| <[Option<String>; 2]>::try_from(row).ok());
