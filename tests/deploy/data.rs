@@ -104,7 +104,7 @@ name = { keep = \"a name of code\" }
 n = { keep = \"a number\" }
 [table.person]
 id = { keep = \"a number\" }
-email = { email = \"{hmac:16}@example.invalid\", null = \"keep\" }
+email = { email = \"{hmac:16}@example.invalid\", null = \"keep\", empty = \"keep\" }
 ";
 
 /// Production's data into another stack with a server of its own: nobody is in it, and there is a way back.
