@@ -370,6 +370,8 @@ fn killed(site: &Site<'_>, restore: &[&str]) {
         site.killed_at(step, restore);
         if step != "stop" {
             site.fails(&["run", "--only", "snapshot"], 1, "half its way");
+            let compose = format!("compose={}/docker-compose.yml", site.home());
+            site.fails(&["deploy", "mrs", &compose], 1, "nothing to save and to replace");
         }
         let done = site.ok(restore);
         assert_eq!(done["gone_on"], true, "{done}");

@@ -72,7 +72,7 @@ pub fn run(context: &Context, name: Option<&str>, wanted: &Adoption<'_>) -> Resu
     let snapshots = context.snapshots(&source)?;
     let newest = newest(&snapshots);
     let out = &context.out;
-    out.line(&format!(
+    out.note(&format!(
         "repository {} is at {}: {}",
         source.config().id,
         Place::new(&primary),

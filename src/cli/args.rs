@@ -54,7 +54,7 @@ pub struct Global {
     #[arg(long, global = true)]
     pub json: bool,
 
-    /// Tell only failures
+    /// Tell only failures, and what was asked for (a list, a file)
     #[arg(short = 'q', long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 

@@ -27,7 +27,7 @@ use crate::target::postgres::Cluster;
 use super::context::Context;
 use super::{CliError, Done};
 
-pub use exchange::{drop_put_aside, exchange_back, settle};
+pub use exchange::{drop_all_put_aside, drop_put_aside, exchange_back, settle};
 
 /// Bytes of opened segments kept while rows are read.
 const CONTENT_CACHE: usize = 48 << 20;

@@ -105,8 +105,18 @@ impl Context {
 
     /// The repository.
     pub fn open(&self, settings: &Settings) -> Result<Repository, CliError> {
+        self.open_in(self.store(settings)?, settings)
+    }
+
+    /// The same for somebody who only asks how it is: a server that does not answer soon is given up.
+    pub fn open_soon(&self, settings: &Settings) -> Result<Repository, CliError> {
+        let options = StoreOptions { is_question: true, ..self.watch().into() };
+        self.open_in(store(settings, &options)?, settings)
+    }
+
+    fn open_in(&self, store: Arc<dyn Store>, settings: &Settings) -> Result<Repository, CliError> {
         // Says what else is there before anybody is asked for a password.
-        let found = Repository::find(self.store(settings)?)?;
+        let found = Repository::find(store)?;
         let place = found.location().to_string();
         let credential = password::existing(self, settings.key.as_ref(), &place)?;
         let opened = found.open(&credential, self.environment(settings)?);

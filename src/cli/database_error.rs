@@ -69,7 +69,10 @@ pub fn restore_hint(error: &RestoreDatabaseError) -> Option<String> {
     match error {
         RestoreDatabaseError::Repository(error) => hint::repository(error),
         RestoreDatabaseError::Browse(error) => hint::browse(error),
-        RestoreDatabaseError::Choice(_) => Some("mrs-backup restore --help".to_owned()),
+        RestoreDatabaseError::Choice(_) => Some(
+            "mrs-backup ls SNAPSHOT postgres shows what there is; databases are saved once [instance.NAME.postgres] names them"
+                .to_owned(),
+        ),
         RestoreDatabaseError::Incomplete { .. } => {
             Some("restore a complete snapshot: mrs-backup snapshots".to_owned())
         }

@@ -16,7 +16,7 @@ use crate::instance::lock;
 
 use super::context::Context;
 use super::format::local_seconds;
-use super::{CliError, Done};
+use super::{CliError, Done, home};
 
 pub use ending::{describe, tell as tell_ending};
 use target::{Saving, Target};
@@ -81,6 +81,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
     let wait = target.lock_wait(args.saving.lock_wait);
     let _lock = lock(&target.state_dir, &target.name, wait, &SystemClock, &context.stop)?;
+    if let Some(instance) = &target.instance {
+        home::refuse_half(context, instance, "there is nothing to save and to replace")?;
+    }
     let mut history = History::open(&settings.project.directory)?;
     for message in &history.damaged {
         context.out.complain(message, None);

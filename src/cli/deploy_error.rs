@@ -49,6 +49,11 @@ pub fn hint(error: &DeployError) -> Option<String> {
                 "choose another name with project=NAME, or look what that is: docker ps -a --filter label=com.docker.compose.project={project}"
             ));
         }
+        DeployError::Pull { service, .. } => {
+            return Some(format!(
+                "look whether the name is right, and who may have it: docker login; one that is on this machine only: compose_{service}_pull_policy=never"
+            ));
+        }
         DeployError::Save(error) => return save_hint(error),
         DeployError::IncompleteSave(_) => {
             "mend what it lacks, or correct `paths`; with --accept-incomplete it goes on all the same"

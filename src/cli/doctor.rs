@@ -5,6 +5,7 @@ use serde_json::json;
 
 use crate::clock::SystemClock;
 use crate::doctor::{Finding, Level, Patient, Trouble, examine, names};
+use crate::event::counted;
 use crate::instance::config::process_environment;
 use crate::report::clean;
 use crate::status::{InstanceStatus, Store};
@@ -95,7 +96,9 @@ pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     }
     context.out.set_instance(None);
     let Count { ok, hints, warnings, errors } = count;
-    context.out.note(&format!("{errors} errors, {warnings} warnings, {hints} hints, {ok} well"))?;
+    let found = [(errors, "error"), (warnings, "warning"), (hints, "hint")];
+    let found = found.map(|(count, word)| counted(count, word)).join(", ");
+    context.out.note(&format!("{found}, {ok} well"))?;
     let is_bad = errors > 0 || (args.strict && warnings > 0);
     let exit = if is_bad { Exit::Failed } else { Exit::Ok };
     let fields = json!({ "errors": errors, "warnings": warnings, "hints": hints, "well": ok });
@@ -119,7 +122,7 @@ fn one(
     if is_titled {
         context.out.note(&format!("{name}:"))?;
     }
-    let opened = context.open(&settings);
+    let opened = context.open_soon(&settings);
     let catalogue = Store::new(&settings.state_dir).catalogue(name).unwrap_or_default();
     let patient = Patient {
         instance,

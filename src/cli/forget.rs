@@ -234,7 +234,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     }
     let mut summary = Vec::new();
     for group in &groups {
-        summary.push(show(context, &repository, &known, group)?);
+        summary.push(show(context, &repository, &known, group, acts)?);
     }
     for group in &groups {
         if let Some(objection) =
@@ -327,20 +327,19 @@ fn of_config<'c>(config: &'c Config, name: &str) -> Option<&'c Instance> {
     config.instances.get(name)
 }
 
-/// Shows what becomes of one instance's snapshots.
+/// Shows what becomes of one instance's snapshots. Where it is done at once, whoever wants quiet did not ask.
 fn show(
     context: &Context,
     repository: &Repository,
     known: &Known,
     group: &Group,
+    acts: bool,
 ) -> Result<Value, CliError> {
     let (plan, out) = (&group.plan, &context.out);
+    let tell = |text: &str| if acts { out.note(text) } else { out.line(text) };
     let instance = clean(&plan.instance);
     let zone_name = group.zone.iana_name().unwrap_or("UTC");
-    out.line(&format!(
-        "{instance}: keeps {} ({}), days in {zone_name}",
-        group.policy, group.origin
-    ))?;
+    tell(&format!("{instance}: keeps {} ({}), days in {zone_name}", group.policy, group.origin))?;
     let mut rows = Vec::new();
     let mut days = Vec::new();
     for verdict in plan.verdicts.iter().rev() {
@@ -367,9 +366,9 @@ fn show(
             if verdict.stays() { reasons.join(", ") } else { "GOES".to_owned() },
         ]);
     }
-    out.line(&table(&["ID", "TIME", "SIZE", "STATE", "STAYS AS"], &[2], rows))?;
+    tell(&table(&["ID", "TIME", "SIZE", "STATE", "STAYS AS"], &[2], rows))?;
     for line in strip::calendar(&days, &group.zone) {
-        out.line(&line)?;
+        tell(&line)?;
     }
     let of = |stays: bool| {
         let wanted = plan.verdicts.iter().filter(move |verdict| verdict.stays() == stays);
@@ -387,7 +386,7 @@ fn show(
         0 => String::new(),
         _ => format!("; only these need {}, about what prune frees", human_bytes(bytes)),
     };
-    out.line(&format!("{instance}: {stay} stay, {go} go{frees}"))?;
+    tell(&format!("{instance}: {stay} stay, {go} go{frees}"))?;
     let objections: Vec<String> = plan.objections.iter().map(ToString::to_string).collect();
     Ok(json!({
         "instance": plan.instance,
@@ -443,11 +442,12 @@ fn by_name(
         known.snapshots.iter().filter(fits).map(|(_, snapshot)| snapshot)
     };
     let bytes = needed_only_by(repository, snapshots(true), snapshots(false), &context.stop)?;
+    let tell = |text: &str| if acts { context.out.note(text) } else { context.out.line(text) };
     for (id, snapshot) in known.snapshots.iter().filter(is_chosen) {
         let (time, instance) = (local_time(snapshot.start, &zone), clean(&snapshot.instance));
-        context.out.line(&format!("snapshot {} of {instance}, {time}: GOES", id.short()))?;
+        tell(&format!("snapshot {} of {instance}, {time}: GOES", id.short()))?;
     }
-    context.out.line(&format!("only these need {}, about what prune frees", human_bytes(bytes)))?;
+    tell(&format!("only these need {}, about what prune frees", human_bytes(bytes)))?;
     if acts {
         let note = ForgetNote {
             details: BTreeMap::from([("reason".to_owned(), "by name".to_owned())]),

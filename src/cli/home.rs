@@ -9,13 +9,15 @@ use serde_json::{Value, json};
 use crate::clock::{LocalClock, SystemClock};
 use crate::event::counted;
 use crate::home::{
-    self, HomeOptions, HomePlan, HomeUndo, Kind, Mode, Operation, Phase, Work, plan,
+    self, HomeOptions, HomeOutcome, HomePlan, HomeUndo, Kind, Mode, Operation, Phase, Work, plan,
 };
 use crate::instance::config::{EventKind, Instance, parse_kept};
 use crate::report::{clean, human_bytes};
 use crate::repository::Repository;
 use crate::snapshot::Selected;
+use crate::target::postgres::Marked;
 
+use super::clone::drop_all_put_aside;
 use super::context::Context;
 use super::format::local_time;
 use super::restore_database::duration_text;
@@ -128,10 +130,22 @@ pub fn restore(
     let needs = format!("{home} is to be replaced as shown");
     assent(context, instance, &needs, args.confirm.as_deref())?;
     let keep = plan.options.keep;
+    let expired: Vec<Marked> = plan.databases.iter().flat_map(|one| one.expired.clone()).collect();
     let result = home::restore(&work, repository, plan);
     note(context, instance, "restore", result.as_ref().err().map(ToString::to_string));
     let outcome = result?;
-    let name = &instance.name;
+    drop_all_put_aside(context, settings, &expired);
+    restored(context, instance, &outcome, keep)
+}
+
+/// Tells what was put in, and the way back.
+fn restored(
+    context: &Context,
+    instance: &Instance,
+    outcome: &HomeOutcome,
+    keep: SignedDuration,
+) -> Result<Done, CliError> {
+    let (name, home) = (&instance.name, clean(&instance.home.value.display().to_string()));
     context.out.note(&format!(
         "{home} is restored: {} written, {} read back and equal, {} started",
         counted(outcome.files, "file"),
@@ -348,6 +362,11 @@ pub fn undo(
     instance: &Instance,
     args: &UndoArgs<'_>,
 ) -> Result<Option<Done>, CliError> {
+    // Before anything is looked at: two at once would take back the same.
+    let _lock = match args.is_dry_run {
+        true => None,
+        false => Some(lock(context, settings, instance)?),
+    };
     let work = work(context, instance, None);
     let journal = work.journal()?;
     if let Some(mut operation) = journal.unfinished()? {
@@ -357,7 +376,6 @@ pub fn undo(
         if args.is_dry_run {
             return Ok(Some(Done::ok(json!({ "dry_run": true, "unfinished": operation }))));
         }
-        let _lock = lock(context, settings, instance)?;
         assent(context, instance, &needs, args.confirm)?;
         home::take_back(&work, &journal, &mut operation)?;
         note(context, instance, "undo", None);
@@ -370,7 +388,6 @@ pub fn undo(
         context.out.note("nothing was changed")?;
         return Ok(Some(Done::ok(json!({ "dry_run": true, "operation": plan.operation }))));
     }
-    let _lock = lock(context, settings, instance)?;
     let home = clean(&instance.home.value.display().to_string());
     assent(context, instance, &format!("{home} is to be put back as shown"), args.confirm)?;
     let keep = instance.restore.keep_replaced.value;
@@ -430,14 +447,14 @@ pub fn drop_expired(context: &Context, instance: &Instance) -> Result<Vec<u32>, 
     Ok(gone.iter().map(|operation| operation.number).collect())
 }
 
-/// A home at half its way is nothing to back up.
-pub fn refuse_half(context: &Context, instance: &Instance) -> Result<(), CliError> {
+/// A home at half its way is nothing to back up, nor to deploy into: `so` says what it is not.
+pub fn refuse_half(context: &Context, instance: &Instance, so: &str) -> Result<(), CliError> {
     let unfinished = work(context, instance, None).journal()?.unfinished()?;
     match unfinished.filter(|one| !matches!(one.phase, Phase::Loading | Phase::Turning)) {
         None => Ok(()),
         Some(operation) => Err(CliError::Objected {
             message: format!(
-                "a {} into {} was ended at half its way, so there is nothing to back up",
+                "a {} into {} was ended at half its way, so {so}",
                 word(&operation),
                 instance.home.value.display()
             ),

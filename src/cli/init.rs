@@ -132,7 +132,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         Credential::KeyFile(_) => ("key file", "a copy of the key file"),
     };
     let out = &context.out;
-    out.line(&format!("repository {id} is ready at {location}"))?;
+    out.note(&format!("repository {id} is ready at {location}"))?;
     out.note(&format!(
         "\nWrite down, and keep away from this machine:\n\
          \x20 repository  {id}\n\

@@ -1,6 +1,6 @@
 //! `mount`: snapshots as a directory.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +50,25 @@ pub struct Args {
 pub fn run(context: &Context, args: &Args) -> Result<Done, CliError> {
     if !args.target.is_dir() {
         let hint = match args.target.symlink_metadata() {
-            Ok(_) => "name a directory; what is in it is hidden until it is unmounted".to_owned(),
-            Err(_) => format!("mkdir {}", args.target.display()),
+            Ok(_) => "name an empty directory".to_owned(),
+            Err(_) => match args.snapshot.as_ref().filter(|second| Path::new(second).is_dir()) {
+                Some(directory) => {
+                    let snapshot = args.target.display();
+                    format!("the directory comes first: mrs-backup mount {directory} {snapshot}")
+                }
+                None => format!("mkdir {}", args.target.display()),
+            },
         };
         return Err(CliError::usage_hint(
             format!("{} is no directory", args.target.display()),
             hint,
+        ));
+    }
+    // A live home, or `/`, would be hidden from whoever looks for it.
+    if std::fs::read_dir(&args.target).is_ok_and(|mut entries| entries.next().is_some()) {
+        return Err(CliError::usage_hint(
+            format!("{} is not empty, and what is in it would be hidden", args.target.display()),
+            "mount at an empty directory: mkdir /mnt/snapshots",
         ));
     }
     let settings = context.settings()?;

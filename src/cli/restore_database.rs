@@ -20,6 +20,7 @@ use crate::snapshot::Selected;
 use crate::target::postgres::{Cluster, Marker, Reason};
 
 use super::after;
+use super::clone::drop_all_put_aside;
 use super::context::{Context, zone};
 use super::format::local_time;
 use super::settings::Settings;
@@ -157,6 +158,7 @@ pub fn run(
     let target = clean(&plan.target);
     tell_people(context, settings, &plan, &applied);
     let outcome = applied?;
+    drop_all_put_aside(context, settings, &plan.expired);
     context.out.note(&format!(
         "database {target} is restored from snapshot {}: {} rows of {} tables, {} objects checked",
         id.short(),

@@ -1,5 +1,7 @@
 //! `rollback`: an earlier deployment put back, with its data if that is asked for.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::json;
 
 use crate::clock::SystemClock;
@@ -13,7 +15,7 @@ use super::context::{Context, zone};
 use super::deploy::target::{Saving, Target};
 use super::deploy::tell_ending;
 use super::format::local_time;
-use super::{CliError, Done, ask};
+use super::{CliError, Done, ask, home};
 
 /// Put an earlier deployment back: its compose file and its images, and its data on request
 ///
@@ -65,6 +67,9 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let wait = target.lock_wait(args.saving.lock_wait);
     let _lock = lock(&target.state_dir, &target.name, wait, &SystemClock, &context.stop)?;
     // Somebody may have deployed meanwhile.
+    if let Some(instance) = &target.instance {
+        home::refuse_half(context, instance, "there is nothing to go back from")?;
+    }
     let mut history = History::open(&settings.project.directory)?;
     let plan = plan(&history, number, args.with_data)?;
     tools.redactor.learn_document(&plan.document);
@@ -122,6 +127,25 @@ fn show(
         out.note(&format!(
             "  with the databases of snapshot {short}: what was written since {since} is lost"
         ))?;
+        if let Some(command) = files_command(target, &short) {
+            out.note(&clean(&format!("  files stay as they are; those of then: {command}")))?;
+        }
     }
     out.flush()
+}
+
+/// How files of the snapshot come back beside what was added since: data is more than rows, if some were lost.
+fn files_command(target: &Target, snapshot: &str) -> Option<String> {
+    let instance = target.instance.as_ref()?;
+    let home = &instance.home.value;
+    let is_data = |path: &&PathBuf| {
+        let path = path.as_path();
+        path.is_relative() && path != Path::new(".") && path != Path::new("docker-compose.yml")
+    };
+    let path = instance.paths.value.iter().find(is_data)?;
+    // The content of a directory, but a file by itself.
+    let place = home.join(path);
+    let place = if place.is_file() { home.clone() } else { place };
+    let (name, place, path) = (&instance.name, place.display(), path.display());
+    Some(format!("mrs-backup restore {snapshot} {place} -i {name} --path {path}"))
 }

@@ -82,15 +82,18 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
         }
         _ => 0,
     };
-    if args.home {
+    let has_databases = instance.is_none_or(|instance| instance.postgres.is_some());
+    if !has_databases && (args.list || args.drop) {
+        if homes == 0 {
+            context.out.note("nothing is kept from before a restore")?;
+        }
+        return Ok(Done::ok(json!({ "homes": homes })));
+    }
+    if args.home || !has_databases {
         return Err(CliError::usage_hint(
             "nothing is kept of a home from before a restore",
             "mrs-backup undo --list shows what is kept",
         ));
-    }
-    let has_databases = instance.is_none_or(|instance| instance.postgres.is_some());
-    if !has_databases && (args.list || args.drop) {
-        return Ok(Done::ok(json!({ "homes": homes })));
     }
     let cluster = cluster(context, &settings, "undo")?;
     if args.list {

@@ -166,15 +166,8 @@ impl Compose {
     }
 
     /// Pulls images of a document.
-    pub fn pull(
-        &self,
-        project: &Project,
-        text: &str,
-        services: &[String],
-    ) -> Result<(), ComposeError> {
-        let mut words = vec!["pull", "-q"];
-        words.extend(services.iter().map(String::as_str));
-        self.on_text(project, text, &words, WORK_LIMIT).map(|_| ())
+    pub fn pull(&self, project: &Project, text: &str, service: &str) -> Result<(), ComposeError> {
+        self.on_text(project, text, &["pull", "-q", service], WORK_LIMIT).map(|_| ())
     }
 
     /// Makes containers be as the deployed file says; others of the project go.

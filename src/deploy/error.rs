@@ -36,6 +36,18 @@ pub enum DeployError {
         /// Whose.
         directory: String,
     },
+    /// An image that is to be fetched is in no registry, or its registry does not give it.
+    #[error(
+        "image {image} of service {service} cannot be pulled, and nothing was replaced: {reason}"
+    )]
+    Pull {
+        /// Service.
+        service: String,
+        /// Name of the image.
+        image: String,
+        /// What compose says.
+        reason: String,
+    },
     /// What is there cannot be saved.
     #[error("no snapshot could be made, and nothing was replaced: {0}")]
     Save(Box<RunError>),

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::compose::{Document, Image, Node};
+use crate::compose::{ComposeError, Document, Image, Node};
 
 use super::plan::without_builds;
 use super::settings::DeploySettings;
@@ -45,16 +45,15 @@ pub fn resolve(
     for (service, node) in document.services() {
         let Some(name) = names.get(service) else { continue };
         let is_built = node.get("build").is_some();
-        let is_wanted = if is_built { settings.build } else { settings.pull };
-        if is_wanted || tools.engine.image(name)?.is_none() {
-            if is_built { &mut build } else { &mut pull }.push(service.clone());
+        let is_here = tools.engine.image(name)?.is_some();
+        if is_built && (settings.build || !is_here) {
+            build.push(service.clone());
+        } else if !is_built && is_pulled(node, settings.pull, is_here) {
+            pull.push((service, name));
         }
     }
     let text = document.to_yaml();
-    if !pull.is_empty() {
-        tools.begin("pull");
-        tools.compose.pull(&settings.project, &text, &pull)?;
-    }
+    pull_each(tools, settings, &text, pull)?;
     if !build.is_empty() {
         tools.begin("build");
         tools.compose.build(&settings.project, &text, &build)?;
@@ -82,6 +81,42 @@ pub fn resolve(
         images.insert(service, ImageUse { name, id: image.id, reference });
     }
     Ok((deployed, images))
+}
+
+/// Whether the image of a service that is not built is asked of its registry: what the service's own `pull_policy`
+/// says goes before `pull=1`.
+fn is_pulled(node: &Node, is_wanted: bool, is_here: bool) -> bool {
+    match node.get("pull_policy").and_then(Node::as_str) {
+        Some("never") => false,
+        Some("missing" | "if_not_present") => !is_here,
+        _ => is_wanted || !is_here,
+    }
+}
+
+/// One after the other, each image once: so it is known which one cannot be had.
+fn pull_each(
+    tools: &Tools,
+    settings: &DeploySettings,
+    text: &str,
+    mut services: Vec<(&String, &String)>,
+) -> Result<(), DeployError> {
+    if services.is_empty() {
+        return Ok(());
+    }
+    tools.begin("pull");
+    services.sort_by_key(|(_, image)| *image);
+    services.dedup_by_key(|(_, image)| *image);
+    for (service, image) in services {
+        tools.compose.pull(&settings.project, text, service).map_err(|error| match error {
+            ComposeError::Failed { said, .. } => DeployError::Pull {
+                service: service.clone(),
+                image: image.clone(),
+                reason: tools.redactor.hide(&said),
+            },
+            other => other.into(),
+        })?;
+    }
+    Ok(())
 }
 
 /// A name that stays: that of a registry by digest, the one an unchanged image has already, or a new one.
@@ -128,6 +163,21 @@ pub fn commit(tools: &Tools, project: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_service_says_of_pulling_goes_before_what_is_asked() {
+        let asked = |policy: &str| {
+            let text = format!("services: {{x: {{image: a, {policy}}}}}");
+            let document = Document::parse(&text, "x").unwrap();
+            let node = &document.services()[0].1;
+            let all = [(false, false), (false, true), (true, false), (true, true)];
+            all.map(|(is_wanted, is_here)| is_pulled(node, is_wanted, is_here))
+        };
+        assert_eq!(asked("tty: true"), [true, false, true, true]);
+        assert_eq!(asked("pull_policy: always"), [true, false, true, true]);
+        assert_eq!(asked("pull_policy: never"), [false; 4]);
+        assert_eq!(asked("pull_policy: missing"), [true, false, true, false]);
+    }
 
     #[test]
     fn images_are_named_so_that_they_stay() {

@@ -7,7 +7,7 @@ use crate::id::SnapshotId;
 use crate::instance::config::PostgresConfig;
 use crate::instance::database_server;
 use crate::ops::restore_database::{DatabaseOptions, apply, plan as plan_database};
-use crate::target::postgres::Cluster;
+use crate::target::postgres::{Cluster, Reason};
 
 use super::failure::{Ending, Loss};
 use super::history::History;
@@ -173,8 +173,10 @@ fn restore(
             // They are about the newest code's data.
             assertions: Vec::new(),
         };
-        let plan = plan_database(vault.repository, id, &found, &cluster, options, &tools.stop)
+        let mut plan = plan_database(vault.repository, id, &found, &cluster, options, &tools.stop)
             .map_err(failed)?;
+        // What a copy put aside goes with its directories: the night knows those.
+        plan.expired.retain(|old| old.marker.reason == Reason::Restore);
         let outcome =
             apply(vault.repository, &found, &plan, &cluster, &tools.observer).map_err(failed)?;
         if let Some(kept) = outcome.kept {

@@ -6,8 +6,8 @@ use crate::instance::config::CopyConfig;
 use crate::instance::require_mount;
 use crate::status::{Language, long_duration};
 use crate::store::{
-    ByteRange, ObjectKind, ObjectName, Place, Store, StoreError, StoreOptions, Survey, Written,
-    list_all,
+    ByteRange, ObjectKind, ObjectName, Place, Store, StoreError, StoreOptions, Survey, Watch,
+    Written, list_all,
 };
 
 use super::{Finding, Patient};
@@ -49,8 +49,11 @@ fn one(patient: &Patient<'_>, copy: &CopyConfig) -> Vec<Finding> {
         let mend = format!("mount {}", mount.value.display());
         return vec![Finding::error(format!("copy {name}: {error}"), mend)];
     }
+    let watch = Watch { observer: patient.observer.clone(), stop: patient.stop.clone() };
+    // Somebody waits: it is no night, in which a server may be away for a while.
+    let options = StoreOptions { is_question: true, ..watch.into() };
     let opened = Place::parse(copy.location.value.as_str(), Written::Privately)
-        .and_then(|place| place.open(&StoreOptions::default()));
+        .and_then(|place| place.open(&options));
     let store = match opened {
         Ok(store) => store,
         Err(error) => {
@@ -61,7 +64,12 @@ fn one(patient: &Patient<'_>, copy: &CopyConfig) -> Vec<Finding> {
     let mut found = vec![match survey(patient, store.as_ref()) {
         Ok(None) => Finding::ok(format!("copy {name} at {place} answers")),
         Ok(Some(wrong)) => Finding::error(format!("copy {name} at {place} {wrong}"), again),
-        Err(error) => Finding::error(format!("copy {name} cannot be reached: {error}"), again),
+        Err(error) => {
+            let text = format!("copy {name} cannot be reached: {error}");
+            let mend =
+                format!("look whether its server is up and the address is right, then: {again}");
+            return vec![Finding::error(text, mend)];
+        }
     }];
     let newest = list_all(store.as_ref(), ObjectKind::Snapshot)
         .ok()

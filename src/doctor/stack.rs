@@ -44,7 +44,10 @@ pub(super) fn paths(patient: &Patient<'_>) -> Vec<Finding> {
         ));
     }
     if found.is_empty() && !instance.paths.value.is_empty() {
-        found.push(Finding::ok(format!("all {} paths are there", instance.paths.value.len())));
+        found.push(Finding::ok(match instance.paths.value.len() {
+            1 => "its path is there".to_owned(),
+            count => format!("all {count} paths are there"),
+        }));
     }
     found
 }

@@ -167,9 +167,12 @@ fn week(one: &InstanceStatus, language: Language) -> String {
     let of = |states: &[S]| nights.iter().filter(|night| states.contains(&night.state)).count();
     let good = of(&[S::Ok]);
     let due = nights.len() - of(&[S::NotDue, S::Unknown, S::Pending]);
-    match language {
-        Language::En => format!("{good} of {due} nights good"),
-        Language::Fr => format!("{good} nuits bonnes sur {due}"),
+    match (due, language) {
+        (0, _) => language.pick("no night was due", "aucune nuit n'était prévue").to_owned(),
+        (1, Language::En) => format!("{good} of 1 night good"),
+        (_, Language::En) => format!("{good} of {due} nights good"),
+        (_, Language::Fr) if good > 1 => format!("{good} nuits bonnes sur {due}"),
+        (_, Language::Fr) => format!("{good} nuit bonne sur {due}"),
     }
 }
 

@@ -5,7 +5,7 @@ use crate::crypto::Secret;
 use crate::history::{Begun, Ended, Process, Run, StepDone};
 use crate::instance::config::{EventKind, Language};
 use crate::instance::{Job, Step};
-use crate::status::{Anomaly, Concern, ErrorTold, InstanceStatus, Overview};
+use crate::status::{Anomaly, Concern, ErrorTold, InstanceStatus, Night, NightState, Overview};
 
 fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
@@ -209,9 +209,49 @@ fn messages_say_what_happened_in_both_languages() {
         ("mrs: a deployment FAILED", "critical")
     );
     assert_eq!(deploy.text, "no image\n");
+}
+
+/// A line for each instance, the worst it has beside it, in the words of those who read it.
+#[test]
+fn the_week_is_told_in_one_line_an_instance() {
+    use NightState as S;
+    let mut week = overview(Vec::new(), Vec::new(), WEDNESDAY);
+    week.instances.clear();
+    let mut add = |name: &str, states: &[S], concerns: Vec<Concern>| {
+        let mut one = overview(Vec::new(), concerns, WEDNESDAY).instances.remove(0);
+        let date = jiff::civil::date(2026, 11, 1);
+        one.nights = states.iter().map(|state| Night { date, state: *state }).collect();
+        name.clone_into(&mut one.name);
+        week.instances.push(one);
+    };
+    // Of more than seven only the last seven count, and of them those that were due.
+    add("good", &[&[S::Failed; 3][..], &[S::Ok; 7]].concat(), Vec::new());
+    let mixed = [S::Ok, S::Incomplete, S::Failed, S::Missing, S::NotDue, S::Ok, S::Pending];
+    add("mixed", &mixed, vec![Concern::Odd(Anomaly::Spike)]);
+    add("young", &[S::Unknown, S::Ok], Vec::new());
+    add("new", &[], vec![Concern::Never]);
+    let told = |language| {
+        let told = compose(EventKind::Digest, None, &week, None, language);
+        assert_eq!((told.severity.as_str(), told.instance), ("critical", None));
+        (told.title, told.text)
+    };
+    let (title, text) = told(Language::En);
+    assert_eq!(title, "server: the week");
     assert_eq!(
-        digest(&bad, Language::En),
-        "✗ mrs: 0 of 0 nights good (There is no complete snapshot)\n"
+        text,
+        "✓ good: 7 of 7 nights good\n\
+         ! mixed: 2 of 5 nights good (The last snapshot added far more than usual)\n\
+         ✓ young: 1 of 1 night good\n\
+         ✗ new: no night was due (There is no complete snapshot)\n"
+    );
+    let (title, text) = told(Language::Fr);
+    assert_eq!(title, "server: la semaine");
+    assert_eq!(
+        text,
+        "✓ good: 7 nuits bonnes sur 7\n\
+         ! mixed: 2 nuits bonnes sur 5 (La dernière sauvegarde a ajouté bien plus que d'habitude)\n\
+         ✓ young: 1 nuit bonne sur 1\n\
+         ✗ new: aucune nuit n'était prévue (Il n'y a aucune sauvegarde complète)\n"
     );
 }
 

@@ -93,6 +93,9 @@ pub fn concern(concern: &Concern, language: Language) -> String {
         Concern::CopyBehind { name, behind, copied } => match (fr, copied) {
             (false, Some(_)) => format!("Copy {name} lacks {behind} of the snapshots"),
             (false, None) => format!("Copy {name} was never completed"),
+            (true, Some(_)) if *behind == 1 => {
+                format!("Il manque une sauvegarde à la copie {name}")
+            }
             (true, Some(_)) => format!("Il manque {behind} sauvegardes à la copie {name}"),
             (true, None) => format!("La copie {name} n'a jamais été terminée"),
         },

@@ -22,6 +22,10 @@ mod providers;
 
 /// How long a server may be silent, unless the location says otherwise.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// The same where somebody only asks whether it answers.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+/// Tries after the first one, where somebody only asks.
+const QUESTION_RETRIES: u32 = 1;
 
 /// What whoever opens a store says besides where it is.
 #[derive(Clone, Default)]
@@ -31,6 +35,8 @@ pub struct StoreOptions {
     pub secret: Option<Secret>,
     /// Who watches while a server does not answer.
     pub watch: Option<Watch>,
+    /// Somebody waits for the answer: what does not answer soon is given up, unless the location says otherwise.
+    pub is_question: bool,
 }
 
 /// Who is told that nothing goes on because a server does not answer, and may ask to wait no longer.
@@ -68,7 +74,7 @@ impl Place {
                 Arc::new(FileStore::new(files, self.location().clone()))
             }
             Address::Sftp(server) => {
-                let files = SftpFiles::new(self.sftp(server), limits);
+                let files = SftpFiles::new(self.sftp(server, options), limits);
                 Arc::new(FileStore::new(files, self.location().clone()))
             }
             Address::Bucket { .. } => self.bucket(options, limits)?,
@@ -83,13 +89,15 @@ impl Place {
                 Arc::new(FileStore::new(files, self.location().clone()))
             }
         };
-        let retries = own.retries.unwrap_or(RETRIES);
+        let usual = if options.is_question { QUESTION_RETRIES } else { RETRIES };
+        let retries = own.retries.unwrap_or(usual);
         let retrying = Retrying::new(store, retries, std::thread::sleep);
         Ok(Arc::new(retrying.watched_by(options.watch.clone())))
     }
 
-    fn timeout(&self) -> Duration {
-        self.options.timeout.unwrap_or(TIMEOUT)
+    fn timeout(&self, options: &StoreOptions) -> Duration {
+        let usual = if options.is_question { QUESTION_TIMEOUT } else { TIMEOUT };
+        self.options.timeout.unwrap_or(usual)
     }
 
     /// What opens it: the caller's secret, the location's own, or what its options lead to.
@@ -139,18 +147,18 @@ impl Place {
                 pin: own.pin,
                 is_tls12: own.is_tls12,
             }),
-            timeout: self.timeout(),
+            timeout: self.timeout(options),
         })
     }
 
-    fn sftp(&self, server: &Server) -> SftpSettings {
+    fn sftp(&self, server: &Server, options: &StoreOptions) -> SftpSettings {
         SftpSettings {
             host: server.host.clone(),
             port: server.port,
             user: server.user.clone(),
             root: server.path.clone(),
             config: self.options.ssh_config.clone(),
-            timeout: self.timeout(),
+            timeout: self.timeout(options),
             connections: self.options.connections,
         }
     }
@@ -179,7 +187,7 @@ impl Place {
             path: server.path.clone(),
             login: server.user.clone().zip(secret),
             ca: self.options.ca.clone(),
-            timeout: self.timeout(),
+            timeout: self.timeout(options),
             connections: self.options.connections,
         })
     }
@@ -201,7 +209,8 @@ impl Place {
         options: &StoreOptions,
         limits: Arc<Limits>,
     ) -> Result<Arc<dyn Store>, PlaceError> {
-        let (objects, settings) = providers::open(self, self.secret(options)?, self.timeout())?;
+        let (objects, settings) =
+            providers::open(self, self.secret(options)?, self.timeout(options))?;
         let location = self.location().clone();
         Ok(Arc::new(BucketStore::new(objects, settings, location, limits)))
     }

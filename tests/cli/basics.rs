@@ -48,6 +48,33 @@ fn from_init_to_restore() {
     place.ok(&["check", "--read-data-subset", "50%"]);
 }
 
+/// Work is done in silence, a question is answered all the same.
+#[test]
+fn quiet_means_failures_and_answers() {
+    let place = Place::new();
+    let silent = |args: &[&str]| {
+        let ran = place.ok(&[args, &["-q"]].concat());
+        assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", ""), "{args:?}");
+    };
+    silent(&["init", "--kdf-memory", "8"]);
+    silent(&["backup", "src"]);
+    silent(&["backup", "src"]);
+    silent(&["check"]);
+    assert_eq!(place.ok(&["snapshots", "-q"]).stdout.lines().count(), 3);
+    let policy = ["forget", "--keep-last", "1"];
+    let shown = place.ok(&[&policy[..], &["-q"]].concat()).stdout;
+    assert!(shown.contains("GOES") && !shown.contains("nothing was removed"), "{shown}");
+    silent(&[&policy[..], &["--apply"]].concat());
+    assert_eq!(place.snapshots().len(), 1);
+    silent(&["prune"]);
+    silent(&["restore", "latest", "out"]);
+    place.run(&["restore", "nothing", "out", "-q"]).fails(
+        1,
+        "no snapshot fits",
+        "mrs-backup snapshots",
+    );
+}
+
 #[test]
 fn the_index_is_made_anew() {
     let place = Place::ready();

@@ -137,6 +137,16 @@ fn each_fault_is_named_with_the_command_that_mends_it() {
     fs::remove_dir_all(place.path("cellar")).unwrap();
     fs::rename(place.path("elsewhere"), place.path("cellar")).unwrap();
 
+    // A server that is away is told at once: somebody waits.
+    let (here, text) =
+        (format!("{root}/cellar"), fs::read_to_string(place.path("config.toml")).unwrap());
+    let away = text.replace(&here, "ftp://user:secret@127.0.0.1:1/mrs");
+    place.write("config.toml", away.as_bytes());
+    let begun = std::time::Instant::now();
+    expect(&place, "copies", "error", "(tried 2 times)", "mrs-backup copy mrs --to cellar");
+    assert!(begun.elapsed() < std::time::Duration::from_secs(20), "{:?}", begun.elapsed());
+    place.write("config.toml", text.as_bytes());
+
     place.write("wrong", b"not the password");
     fs::rename(place.path("password"), place.path("kept")).unwrap();
     fs::rename(place.path("wrong"), place.path("password")).unwrap();

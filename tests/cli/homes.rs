@@ -59,6 +59,8 @@ fn paths_change_places_and_everything_else_stays() {
     assert_eq!(fs::read(place.path("src/a.txt")).unwrap(), b"alpha\n");
     ok(&place, &["undo", "--drop", "--yes"]);
     assert!(!place.path(".src.mrs-backup").exists(), "{:?}", names(place.dir.path()));
+    with_config(&place, &["undo", "--yes"]).fails(2, "nothing is kept of a home", "undo --list");
+    assert!(ok(&place, &["undo", "--list"]).stdout.contains("nothing is kept"));
     // A part is written as into any directory.
     place.write("src/a.txt", b"changed again");
     ok(&place, &["restore", "latest", "src", "--path", "a.txt", "--yes"]);

@@ -170,6 +170,12 @@ fn all_snapshots_are_there_by_instance_and_time() {
     assert_eq!(names(&mount.path), ["two"]);
     mount.stop();
     place.run(&["mount", "nowhere"]).fails(2, "is no directory", "mkdir");
+    place.run(&["mount", "src"]).fails(2, "src is not empty", "an empty directory");
+    place.run(&["mount", "latest", "src"]).fails(
+        2,
+        "is no directory",
+        "mrs-backup mount src latest",
+    );
     place.run(&["mount", "mnt", "--instance", "three"]).fails(
         2,
         "no snapshots to mount",

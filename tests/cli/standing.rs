@@ -171,10 +171,12 @@ pub fn invented(place: &Place, instances: usize, nights: i64) {
     let mut text = "version = 1\n".to_owned();
     fs::create_dir_all(place.path("state/history")).unwrap();
     let now = Timestamp::now();
+    // Whatever time it is now, the last night was done soon after it was due.
+    let hour = (now - SignedDuration::from_hours(5)).to_zoned(jiff::tz::TimeZone::UTC).hour();
     for number in 0..instances {
         text.push_str(&format!(
             "[instance.i{number}]\nhome = \"{root}/src\"\ntimezone = \"UTC\"\n\
-             schedule = {{ run = \"0 23 * * *\", check = \"0 5 * * 6\" }}\n"
+             schedule = {{ run = \"0 {hour} * * *\", check = \"0 5 * * 6\" }}\n"
         ));
         let mut lines = String::new();
         for night in (1..=nights).rev() {

@@ -138,6 +138,39 @@ fn a_webhook_gets_changes_once_and_signed() {
 }
 
 #[test]
+fn a_restore_is_told_and_the_week_on_mondays() {
+    let receiver = Receiver::start();
+    let place = configured(NIGHTLY);
+    let lines = format!(
+        "{NIGHTLY}\n[notify.hook]\nkind = \"webhook\"\nurl = \"{}\"\non = [\"restore\", \"digest\"]",
+        receiver.url("hook")
+    );
+    write_config(&place, &lines);
+    ok(&place, &["run"]);
+    assert!(receiver.arrived().is_empty(), "nobody asked for that");
+    ok(&place, &["restore", "latest", "src", "--yes"]);
+    let arrived = receiver.arrived();
+    assert_eq!(kinds(&arrived), ["restore"]);
+    let message = arrived[0].json();
+    assert_eq!((&message["title"], &message["severity"]), (&"mrs: restored".into(), &"ok".into()));
+    assert_eq!(message["text"], format!("restore into {}\n", place.text("src")));
+    // As if the last week had been told long ago.
+    let told = place.path("state/notify/told.json");
+    let mut memory: serde_json::Value = serde_json::from_slice(&fs::read(&told).unwrap()).unwrap();
+    memory["digest"] = "2026-01-05T08:00:00Z".into();
+    fs::write(&told, memory.to_string()).unwrap();
+    ok(&place, &["notify", "--due"]);
+    let arrived = receiver.arrived();
+    assert_eq!(kinds(&arrived), ["digest"]);
+    let message = arrived[0].json();
+    assert!(message["instance"].is_null(), "it is of all: {message}");
+    let text = message["text"].as_str().unwrap();
+    assert!(text.starts_with("\u{2713} mrs: ") && text.lines().count() == 1, "{message}");
+    ok(&place, &["notify", "--due"]);
+    assert!(receiver.arrived().is_empty(), "once a week");
+}
+
+#[test]
 fn what_cannot_be_delivered_fails_nothing_and_comes_later() {
     let receiver = Receiver::start();
     receiver.status.store(500, Ordering::SeqCst);

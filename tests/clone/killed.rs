@@ -153,4 +153,24 @@ fn killed_between_files_and_database_the_files_go_back() {
     assert!(names(&stage.path("staging")).iter().any(|name| kept(name)));
     stage.ok(&["-i", "staging", "undo", "--drop", "--database", "app", "--yes"]);
     assert!(!names(&stage.path("staging")).iter().any(|name| kept(name)));
+
+    // So it is when a restore drops what was kept long enough.
+    stage.ok(&["-i", "staging", "init", "--kdf-memory", "8"]);
+    stage.ok(&["run", "staging", "--only", "snapshot"]);
+    assert_eq!(stage.copy(&[]).code, Some(0));
+    assert!(names(&stage.path("staging")).iter().any(|name| kept(name)));
+    let old = stage.databases().into_iter().find(|name| kept(name)).unwrap();
+    let setting = format!(
+        "SELECT substr(s, 17) FROM pg_db_role_setting r JOIN pg_database d ON d.oid = setdatabase, \
+         unnest(setconfig) s WHERE datname = '{old}' AND s LIKE 'mrs_backup.kept=%'"
+    );
+    let mut marker: serde_json::Value =
+        serde_json::from_str(&stage.staging.psql("postgres", &setting)).unwrap();
+    assert_eq!(marker["reason"], "clone");
+    marker["until"] = "2026-01-01T00:00:00Z".into();
+    let past = format!("ALTER DATABASE \"{old}\" SET mrs_backup.kept = '{marker}'");
+    stage.staging.psql("postgres", &past);
+    stage.ok(&["-i", "staging", "restore", "latest", "--database", "app", "--yes"]);
+    assert!(!stage.databases().contains(&old), "{:?}", stage.databases());
+    assert!(!names(&stage.path("staging")).iter().any(|name| kept(name)));
 }

@@ -25,7 +25,9 @@ fn life(generation: Generation) {
     match generation {
         Generation::Second => {
             super::told::without_secrets(&stack);
+            never_said(&stack);
             failed_with_migration(&stack);
+            incomplete(&stack);
             refused(&stack);
         }
         Generation::First => on_the_own_machine(&stack),
@@ -68,11 +70,12 @@ fn first(stack: &Stack) {
 fn next(stack: &Stack) {
     stack.expect(0, &["init", "--kdf-memory", "8"]);
     let before = stack.containers("mrs").len();
-    let last = stack.expect(0, &["deploy", "mrs", "compose_django_image=app:v2"]);
+    let files = "compose=docker-compose.yml,docker-compose.persist.yml,docker-compose.traefik.yml,docker-compose.maildev.yml";
+    let last = stack.expect(0, &["deploy", "mrs", files, "compose_django_image=app:v2"]);
     assert_eq!(last["number"], 2, "{last}");
+    assert_eq!(stack.containers("mrs").len(), before + 1, "with a server of mail");
     let snapshot = last["snapshot"].as_str().unwrap().to_owned();
     assert_eq!(stack.page().as_deref(), Some("app:v2"));
-    assert_eq!(stack.containers("mrs").len(), before);
     // What was replaced is in the snapshot.
     let saved =
         stack.command(&["dump", &snapshot[..8], "docker-compose.yml"]).output().unwrap().stdout;
@@ -81,6 +84,7 @@ fn next(stack: &Stack) {
     let last = stack.expect(0, &["rollback", "mrs"]);
     assert_eq!((&last["kind"], &last["to"]), (&"rollback".into(), &1.into()), "{last}");
     assert_eq!(stack.page().as_deref(), Some("app:v1"));
+    assert_eq!(stack.containers("mrs").len(), before, "a service that is in no file goes");
     stack.expect(0, &["deploy", "mrs", "compose_django_image=app:v2"]);
 }
 
@@ -135,6 +139,36 @@ fn failed_without_migration(stack: &Stack) {
     assert_eq!(stack.page().as_deref(), Some("app:v2"));
 }
 
+/// A line that no log of this deployment has.
+fn never_said(stack: &Stack) {
+    let (image, line) = ("compose_django_image=app:v1", "wait_grep=^never said$");
+    let (code, last, said) = stack.run(&["deploy", "mrs", image, line, "timeout=3"]);
+    assert_eq!(code, 30, "{said}");
+    let reason = last["reason"].as_str().unwrap();
+    assert!(reason.contains("no line fits `^never said$` after 3 s"), "{last}");
+    assert_eq!(stack.page().as_deref(), Some("app:v2"));
+}
+
+/// What cannot be saved whole is not replaced, unless somebody wants it so.
+fn incomplete(stack: &Stack) {
+    let path = stack.path("config.toml");
+    let config = fs::read_to_string(&path).unwrap();
+    let (paths, more) = ("\"data\", \"log\"]", "\"data\", \"log\", \"lost\"]");
+    stack.write("config.toml", &config.replace(paths, more));
+    let before = (stack.deployed(), stack.containers("mrs"));
+    let deploy = ["deploy", "mrs", "compose_django_image=app:migrates"];
+    let (code, _, said) = stack.run(&deploy);
+    assert!(
+        code == 3 && said.contains("the snapshot is incomplete (") && said.contains("/lost: "),
+        "{said}"
+    );
+    assert!(said.contains("--accept-incomplete"), "{said}");
+    assert_eq!((stack.deployed(), stack.containers("mrs")), before);
+    let last = stack.expect(0, &[&deploy[..], &["--accept-incomplete"]].concat());
+    assert!(last["snapshot"].is_string(), "{last}");
+    stack.write("config.toml", &config);
+}
+
 fn failed_with_migration(stack: &Stack) {
     let migrations = || fs::read_to_string(stack.home().join("data/migrations")).unwrap();
     assert_eq!(migrations(), "0001_first\n");
@@ -158,7 +192,7 @@ fn failed_with_migration(stack: &Stack) {
 fn refused(stack: &Stack) {
     let before = (stack.deployed(), stack.containers("mrs"));
     let (code, _, said) = stack.run(&["deploy", "mrs", "compose_django_image=missing:none"]);
-    assert_eq!(code, 1, "{said}");
+    assert!(code == 1 && said.contains("image missing:none of service django"), "{said}");
     stack.write("checkout/wrong.yml", "services:\n  django:\n    imagee: x\n");
     let (code, _, said) = stack.run(&["deploy", "mrs", "compose=docker-compose.yml,wrong.yml"]);
     assert!(code == 1 && said.contains("imagee"), "{said}");
@@ -211,6 +245,10 @@ fn down(stack: &Stack) {
         stack.docker.run(&["network", "ls", "--format", "{{.Name}}"]).contains("web"),
         "others' networks stay"
     );
+    // A night starts nothing that somebody stopped.
+    let (code, _, said) = stack.run(&["run", "mrs", "--only", "snapshot"]);
+    assert!(code == 0 && said.contains("is down, and stays so"), "{said}");
+    assert!(stack.containers("mrs").is_empty());
     stack.expect(0, &["deploy", "mrs", "compose_django_image=app:migrates"]);
     assert_eq!(stack.page().as_deref(), Some("app:migrates"));
     stack.expect(0, &["down", "mrs", "--yes"]);

@@ -112,11 +112,9 @@ fn a_tag_that_moves_takes_nobody_along() {
     let stack = Stack::start(Generation::Second);
     stack.expect(0, &["init", "--kdf-memory", "8"]);
     let master = format!("compose_django_image={}:master", registry.repository());
-    // All of the stack's images are the registry's: `pull` is of all of them.
-    registry.publish(&stack, "app:crash", "database");
-    let database = format!("compose_database_image={}:database", registry.repository());
-    let deploy = ["deploy", "mrs", master.as_str(), database.as_str()];
-    let pull = [&deploy[..], &["pull=1"]].concat();
+    // The database's image is on this machine only, which is said; `pull` is of all others.
+    let deploy = ["deploy", "mrs", master.as_str(), "compose_database_image=app:crash"];
+    let pull = [&deploy[..], &["pull=1", "compose_database_pull_policy=never"]].concat();
     let runs = |page: &str, digest: &str| {
         assert_eq!(stack.page().as_deref(), Some(page));
         let text = stack.deployed();
@@ -152,7 +150,13 @@ fn a_tag_that_moves_takes_nobody_along() {
     registry.stop();
     let (code, _, said) = stack.run(&pull);
     assert_eq!(code, 1, "{said}");
+    let told = format!("{}:master of service django cannot be pulled", registry.repository());
+    assert!(said.contains(&told) && said.contains("compose_django_pull_policy=never"), "{said}");
     runs("app:v1", &first);
     registry.start_again();
+    let wrong = format!("compose_database_image={}:nothing", registry.repository());
+    let (code, _, said) = stack.run(&[&deploy[..3], &[wrong.as_str(), "pull=1"]].concat());
+    assert!(code == 1 && said.contains(":nothing of service database cannot be pulled"), "{said}");
+    runs("app:v1", &first);
     stack.expect(0, &["down", "mrs", "--yes"]);
 }

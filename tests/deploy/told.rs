@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::stack::{SECRET, Stack};
 
 /// The body of the next request.
-fn body(listener: &TcpListener) -> String {
+pub fn body(listener: &TcpListener) -> String {
     listener.set_nonblocking(true).unwrap();
     let deadline = Instant::now() + Duration::from_secs(30);
     let stream: TcpStream = loop {

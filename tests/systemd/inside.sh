@@ -95,6 +95,13 @@ CONFIG
     (umask 077 && echo other >"${credentials%/*}/school/repo-key")
 }
 
+# What doctor says of who starts the jobs of the instance.
+doctor_says() {
+    local said
+    said=$(CREDENTIALS_DIRECTORY=$credentials "$bin" doctor app --only schedule 2>&1) || true
+    grep -qF "$1" <<<"$said" || fail "doctor: $said"
+}
+
 timers() {
     start_postgres
     psql -qh /run/postgresql -U postgres -c 'CREATE DATABASE app'
@@ -102,7 +109,9 @@ timers() {
     configure
     CREDENTIALS_DIRECTORY=$credentials "$bin" init app --kdf-memory 8 >/dev/null
     CREDENTIALS_DIRECTORY=${credentials%/*}/school "$bin" init school --kdf-memory 8 >/dev/null
+    doctor_says "nothing of systemd starts app-"
     "$bin" units install >/dev/null
+    doctor_says "timers of systemd start 5 jobs"
     [[ -x /home/app/backup.sh ]] || fail "no scripts"
     local job
     for job in backup copy prune check test-restore; do
@@ -190,6 +199,7 @@ scheduler() {
     make_due expire _reviews
     "$bin" units install --scheduler >/dev/null
     [[ -z $(systemctl list-unit-files --no-legend 'app-*.timer' 'mrs-backup*.timer') ]] || fail "timers are left"
+    doctor_says "the scheduler starts the jobs"
     systemctl is-active --quiet "$unit" || fail "it is not ready: $(systemctl show --property=ActiveState,StatusText "$unit")"
     systemctl show --property=StatusText --value "$unit" | grep -Eq 'at work: |next is ' || fail "it does not say what it does"
     local job

@@ -11,10 +11,11 @@ use crate::event::Event;
 use crate::instance::config::Instance;
 use crate::ops::restore_database::UndoPlan;
 use crate::report::clean;
-use crate::target::postgres::Marker;
+use crate::target::postgres::{Marked, Marker};
 
 use super::super::CliError;
 use super::super::context::Context;
+use super::super::settings::Settings;
 use super::server;
 
 /// Brings an exchange of `instance` that was killed to one end or the other.
@@ -60,6 +61,14 @@ pub fn exchange_back(
         is_made: false,
         directories: back(&places(state_dir, instance)?, plan.incoming.marker.time, now),
     })
+}
+
+/// The same for all that a restore dropped, as it had been kept long enough.
+pub fn drop_all_put_aside(context: &Context, settings: &Settings, dropped: &[Marked]) {
+    let Some(instance) = &settings.instance else { return };
+    for old in dropped {
+        drop_put_aside(context, &settings.state_dir, instance, &old.marker);
+    }
 }
 
 /// Removes the directories that were put aside together with a database that is dropped. That it cannot is a warning.

@@ -55,7 +55,7 @@ pub fn perform(night: &Night<'_>, step: Step) -> Result<Done, CliError> {
 
 fn snapshot(night: &Night<'_>) -> Result<Done, CliError> {
     let Night { context, instance, repository, .. } = night;
-    home::refuse_half(context, instance)?;
+    home::refuse_half(context, instance, "there is nothing to back up")?;
     clone::settle(context, &night.settings.state_dir, instance)?;
     let options = PlanOptions { tags: night.tags.to_vec(), ..PlanOptions::default() };
     let outcome = run_instance(repository, instance, &options, &context.stop, &context.observer)?;

@@ -140,6 +140,11 @@ pub const PRODUCTION_BACK: &[Try] = &[
         OK,
     ),
     ("restore 839786d9 /srv/inc --include bill-2.pdf", "", OK),
+    (
+        "restore 839786d9 /home/mrs-production/mrsattachments -i mrs-production --path mrsattachments",
+        "--yes",
+        OK,
+    ),
     ("restore latest /srv/restored --verify", "", OK),
     (
         "--repo /mnt/backup/mrs-production/repo --password-file /root/pw restore latest:mrs-production /srv/other --verify",
