@@ -95,9 +95,10 @@ fn rows() -> String {
             format!("1{:02}{:02}75{:03}{:03}", n % 90 + 10, n % 12 + 1, n / 999 + 1, n % 999 + 1);
         text.push_str(&format!(
             "{n}\tJean-{}\tQuenneville{n}\t19{:02}-{:02}-11\tjean.q{n}@orange-mail.fr\t06 12 {:02} {:02} 78\t{nir}\tt\tf\t\
-             2024-05-06 07:08:09+00\t{}\ttoken{n:038}\tFR1420041010050500013M02606\tPEL{n:011}\t10.1.{}.{}\t\
-             {n} rue de la Gare\t75011\tElle a appelé à propos de sa demande, et rappellera demain matin.\t\
-             Le dossier est complet et a été transmis au service qui le traite.\t\
+             2024-05-06 07:08:09+00\t{}\ttoken{n:038}\t\
+             FR14200410100505{n:05}M02606\tPEL{n:011}\t10.1.{}.{}\t\
+             {n} rue de la Gare\t75011\tElle a appelé à propos de sa demande {n}, et rappellera demain.\t\
+             Le dossier {n} est complet et a été transmis au service qui le traite.\t\
              {{\"nir\": \"{nir}\", \"last_name\": \"Quenneville{n}\", \"distance\": {}}}\n",
             n % 50,
             n % 90 + 10,

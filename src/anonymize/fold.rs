@@ -52,46 +52,136 @@ const fn is_combining(letter: char) -> bool {
     matches!(letter, '\u{300}'..='\u{36f}')
 }
 
-/// Folds `text` into `folded`, whose room is used again.
-pub fn fold(text: &str, folded: &mut Folded) {
-    folded.letters.clear();
-    folded.tokens.clear();
-    let mut token: Option<Token> = None;
-    let mut gap = 0;
-    for letter in text.chars() {
-        let start = folded.letters.len();
-        if letter.is_ascii_alphanumeric() {
-            folded.letters.push(letter.to_ascii_lowercase() as u8);
-        } else if letter.is_ascii() {
-            // Neither letter nor digit.
-        } else if let Some(plain) = plain(letter) {
-            folded.letters.extend_from_slice(plain.as_bytes());
+/// ASCII letters in lower case and digits; 0 for all else. Bytes of longer characters are not asked for.
+const PLAIN: [u8; 256] = {
+    let mut plain = [0; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        if byte.is_ascii_alphanumeric() {
+            plain[byte as usize] = byte.to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    plain
+};
+
+fn plain_ascii(byte: u8) -> u8 {
+    PLAIN.get(usize::from(byte)).copied().unwrap_or(0)
+}
+
+/// The first letters of a text, as [`fold`] makes them; `None`: there are fewer, or something that is not ASCII is among them.
+pub fn fold_first<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut letters = [0; N];
+    let mut len = 0;
+    for byte in text.bytes() {
+        if !byte.is_ascii() {
+            return None;
+        }
+        let letter = plain_ascii(byte);
+        if letter != 0 {
+            *letters.get_mut(len)? = letter;
+            len += 1;
+        }
+        if len == N {
+            return Some(letters);
+        }
+    }
+    None
+}
+
+/// The letters of a text that is ASCII and has at most as many as fit, as [`fold`] makes them, and nothing else of it.
+pub fn fold_short<'b, const N: usize>(text: &str, buffer: &'b mut [u8; N]) -> Option<&'b [u8]> {
+    if text.len() > N || !text.is_ascii() {
+        return None;
+    }
+    let mut len = 0;
+    for byte in text.bytes() {
+        let letter = plain_ascii(byte);
+        if let Some(place) = buffer.get_mut(len) {
+            *place = letter;
+        }
+        len += usize::from(letter != 0);
+    }
+    buffer.get(..len)
+}
+
+/// Letters that are put one behind the other into room that is there already.
+struct Put<'b> {
+    room: &'b mut [u8],
+    len: usize,
+}
+
+impl Put<'_> {
+    #[inline]
+    fn letter(&mut self, letter: u8) {
+        if let Some(place) = self.room.get_mut(self.len) {
+            *place = letter;
+            self.len += 1;
+        }
+    }
+
+    /// What a character that is not ASCII becomes; `None`: it is an accent by itself, and counts as nothing.
+    fn other(&mut self, letter: char) -> Option<()> {
+        if let Some(plain) = plain(letter) {
+            plain.bytes().for_each(|byte| self.letter(byte));
         } else if is_combining(letter) {
-            continue;
+            return None;
         } else if letter.is_alphanumeric() {
             let mut buffer = [0; 4];
             for lower in letter.to_lowercase() {
-                folded.letters.extend_from_slice(lower.encode_utf8(&mut buffer).as_bytes());
+                lower.encode_utf8(&mut buffer).bytes().for_each(|byte| self.letter(byte));
             }
         }
-        let end = folded.letters.len();
-        if end == start {
-            if let Some(done) = token.take() {
-                folded.tokens.push(done);
-                gap = 0;
+        Some(())
+    }
+}
+
+/// Folds `text` into `folded`, whose room is used again.
+pub fn fold(text: &str, folded: &mut Folded) {
+    let Folded { letters, tokens } = folded;
+    tokens.clear();
+    // A small letter may take more bytes than its capital, by less than one for each.
+    letters.resize(2 * text.len(), 0);
+    let mut put = Put { room: letters, len: 0 };
+    let bytes = text.as_bytes();
+    let (mut at, mut gap) = (0, 0);
+    // Of the word that has begun: where, and whether it has a digit.
+    let (mut begun, mut has_digit) = (None, false);
+    while let Some(byte) = bytes.get(at).copied() {
+        let start = put.len;
+        if byte.is_ascii() {
+            at += 1;
+            let plain = plain_ascii(byte);
+            if plain != 0 {
+                put.letter(plain);
+                has_digit |= plain.is_ascii_digit();
             }
-            gap += 1;
+        } else {
+            let Some(letter) = text.get(at..).and_then(|rest| rest.chars().next()) else { break };
+            at += letter.len_utf8();
+            if put.other(letter).is_none() {
+                continue;
+            }
+        }
+        if put.len > start {
+            begun.get_or_insert(start);
             continue;
         }
-        let current = token.get_or_insert(Token { start, end, gap, has_digit: false });
-        current.end = end;
-        current.has_digit |= letter.is_ascii_digit();
+        if let Some(start) = begun.take() {
+            tokens.push(Token { start, end: put.len, gap, has_digit });
+            (gap, has_digit) = (0, false);
+        }
+        gap += 1;
     }
-    folded.tokens.extend(token);
+    let end = put.len;
+    tokens.extend(begun.map(|start| Token { start, end, gap, has_digit }));
+    letters.truncate(end);
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn words(text: &str) -> Vec<String> {
@@ -119,5 +209,65 @@ mod tests {
         let gaps: Vec<usize> = folded.tokens.iter().map(|token| token.gap).collect();
         assert_eq!(gaps, [0, 2, 2]);
         assert!(folded.tokens[1].has_digit && !folded.tokens[2].has_digit);
+    }
+
+    /// One character after the other, as it was written down first.
+    fn slowly(text: &str) -> Folded {
+        let mut folded = Folded::default();
+        let (mut token, mut gap): (Option<Token>, usize) = (None, 0);
+        for letter in text.chars().filter(|letter| !is_combining(*letter)) {
+            let start = folded.letters.len();
+            if letter.is_ascii_alphanumeric() {
+                folded.letters.push(letter.to_ascii_lowercase() as u8);
+            } else if let Some(plain) = plain(letter) {
+                folded.letters.extend(plain.bytes());
+            } else if letter.is_alphanumeric() {
+                folded.letters.extend(letter.to_lowercase().collect::<String>().bytes());
+            }
+            let end = folded.letters.len();
+            if end > start {
+                let token = token.get_or_insert(Token { start, end, gap, has_digit: false });
+                token.end = end;
+                token.has_digit |= letter.is_ascii_digit();
+                continue;
+            }
+            if let Some(done) = token.take() {
+                folded.tokens.push(done);
+                gap = 0;
+            }
+            gap += 1;
+        }
+        folded.tokens.extend(token);
+        folded
+    }
+
+    proptest! {
+        #[test]
+        fn the_quick_ways_and_the_plain_one_agree(text in "[ -~]{0,20}[a-zé0-9 É\u{301}œ張,İß\t]{0,20}") {
+            let mut folded = Folded::default();
+            fold(&text, &mut folded);
+            prop_assert_eq!(&folded, &slowly(&text));
+            if let Some(first) = fold_first::<6>(&text) {
+                prop_assert_eq!(&first[..], &folded.letters[..6]);
+            } else {
+                prop_assert!(folded.letters.len() < 6 || !text.is_ascii());
+            }
+            let mut buffer = [7; 40];
+            match fold_short(&text, &mut buffer) {
+                Some(letters) => prop_assert_eq!(letters, &folded.letters[..]),
+                None => prop_assert!(text.len() > 40 || !text.is_ascii()),
+            }
+        }
+    }
+
+    #[test]
+    fn no_letter_takes_more_room_than_there_is() {
+        let mut folded = Folded::default();
+        for letter in (0..=u32::from(char::MAX)).filter_map(char::from_u32) {
+            let mut buffer = [0; 4];
+            let text: &str = letter.encode_utf8(&mut buffer);
+            fold(text, &mut folded);
+            assert_eq!(folded, slowly(text), "{letter:?}");
+        }
     }
 }

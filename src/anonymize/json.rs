@@ -72,6 +72,12 @@ impl<'t> Json<'t> {
 /// Appends a text in quotes.
 pub fn write_text(text: &str, out: &mut String) {
     out.push('"');
+    let is_special = |byte: u8| byte == b'"' || byte == b'\\' || byte < 0x20;
+    if !text.bytes().fold(false, |found, byte| found | is_special(byte)) {
+        out.push_str(text);
+        out.push('"');
+        return;
+    }
     for letter in text.chars() {
         match letter {
             '"' => out.push_str("\\\""),

@@ -4,11 +4,17 @@
 //! A draw is HMAC-SHA256 (RFC 2104) of the value, under a key that is itself HMAC-SHA256 of the
 //! domain's name under the target's key. So pseudonyms of two domains have nothing in common, those
 //! of one domain agree across tables and runs.
+//!
+//! Draws are most of the work of a copy, so what a domain's key does to SHA-256 is computed once, and a short value
+//! costs two blocks of it.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
+use sha2::block_api::compress256;
 
 use crate::crypto::Secret;
+
+use super::divisor::Divisor;
 
 type HmacSha256 = Hmac<Sha256>;
 
@@ -50,9 +56,7 @@ impl PseudonymKey {
 
     /// The key of a domain.
     pub fn domain(&self, name: &str) -> DomainKey {
-        let derived = self.derive(&format!("domain {name}"));
-        // A key of any length is one: this is the one of 32 bytes.
-        DomainKey(HmacSha256::new_from_slice(&derived).unwrap_or_else(|_| self.0.clone()))
+        DomainKey::new(&self.derive(&format!("domain {name}")))
     }
 
     /// Eight digits by which people can tell two keys apart.
@@ -62,9 +66,50 @@ impl PseudonymKey {
     }
 }
 
-/// The key of one domain of values.
+/// What SHA-256 starts with (FIPS 180-4, 5.3.3).
+const START: [u32; 8] = [
+    0x6a09_e667,
+    0xbb67_ae85,
+    0x3c6e_f372,
+    0xa54f_f53a,
+    0x510e_527f,
+    0x9b05_688c,
+    0x1f83_d9ab,
+    0x5be0_cd19,
+];
+/// Bytes of one block of it.
+const BLOCK: usize = 64;
+
+/// The key of one domain of values: what SHA-256 is at once it has read the key's inner and outer block.
 #[derive(Clone)]
-pub struct DomainKey(HmacSha256);
+pub struct DomainKey {
+    inner: [u32; 8],
+    outer: [u32; 8],
+}
+
+/// Reads the rest of a message, of which one block was read before, to its end.
+fn finish(mut state: [u32; 8], message: &[u8]) -> [u8; 32] {
+    let (blocks, rest) = message.as_chunks::<BLOCK>();
+    compress256(&mut state, blocks);
+    // A single bit, zeros, and the length in bits: in this block, or in one more.
+    let mut last = [[0; BLOCK]; 2];
+    let bits = (BLOCK as u64).wrapping_add(message.len() as u64).wrapping_mul(8).to_be_bytes();
+    let flat = last.as_flattened_mut();
+    let count = if rest.len() + 1 + bits.len() <= BLOCK { 1 } else { 2 };
+    if let Some((to, [mark, ..])) = flat.split_at_mut_checked(rest.len()) {
+        to.copy_from_slice(rest);
+        *mark = 0x80;
+    }
+    if let Some(to) = flat.get_mut(..count * BLOCK).and_then(<[u8]>::last_chunk_mut) {
+        *to = bits;
+    }
+    compress256(&mut state, last.get(..count).unwrap_or_default());
+    let mut digest = [0; 32];
+    for (to, word) in digest.as_chunks_mut::<4>().0.iter_mut().zip(state) {
+        *to = word.to_be_bytes();
+    }
+    digest
+}
 
 impl std::fmt::Debug for DomainKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -73,34 +118,49 @@ impl std::fmt::Debug for DomainKey {
 }
 
 impl DomainKey {
+    fn new(key: &[u8; 32]) -> Self {
+        let after = |pad: u8| {
+            let mut block = [pad; BLOCK];
+            block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+            let mut state = START;
+            compress256(&mut state, &[block]);
+            state
+        };
+        Self { inner: after(0x36), outer: after(0x5c) }
+    }
+
+    /// HMAC-SHA256 of a message.
+    fn mac(&self, message: &[u8]) -> [u8; 32] {
+        finish(self.outer, &finish(self.inner, message))
+    }
+
     /// Draws for `value`; another `attempt` draws otherwise.
-    pub fn draw(&self, value: &str, attempt: u32) -> Draw {
-        let mut mac = self.0.clone();
-        mac.update(value.as_bytes());
-        if attempt > 0 {
+    pub fn draw(&self, value: &str, attempt: u32) -> Draw<'_> {
+        let block = match attempt {
+            0 => self.mac(value.as_bytes()),
             // No text has this byte.
-            mac.update(&[0xff]);
-            mac.update(&attempt.to_le_bytes());
-        }
-        Draw { key: self.0.clone(), block: mac.finalize().into_bytes().into(), at: 0 }
+            _ => self.mac(&[value.as_bytes(), &[0xff], &attempt.to_le_bytes()].concat()),
+        };
+        Draw { key: self, block, at: 0 }
     }
 }
 
 /// Numbers that follow from a value and a key. As many as are asked for.
-pub struct Draw {
-    key: HmacSha256,
+pub struct Draw<'k> {
+    key: &'k DomainKey,
     block: [u8; 32],
     at: usize,
 }
 
-impl Draw {
+impl Draw<'_> {
     /// 64 bits.
     pub fn next_bits(&mut self) -> u64 {
         if self.at >= 32 {
-            let mut mac = self.key.clone();
-            mac.update(&[0xff, 0xff]);
-            mac.update(&self.block);
-            self.block = mac.finalize().into_bytes().into();
+            let mut message = [0xff; 34];
+            if let Some(behind) = message.last_chunk_mut() {
+                *behind = self.block;
+            }
+            self.block = self.key.mac(&message);
             self.at = 0;
         }
         let bytes = self.block.get(self.at..self.at + 8).and_then(|part| part.try_into().ok());
@@ -123,16 +183,17 @@ impl Draw {
     pub fn letters(&mut self, alphabet: &[u8], count: usize, out: &mut String) {
         let mut left = 0;
         let mut bits = 0;
-        let base = alphabet.len().max(1) as u64;
+        let base = Divisor::new(alphabet.len() as u64);
         for _ in 0..count {
             if left == 0 {
                 bits = self.next_bits();
                 // 56 bits hold seven letters of the largest alphabet, and leave a remainder small.
                 left = 7;
             }
-            let letter = usize::try_from(bits % base).ok().and_then(|at| alphabet.get(at));
+            let (rest, at) = base.divide(bits);
+            let letter = usize::try_from(at).ok().and_then(|at| alphabet.get(at));
             out.push(char::from(letter.copied().unwrap_or(b'0')));
-            bits /= base;
+            bits = rest;
             left -= 1;
         }
     }
@@ -168,15 +229,33 @@ mod tests {
     #[test]
     fn a_draw_is_hmac_sha256_twice() {
         // Computed with Python's hmac module: the definition, not this code.
-        let mut draw = test_key(7).domain("nir").draw("abc", 0);
+        let key = test_key(7).domain("nir");
+        let mut draw = key.draw("abc", 0);
         let bytes: Vec<u8> = (0..4).flat_map(|_| draw.next_bits().to_le_bytes()).collect();
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(hex, "5717e64e7cd4810b84f7dcddb300907762081d8c78c9b34eda4e07e7d2a04588");
     }
 
     #[test]
+    fn a_draw_of_any_length_is_the_hmac_of_the_library() {
+        let secret = [9; 32];
+        let key = DomainKey::new(&secret);
+        for len in 0..300 {
+            let message: Vec<u8> = (0..len).map(|at| at as u8).collect();
+            let mut mac = HmacSha256::new_from_slice(&secret).unwrap();
+            mac.update(&message);
+            assert_eq!(key.mac(&message)[..], mac.finalize().into_bytes()[..], "{len} bytes");
+        }
+        let again = key.draw("value", 3).block;
+        let mut mac = HmacSha256::new_from_slice(&secret).unwrap();
+        mac.update(b"value\xff\x03\0\0\0");
+        assert_eq!(again[..], mac.finalize().into_bytes()[..]);
+    }
+
+    #[test]
     fn more_numbers_than_a_block_has_differ() {
-        let mut draw = test_key(1).domain("d").draw("v", 0);
+        let key = test_key(1).domain("d");
+        let mut draw = key.draw("v", 0);
         let mut all: Vec<u64> = (0..100).map(|_| draw.next_bits()).collect();
         all.sort_unstable();
         all.dedup();

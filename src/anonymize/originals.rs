@@ -1,10 +1,10 @@
 //! What was removed, as keyed fingerprints: enough to find it again, too little to read it.
 //!
-//! A fingerprint is a polynomial of the value's letters modulo 2^61 - 1 at a secret point (so that every
-//! part of a text is looked up without reading it anew), confirmed by 32 bits of a keyed BLAKE3. It is of the
-//! *folded* value: lower case, without accents, spaces and punctuation.
+//! A fingerprint is a [`polynomial`](super::polynomial) of the value's letters at a secret point, confirmed by 32 bits of
+//! that at another one. It is of the *folded* value: lower case, without accents, spaces and punctuation.
 
-use crate::anonymize::fold::{Folded, fold};
+use crate::anonymize::fold::{Folded, fold, fold_first, fold_short};
+use crate::anonymize::polynomial::{MODULUS, Point};
 use crate::crypto::random::{Randomness, random_bytes};
 
 use super::transform::Class;
@@ -21,49 +21,39 @@ pub const LONGEST: usize = 64;
 pub const MOST: usize = 8 << 20;
 /// How many are gathered before they are sorted.
 const BATCH: usize = 1 << 16;
-/// Bits of the filter that is asked before a set.
-const FILTER_BITS: usize = 1 << 24;
-
-const MODULUS: u64 = (1 << 61) - 1;
-
-/// `a * b` modulo 2^61 - 1.
-pub const fn multiply(a: u64, b: u64) -> u64 {
-    let product = a as u128 * b as u128;
-    let sum = (product as u64 & MODULUS) + (product >> 61) as u64;
-    if sum >= MODULUS { sum - MODULUS } else { sum }
-}
+/// Bits of the filter that is asked before a set: for each value in it, and for all of them at least and at most.
+const FILTER_BITS: usize = 16;
+const SMALLEST_FILTER: usize = 1 << 16;
+const LARGEST_FILTER: usize = 1 << 24;
+/// Bits of the filter of beginnings, at most.
+const BEGINNING_BITS: usize = 1 << 21;
+/// Of so many bits of it one is set, if it can be made smaller.
+const SPARSE: usize = 32;
 
 /// The secret of a run's fingerprints.
 #[derive(Clone)]
 pub struct FingerprintKey {
-    point: u64,
-    check: [u8; 32],
+    point: Point,
+    second: Point,
 }
 
 impl FingerprintKey {
     /// A fresh one: fingerprints are never kept beyond a run.
     pub fn new(random: &dyn Randomness) -> Self {
-        let point = u64::from_le_bytes(random_bytes(random)) % (MODULUS - 256) + 256;
-        Self { point, check: random_bytes(random) }
+        let point = || {
+            let bits = u64::from_le_bytes(random_bytes(random));
+            Point::new(bits % (MODULUS - 256) + 256)
+        };
+        Self { point: point(), second: point() }
     }
 
     /// The secret point.
-    pub const fn point(&self) -> u64 {
-        self.point
-    }
-
-    /// The polynomial of `letters`.
-    fn polynomial(&self, letters: &[u8]) -> u64 {
-        letters.iter().fold(0, |sum, letter| {
-            let next = multiply(sum, self.point) + u64::from(*letter) + 1;
-            if next >= MODULUS { next - MODULUS } else { next }
-        })
+    pub const fn point(&self) -> &Point {
+        &self.point
     }
 
     fn check(&self, letters: &[u8]) -> u32 {
-        let hash = blake3::keyed_hash(&self.check, letters);
-        let bytes = hash.as_bytes().first_chunk::<4>().copied();
-        u32::from_le_bytes(bytes.unwrap_or_default())
+        self.second.polynomial(letters) as u32
     }
 }
 
@@ -72,13 +62,59 @@ impl FingerprintKey {
 pub struct Fingerprints {
     sorted: Vec<u64>,
     checks: Vec<u32>,
-    filter: Vec<u64>,
+    filter: Filter,
+    /// Of the first letters of each.
+    beginnings: Filter,
     /// Bit n: there is one of n letters.
     pub lengths: u128,
 }
 
-const fn filter_bit(polynomial: u64) -> usize {
-    (polynomial as usize ^ (polynomial >> 31) as usize) % FILTER_BITS
+/// Says of most polynomials that are not in a set that they are not.
+#[derive(Debug, Default)]
+struct Filter(Vec<u64>);
+
+impl Filter {
+    /// Of so many bits, a power of two from 64 on.
+    fn new(bits: usize) -> Self {
+        Self(vec![0; bits / 64])
+    }
+
+    /// In which word a polynomial has its bit, and which that is.
+    const fn place(&self, polynomial: u64) -> (usize, u64) {
+        let mixed = polynomial ^ (polynomial >> 31);
+        ((mixed >> 6) as usize & self.0.len().wrapping_sub(1), 1 << (mixed % 64))
+    }
+
+    fn add(&mut self, polynomial: u64) {
+        let (word, bit) = self.place(polynomial);
+        if let Some(word) = self.0.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    /// Whether it may be there.
+    fn may_have(&self, polynomial: u64) -> bool {
+        let (word, bit) = self.place(polynomial);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Makes it as small as it can be without many bits being set: a small one stays near the processor.
+    fn shrink(&mut self) {
+        let set: usize = self.0.iter().map(|word| word.count_ones() as usize).sum();
+        // Words are chosen by the last bits of a number, so that both halves may lie one upon the other.
+        while self.0.len() > 1 && self.0.len() * 64 >= 2 * SPARSE * set {
+            let other = self.0.split_off(self.0.len() / 2);
+            self.0.iter_mut().zip(other).for_each(|(own, other)| *own |= other);
+        }
+        self.0.shrink_to_fit();
+    }
+
+    fn join(&mut self, other: &Self) {
+        if self.0.len() < other.0.len() {
+            self.0.resize(other.0.len(), 0);
+        }
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= other);
+    }
 }
 
 impl Fingerprints {
@@ -98,34 +134,37 @@ impl Fingerprints {
         self.lengths >> bit & 1 == 1
     }
 
-    /// Whether one of this polynomial may be there: wrong once in many thousand times.
-    pub fn may_have(&self, polynomial: u64) -> bool {
-        let bit = filter_bit(polynomial);
-        self.filter.get(bit / 64).is_some_and(|word| word >> (bit % 64) & 1 == 1)
-            && self.sorted.binary_search(&polynomial).is_ok()
+    /// Whether one may be there that begins with [`SHORTEST`] letters of this polynomial. Whatever begins at one place of a
+    /// text is ruled out by one look.
+    pub fn may_begin(&self, polynomial: u64) -> bool {
+        self.beginnings.may_have(polynomial)
     }
 
     /// Whether `letters`, of this polynomial, are there.
     pub fn has(&self, key: &FingerprintKey, polynomial: u64, letters: &[u8]) -> bool {
-        if !self.may_have(polynomial) {
+        if !self.filter.may_have(polynomial) {
+            return false;
+        }
+        let start = self.sorted.partition_point(|known| *known < polynomial);
+        if self.sorted.get(start) != Some(&polynomial) {
             return false;
         }
         let check = key.check(letters);
-        let start = self.sorted.partition_point(|known| *known < polynomial);
         let same = self.sorted.iter().zip(&self.checks).skip(start);
         same.take_while(|(known, _)| **known == polynomial).any(|(_, known)| *known == check)
     }
 
-    fn seal(entries: Vec<(u64, u32)>, lengths: u128) -> Self {
-        let mut filter = vec![0_u64; if entries.is_empty() { 0 } else { FILTER_BITS / 64 }];
-        for (polynomial, _) in &entries {
-            let bit = filter_bit(*polynomial);
-            if let Some(word) = filter.get_mut(bit / 64) {
-                *word |= 1 << (bit % 64);
-            }
-        }
+    fn seal(gathering: Gathering) -> Self {
+        let Gathering { entries, mut beginnings, lengths, .. } = gathering;
+        beginnings.shrink();
+        let bits = (entries.len() * FILTER_BITS).next_power_of_two();
+        let mut filter = match entries.len() {
+            0 => Filter::default(),
+            _ => Filter::new(bits.clamp(SMALLEST_FILTER, LARGEST_FILTER)),
+        };
+        entries.iter().for_each(|(polynomial, _)| filter.add(*polynomial));
         let (sorted, checks) = entries.into_iter().unzip();
-        Self { sorted, checks, filter, lengths }
+        Self { sorted, checks, filter, beginnings, lengths }
     }
 }
 
@@ -135,12 +174,19 @@ struct Gathering {
     entries: Vec<(u64, u32)>,
     /// Up to here they are sorted, and each is there once.
     sorted: usize,
+    beginnings: Filter,
     lengths: u128,
 }
 
 impl Gathering {
     fn add(&mut self, key: &FingerprintKey, letters: &[u8]) {
-        self.entries.push((key.polynomial(letters), key.check(letters)));
+        if let Some(beginning) = letters.first_chunk::<SHORTEST>() {
+            if self.beginnings.0.is_empty() {
+                self.beginnings = Filter::new(BEGINNING_BITS);
+            }
+            self.beginnings.add(key.point.polynomial(beginning));
+        }
+        self.entries.push((key.point.polynomial(letters), key.check(letters)));
         self.lengths |= 1 << letters.len().min(127);
         if self.entries.len() - self.sorted >= BATCH.max(self.sorted) {
             self.compact();
@@ -275,6 +321,7 @@ impl Gatherer {
         ];
         for (own, other) in pairs {
             own.entries.extend(other.entries);
+            own.beginnings.join(&other.beginnings);
             own.lengths |= other.lengths;
             own.compact();
         }
@@ -295,12 +342,11 @@ impl Gatherer {
             gathering.compact();
         }
         self.check()?;
-        let seal = |gathering: Gathering| Fingerprints::seal(gathering.entries, gathering.lengths);
         Ok(Originals {
             key: self.key,
-            identifiers: seal(self.identifiers),
-            pairs: seal(self.pairs),
-            names: seal(self.names),
+            identifiers: Fingerprints::seal(self.identifiers),
+            pairs: Fingerprints::seal(self.pairs),
+            names: Fingerprints::seal(self.names),
         })
     }
 }
@@ -325,9 +371,23 @@ impl Originals {
         if set.is_empty() {
             return false;
         }
+        let point = &self.key.point;
+        // Most values are told apart by their first letters.
+        if fold_first::<SHORTEST>(value)
+            .is_some_and(|first| !set.may_begin(point.polynomial(&first)))
+        {
+            return false;
+        }
+        let has = |letters: &[u8]| {
+            set.has_length(letters.len()) && set.has(&self.key, point.polynomial(letters), letters)
+        };
+        let mut buffer = [0; LONGEST];
+        if let Some(letters) = fold_short(value, &mut buffer) {
+            return has(letters);
+        }
         let mut folded = Folded::default();
         fold(value, &mut folded);
-        set.has(&self.key, self.key.polynomial(&folded.letters), &folded.letters)
+        has(&folded.letters)
     }
 
     /// Whether an identifier was removed somewhere.
@@ -344,7 +404,7 @@ impl Originals {
     pub fn bytes(&self) -> usize {
         [&self.identifiers, &self.pairs, &self.names]
             .iter()
-            .map(|set| set.len() * 12 + set.filter.len() * 8)
+            .map(|set| set.len() * 12 + (set.filter.0.len() + set.beginnings.0.len()) * 8)
             .sum()
     }
 }
@@ -400,7 +460,9 @@ mod tests {
         }
         let originals = gatherer.seal().unwrap();
         assert_eq!(originals.identifiers.len(), count);
-        assert_eq!(originals.bytes(), count * 12 + FILTER_BITS / 8);
+        // All begin alike.
+        assert_eq!(originals.bytes(), count * 12 + (1 << 22) / 8 + 8);
+        assert!(originals.bytes() < count * 12 + (LARGEST_FILTER + BEGINNING_BITS) / 8);
         let wrong =
             (0..count).filter(|n| originals.has_identifier(&format!("other-{n}@example.org")));
         assert_eq!(wrong.count(), 0);

@@ -5,6 +5,8 @@
 //! Arbitrary Finite Domains", 2002), with SipHash-2-4 as round function. Numbers that fall out of
 //! the range are sent through again, which keeps it a permutation.
 
+use super::divisor::Divisor;
+
 /// Rounds. NIST's FF1 has ten.
 const ROUNDS: u64 = 10;
 
@@ -13,8 +15,8 @@ const ROUNDS: u64 = 10;
 pub struct Permutation {
     key: (u64, u64),
     bound: u64,
-    low: u64,
-    high: u64,
+    low: Divisor,
+    high: Divisor,
 }
 
 impl std::fmt::Debug for Permutation {
@@ -69,37 +71,44 @@ impl Permutation {
         let bound = bound.clamp(1, 1 << 62);
         let root = bound.isqrt();
         let low = if root * root < bound { root + 1 } else { root };
-        Self { key: (word(0), word(8)), bound, low, high: bound.div_ceil(low) }
+        let (low, high) = (Divisor::new(low), Divisor::new(bound.div_ceil(low)));
+        Self { key: (word(0), word(8)), bound, low, high }
     }
 
-    fn share(&self, round: u64, half: u64, tweak: u64, modulus: u64) -> u64 {
-        sip(self.key, [(round << 56) ^ half, tweak]) % modulus
+    fn share(&self, round: u64, half: u64, tweak: u64, modulus: Divisor) -> u64 {
+        modulus.rest(sip(self.key, [(round << 56) ^ half, tweak]))
+    }
+
+    /// The sum of two numbers below the modulus.
+    const fn sum(a: u64, b: u64, modulus: Divisor) -> u64 {
+        let sum = a + b;
+        if sum >= modulus.value() { sum - modulus.value() } else { sum }
     }
 
     fn pass(&self, value: u64, tweak: u64) -> u64 {
-        let (mut high, mut low) = (value / self.low, value % self.low);
+        let (mut high, mut low) = self.low.divide(value);
         for round in 0..ROUNDS {
             if round % 2 == 0 {
-                high = (high + self.share(round, low, tweak, self.high)) % self.high;
+                high = Self::sum(high, self.share(round, low, tweak, self.high), self.high);
             } else {
-                low = (low + self.share(round, high, tweak, self.low)) % self.low;
+                low = Self::sum(low, self.share(round, high, tweak, self.low), self.low);
             }
         }
-        high * self.low + low
+        high * self.low.value() + low
     }
 
     fn pass_back(&self, value: u64, tweak: u64) -> u64 {
-        let (mut high, mut low) = (value / self.low, value % self.low);
+        let (mut high, mut low) = self.low.divide(value);
         for round in (0..ROUNDS).rev() {
             if round % 2 == 0 {
                 let share = self.share(round, low, tweak, self.high);
-                high = (high + self.high - share) % self.high;
+                high = Self::sum(high, self.high.value() - share, self.high);
             } else {
                 let share = self.share(round, high, tweak, self.low);
-                low = (low + self.low - share) % self.low;
+                low = Self::sum(low, self.low.value() - share, self.low);
             }
         }
-        high * self.low + low
+        high * self.low.value() + low
     }
 
     /// Where `value`, which is below the bound, goes.

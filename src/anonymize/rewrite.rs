@@ -1,9 +1,10 @@
 //! Rows on their way: looked at in a first pass, rewritten in a second.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use super::charset::Charset;
-use super::copy_text::{NULL, decode, encode, fields};
+use super::copy_text::{Lines, NULL, decode, encode, fields};
 use super::originals::{Gatherer, Originals};
 use super::program::{Action, ColumnProgram, Leak, TableProgram, Trouble};
 use super::row::Cells;
@@ -22,12 +23,15 @@ struct Reading<'p> {
     table: &'p TableProgram,
     charset: Charset,
     cells: Cells,
+    /// Where each field of the row begins and ends.
+    bounds: Vec<(usize, usize)>,
     number: u64,
 }
 
 impl<'p> Reading<'p> {
     fn new(table: &'p TableProgram, charset: Charset) -> Self {
-        Self { table, charset, cells: Cells::new(table.columns.len()), number: 0 }
+        let cells = Cells::new(table.columns.len());
+        Self { table, charset, cells, bounds: Vec::new(), number: 0 }
     }
 
     fn trouble(&self, column: usize, reason: String, line: &[u8]) -> Trouble {
@@ -49,23 +53,31 @@ impl<'p> Reading<'p> {
         if self.table.columns.is_empty() {
             return Ok(());
         }
-        let mut count = 0;
+        self.bounds.clear();
+        // Looked through once, not field by field: a part of a text is one.
+        let whole = str::from_utf8(line).ok().filter(|_| self.charset == Charset::Utf8);
+        let mut start = 0;
         for (at, raw) in fields(line).enumerate() {
-            count += 1;
+            let bounds = (start, start + raw.len());
+            self.bounds.push(bounds);
+            start += raw.len() + 1;
             let Some(column) = self.table.columns.get(at) else { break };
             if !column.needs_original {
                 continue;
             }
             let Some(cell) = self.cells.originals.get_mut(at) else { break };
             cell.clear();
-            match decode(raw) {
-                None => cell.is_null = true,
-                Some(value) => self
+            let text = whole.and_then(|whole| whole.get(bounds.0..bounds.1));
+            match (decode(raw), text) {
+                (None, _) => cell.is_null = true,
+                (Some(Cow::Borrowed(_)), Some(text)) => cell.text.push_str(text),
+                (Some(value), _) => self
                     .charset
                     .decode(&value, &mut cell.text)
                     .ok_or_else(|| (at, "it is not in the encoding of the database".to_owned()))?,
             }
         }
+        let count = self.bounds.len();
         match count == self.table.columns.len() {
             true => Ok(()),
             false => {
@@ -289,10 +301,12 @@ impl<'p> Rewriter<'p> {
         result.map_err(|(column, reason)| self.reading.trouble(column, reason, line))?;
         self.counts.rows += 1;
         let table = self.reading.table;
-        for (at, (column, raw)) in table.columns.iter().zip(fields(line)).enumerate() {
+        for (at, column) in table.columns.iter().enumerate() {
             if at > 0 {
                 out.push(b'\t');
             }
+            let bounds = self.reading.bounds.get(at).copied().unwrap_or_default();
+            let raw = line.get(bounds.0..bounds.1).unwrap_or_default();
             let is_clean = match &column.action {
                 Action::Keep => {
                     out.extend_from_slice(raw);
@@ -364,22 +378,15 @@ impl<'p> Rewriter<'p> {
         raw: Option<&[u8]>,
     ) -> Result<(), super::scan::Hit> {
         let Some(depth) = column.depth else { return Ok(()) };
+        let value;
         let text = match raw {
             None => self.reading.cells.made(at),
             Some(raw) if raw.len() < super::originals::SHORTEST => return Ok(()),
             Some(raw) => {
-                self.scratch.clear();
-                match decode(raw) {
-                    None => return Ok(()),
-                    Some(value) if column.is_hex => unhex(&value, &mut self.scratch),
-                    // What is no text in the encoding is looked at as far as it is one.
-                    Some(value) => {
-                        if self.reading.charset.decode(&value, &mut self.scratch).is_none() {
-                            self.scratch.push_str(&String::from_utf8_lossy(&value));
-                        }
-                    }
-                }
-                Some(self.scratch.as_str())
+                let Some(decoded) = decode(raw) else { return Ok(()) };
+                value = decoded;
+                let charset = self.reading.charset;
+                Some(readable(&value, column.is_hex, charset, &mut self.scratch))
             }
         };
         match text.and_then(|text| self.scanner.scan(text, depth, self.originals)) {
@@ -387,6 +394,28 @@ impl<'p> Rewriter<'p> {
             None => Ok(()),
         }
     }
+}
+
+/// A value as the text that is looked at. What is no text in the encoding is looked at as far as it is one.
+fn readable<'v>(
+    value: &'v [u8],
+    is_hex: bool,
+    charset: Charset,
+    scratch: &'v mut String,
+) -> &'v str {
+    scratch.clear();
+    if is_hex {
+        unhex(value, scratch);
+        return scratch;
+    }
+    match str::from_utf8(value) {
+        Ok(text) if charset == Charset::Utf8 => return text,
+        _ => {}
+    }
+    if charset.decode(value, scratch).is_none() {
+        scratch.push_str(&String::from_utf8_lossy(value));
+    }
+    scratch
 }
 
 /// Bytes that PostgreSQL wrote as `\x0102`, as text as far as they are some.
@@ -404,15 +433,14 @@ fn unhex(value: &[u8], text: &mut String) {
 pub struct RowStream<'p> {
     rewriter: Rewriter<'p>,
     is_emptied: bool,
-    /// Come, but not yet a whole row.
-    held: Vec<u8>,
+    lines: Lines,
 }
 
 impl<'p> RowStream<'p> {
     /// Rewritten by `rewriter`.
     pub fn new(rewriter: Rewriter<'p>) -> Self {
         let is_emptied = rewriter.reading.table.is_emptied;
-        Self { rewriter, is_emptied, held: Vec::new() }
+        Self { rewriter, is_emptied, lines: Lines::default() }
     }
 
     /// Takes the next bytes; appends what rows of them became to `out`.
@@ -420,32 +448,13 @@ impl<'p> RowStream<'p> {
         if self.is_emptied {
             return Ok(());
         }
-        let Some(end) = bytes.iter().rposition(|byte| *byte == b'\n') else {
-            self.held.extend_from_slice(bytes);
-            return Ok(());
-        };
-        let (whole, rest) = bytes.split_at(end + 1);
-        let mut lines = whole.split(|byte| *byte == b'\n');
-        // Behind the last end of a line there is nothing.
-        lines.next_back();
-        for line in lines {
-            if self.held.is_empty() {
-                self.rewriter.line(line, out)?;
-            } else {
-                self.held.extend_from_slice(line);
-                let held = std::mem::take(&mut self.held);
-                self.rewriter.line(&held, out)?;
-                self.held = held;
-                self.held.clear();
-            }
-        }
-        self.held.extend_from_slice(rest);
-        Ok(())
+        let Self { rewriter, lines, .. } = self;
+        lines.push(bytes, |line| rewriter.line(line, out))
     }
 
     /// Whether the last row has come to its end.
-    pub fn is_whole(&self) -> bool {
-        self.held.is_empty()
+    pub const fn is_whole(&self) -> bool {
+        self.lines.is_whole()
     }
 
     /// Rows so far.

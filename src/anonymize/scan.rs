@@ -1,14 +1,14 @@
 //! Looks for what was removed in everything that is copied.
 //!
 //! A text is folded once; the polynomials of all its beginnings give that of any part of it with one
-//! multiplication. Looked up are: the whole text; every run of up to eight words with at most two characters
+//! multiplication. Where nothing that was removed has the six letters that follow, nothing can begin, and one look is all
+//! it takes. Looked up are: the whole text; every run of up to eight words with at most two characters
 //! between them (`1 85 05 78 006 084`, `jean.dupont@example.org`); within longer words that have digits every part
 //! as long as an identifier is; and, for names, runs of two to six words, single ones only in free text.
 
 use super::fold::{Folded, fold};
-use super::originals::{Fingerprints, LONGEST, Originals, SHORTEST, multiply};
+use super::originals::{Fingerprints, LONGEST, Originals, SHORTEST};
 
-const MODULUS: u64 = (1 << 61) - 1;
 /// Words of one identifier.
 const MOST_WORDS: usize = 8;
 /// Words of a first and a last name.
@@ -55,50 +55,28 @@ pub enum Depth {
 #[derive(Debug, Default)]
 pub struct Scanner {
     folded: Folded,
-    /// The polynomial of the first n letters, and the point to the power of n.
+    /// The polynomial of the first n letters.
     sums: Vec<u64>,
-    powers: Vec<u64>,
     /// Texts looked at.
     pub texts: u64,
 }
 
 impl Scanner {
-    fn prepare(&mut self, originals: &Originals) {
-        let point = originals.key().point();
-        if self.powers.is_empty() {
-            self.powers.push(1);
-        }
-        while self.powers.len() <= LONGEST {
-            let last = self.powers.last().copied().unwrap_or(1);
-            self.powers.push(multiply(last, point));
-        }
-        self.sums.clear();
-        self.sums.push(0);
-        let mut sum = 0;
-        for letter in &self.folded.letters {
-            let next = multiply(sum, point) + u64::from(*letter) + 1;
-            sum = if next >= MODULUS { next - MODULUS } else { next };
-            self.sums.push(sum);
+    /// The polynomial of the letters from `start` to `end`.
+    fn part(&self, start: usize, end: usize, originals: &Originals) -> Option<u64> {
+        let (before, whole) = (self.sums.get(start)?, self.sums.get(end)?);
+        match start {
+            0 => Some(*whole),
+            _ => originals.key().point().part(*before, *whole, end - start),
         }
     }
 
     /// Whether the letters from `start` to `end` are in `set`.
     fn is_in(&self, set: &Fingerprints, start: usize, end: usize, originals: &Originals) -> bool {
-        let len = end - start;
-        if !set.has_length(len) {
+        if !set.has_length(end - start) {
             return false;
         }
-        let (Some(before), Some(whole)) = (self.sums.get(start), self.sums.get(end)) else {
-            return false;
-        };
-        let polynomial = match (start, self.powers.get(len)) {
-            (0, _) => *whole,
-            (_, Some(power)) => {
-                let taken = multiply(*before, *power);
-                if *whole >= taken { whole - taken } else { whole + MODULUS - taken }
-            }
-            (_, None) => return false,
-        };
+        let Some(polynomial) = self.part(start, end, originals) else { return false };
         let letters = self.folded.letters.get(start..end).unwrap_or_default();
         set.has(originals.key(), polynomial, letters)
     }
@@ -109,18 +87,14 @@ impl Scanner {
             return None;
         }
         self.texts += 1;
-        fold(text, &mut self.folded);
-        let len = self.folded.letters.len();
-        // Most of what was made here is told apart by its length alone.
-        if depth == Depth::Whole && !originals.identifiers.has_length(len) {
-            return None;
-        }
-        self.prepare(originals);
-        if len >= SHORTEST && self.is_in(&originals.identifiers, 0, len, originals) {
-            return Some(Hit::Identifier);
-        }
         if depth == Depth::Whole {
-            return None;
+            return originals.has_identifier(text).then_some(Hit::Identifier);
+        }
+        fold(text, &mut self.folded);
+        originals.key().point().beginnings(&self.folded.letters, &mut self.sums);
+        let len = self.folded.letters.len();
+        if self.is_in(&originals.identifiers, 0, len, originals) {
+            return Some(Hit::Identifier);
         }
         let found = self.words(originals).or_else(|| self.within(originals));
         found.or_else(|| if depth == Depth::FreeText { self.names(originals) } else { None })
@@ -129,6 +103,13 @@ impl Scanner {
     fn words(&self, originals: &Originals) -> Option<Hit> {
         let tokens = &self.folded.tokens;
         for (at, first) in tokens.iter().enumerate() {
+            let beginning = self.part(first.start, first.start + SHORTEST, originals);
+            let Some(beginning) = beginning else { break };
+            let may_be_one = originals.identifiers.may_begin(beginning);
+            let may_be_name = originals.pairs.may_begin(beginning);
+            if !may_be_one && !may_be_name {
+                continue;
+            }
             for (count, last) in tokens.iter().skip(at).take(MOST_WORDS).enumerate() {
                 let len = last.end - first.start;
                 if count > 0 && last.gap > WIDEST_GAP || len > LONGEST {
@@ -138,10 +119,11 @@ impl Scanner {
                     continue;
                 }
                 let (start, end) = (first.start, last.end);
-                if self.is_in(&originals.identifiers, start, end, originals) {
+                if may_be_one && self.is_in(&originals.identifiers, start, end, originals) {
                     return Some(Hit::Identifier);
                 }
-                if (1..MOST_NAME_WORDS).contains(&count)
+                if may_be_name
+                    && (1..MOST_NAME_WORDS).contains(&count)
                     && self.is_in(&originals.pairs, start, end, originals)
                 {
                     return Some(Hit::FullName);
@@ -165,11 +147,13 @@ impl Scanner {
         let set = &originals.identifiers;
         for token in self.folded.tokens.iter().filter(|token| token.has_digit) {
             let len = token.end - token.start;
-            for part in SHORTEST_WITHIN..len.min(LONGEST + 1) {
-                if set.lengths >> part & 1 == 0 {
+            let longest = len.saturating_sub(1).min(LONGEST);
+            for start in token.start..=token.end.saturating_sub(SHORTEST_WITHIN) {
+                let beginning = self.part(start, start + SHORTEST, originals);
+                if !beginning.is_some_and(|beginning| set.may_begin(beginning)) {
                     continue;
                 }
-                for start in token.start..=token.end - part {
+                for part in SHORTEST_WITHIN..=longest.min(token.end - start) {
                     if self.is_in(set, start, start + part, originals) {
                         return Some(Hit::Identifier);
                     }

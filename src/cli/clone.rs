@@ -47,7 +47,7 @@ Examples:
   mrs-backup clone mrs-production mrs-staging --fresh --yes  of now, not of the last night
   mrs-backup clone ssh://backup@db.example/mrs-production mrs-staging --yes   pulled
   mrs-backup clone mrs-production ssh://backup@staging.example/mrs-staging \\
-      --rules clone.toml --pseudonym-key staging.key
+      --rules clone.toml --pseudonym-key staging.key        pushed; --preview 3 only looks, here
   mrs-backup clone rules init mrs-production > /etc/mrs-backup/clone.toml
   mrs-backup clone rules check mrs-production --rules /etc/mrs-backup/clone.toml
   mrs-backup undo -i mrs-staging --database mrs         back to what was there")]

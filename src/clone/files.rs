@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, chown, fchown};
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -204,10 +204,19 @@ impl StagedFiles {
         options.write(true).create(true).truncate(true).mode(0o644);
         let mut file = options.open(&path)?;
         file.write_all(placeholder.kind.bytes())?;
-        // We are the only ones who may: the program lets nobody else in by default.
-        use std::os::unix::fs::PermissionsExt as _;
-        file.set_permissions(fs::Permissions::from_mode(0o644))?;
-        own(&path)?;
+        // There may be tens of thousands: what is right already is left alone.
+        let made = file.metadata()?;
+        if made.mode() & 0o7777 != 0o644 {
+            // We are the only ones who may: the program lets nobody else in by default.
+            use std::os::unix::fs::PermissionsExt as _;
+            file.set_permissions(fs::Permissions::from_mode(0o644))?;
+        }
+        match staged.owner {
+            Some((uid, gid)) if (made.uid(), made.gid()) != (uid, gid) => {
+                fchown(&file, Some(uid), Some(gid))?;
+            }
+            _ => {}
+        }
         self.written.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

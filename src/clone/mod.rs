@@ -17,6 +17,7 @@ mod header;
 mod preview;
 mod receive;
 mod report;
+mod rows;
 mod schema;
 mod send;
 mod ssh;

@@ -5,11 +5,10 @@ use std::io::{BufRead as _, BufReader};
 
 use crate::anonymize::transform::NoFiles;
 use crate::anonymize::{
-    Action, Charset, Kept, Originals, Program, RewriteError, Rewriter, RowStream, TableProgram,
-    copy_text,
+    Action, Charset, RewriteError, Rewriter, RowStream, TableProgram, copy_text,
 };
-use crate::ops::restore_database::Contents;
 
+use super::apply::CloneWork;
 use super::error::CloneError;
 
 /// Lengths that are told apart: up to so many letters.
@@ -58,14 +57,8 @@ pub fn masked(value: Option<&str>) -> String {
 }
 
 /// The first `count` copied rows of every table.
-pub fn preview(
-    contents: &Contents<'_, '_>,
-    program: &Program,
-    charset: Charset,
-    originals: &Originals,
-    kept: &Kept,
-    count: usize,
-) -> Result<Vec<PreviewRow>, CloneError> {
+pub fn preview(work: &CloneWork<'_>, count: usize) -> Result<Vec<PreviewRow>, CloneError> {
+    let CloneWork { contents, program, charset, kept, surveyed } = *work;
     let mut rows = Vec::new();
     for table in &program.tables {
         let manifest = contents.manifest.tables.iter();
@@ -75,7 +68,7 @@ pub fn preview(
         let what = format!("rows of table {}", table.title);
         let stream = contents.open(manifest).map_err(|reason| CloneError::io(&what, &reason))?;
         let mut stream = BufReader::new(stream);
-        let rewriter = Rewriter::new(table, charset, originals, &NoFiles);
+        let rewriter = Rewriter::new(table, charset, &surveyed.originals, &NoFiles);
         let mut rewritten = RowStream::new(rewriter.keeping(kept.of(&table.title)));
         let (mut line, mut made, mut number, mut shown) = (Vec::new(), Vec::new(), 0_u64, 0);
         while shown < count {

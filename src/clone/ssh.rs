@@ -92,12 +92,17 @@ pub enum Forced<'a> {
 }
 
 impl Forced<'_> {
+    /// The words of the command that does it.
+    pub const fn command(&self) -> [&str; 5] {
+        match self {
+            Self::Serve { from, to } => ["clone", "serve", from, "--to", to],
+            Self::Receive { from, to } => ["clone", "receive", to, "--from", from],
+        }
+    }
+
     /// What the other side asks for: only ever compared.
     pub fn words(&self) -> String {
-        match self {
-            Self::Serve { from, to } => format!("mrs-backup clone serve {from} --to {to}"),
-            Self::Receive { from, to } => format!("mrs-backup clone receive {to} --from {from}"),
-        }
+        format!("mrs-backup {}", self.command().join(" "))
     }
 }
 

@@ -1,22 +1,16 @@
 //! Which rows are copied, found out before anything else: the tables that conditions are about, and those that
 //! hang on them, are read once.
 
-use std::io::{BufRead as _, BufReader};
-
 use jiff::Timestamp;
 
 use crate::anonymize::{Charset, Choosing, Kept, MOST_BYTES, Program, SubsetTable};
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::restore_database::Contents;
 use crate::report::human_bytes;
-use crate::repository::RepositoryError;
 use crate::snapshot::TableManifest;
 
-use super::contents::Verified;
 use super::error::CloneError;
-
-/// Bytes read at once.
-const PIECE: usize = 256 << 10;
+use super::rows::Reading;
 
 /// Chooses the rows of all tables of which not all are copied. `time`: of the snapshot.
 pub fn choose_rows(
@@ -43,6 +37,7 @@ pub fn choose_rows(
     }
     let total: u64 = subset.tables.iter().filter_map(manifest).map(|table| table.bytes).sum();
     observer.event(&Event::StepStarted { step: "subset", total_bytes: Some(total) });
+    let reading = Reading { observer, stop };
     let mut choosing = Choosing::new(subset, charset, i128::from(time.as_microsecond()));
     let mut is_settled = false;
     for (at, table) in subset.tables.iter().enumerate() {
@@ -50,54 +45,19 @@ pub fn choose_rows(
             choosing.settle();
             is_settled = true;
         }
-        if let Some(found) = manifest(table) {
-            read(contents, found, &table.title, observer, stop, |line| choosing.row(at, line))?;
-        }
+        let Some(found) = manifest(table) else { continue };
+        let mut number = 0_u64;
+        reading.each_row(contents, found, &table.title, |line| {
+            number += 1;
+            choosing.row(at, line).map_err(|reason| {
+                let place = format!("subset of table {}", table.title);
+                CloneError::refused(place, format!("row {number}: {reason}"))
+            })
+        })?;
     }
     if !is_settled {
         choosing.settle();
     }
     observer.event(&Event::StepFinished { step: "subset" });
     Ok(choosing.finish())
-}
-
-/// Gives every row of a table to `act`.
-fn read(
-    contents: &Contents<'_, '_>,
-    table: &TableManifest,
-    title: &str,
-    observer: &dyn Observer,
-    stop: &StopFlag,
-    mut act: impl FnMut(&[u8]) -> Result<(), String>,
-) -> Result<(), CloneError> {
-    let what = format!("rows of table {title}");
-    observer.event(&Event::Working { item: format!("table {title}") });
-    let rows = contents.open(table).map_err(|reason| CloneError::io(&what, &reason))?;
-    let mut rows = BufReader::with_capacity(PIECE, Verified::new(rows, table));
-    let (mut line, mut number, mut told) = (Vec::new(), 0_u64, 0_u64);
-    loop {
-        line.clear();
-        let len = rows.read_until(b'\n', &mut line);
-        let len = len.map_err(|error| CloneError::io(&what, &error))?;
-        if line.pop() != Some(b'\n') {
-            break;
-        }
-        number += 1;
-        act(&line).map_err(|reason| {
-            CloneError::refused(
-                format!("subset of table {title}"),
-                format!("row {number}: {reason}"),
-            )
-        })?;
-        told += len as u64;
-        if told > PIECE as u64 {
-            observer.event(&Event::Progress { bytes: told, items: 0 });
-            told = 0;
-            if stop.is_stopped() {
-                return Err(RepositoryError::Interrupted.into());
-            }
-        }
-    }
-    observer.event(&Event::Progress { bytes: told, items: 1 });
-    Ok(())
 }

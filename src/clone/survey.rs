@@ -1,9 +1,10 @@
 //! The first pass: every row is looked at before the first byte is written.
 
 use std::collections::VecDeque;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read as _};
 use std::sync::{Mutex, PoisonError};
 
+use crate::anonymize::copy_text::Lines;
 use crate::anonymize::{
     Charset, FingerprintKey, Gatherer, Kept, KeptRows, Originals, Problem, Program, Surveyor,
     TableProgram,
@@ -11,16 +12,12 @@ use crate::anonymize::{
 use crate::crypto::random::Randomness;
 use crate::event::{Event, Observer, StopFlag};
 use crate::ops::restore_database::Contents;
-use crate::repository::RepositoryError;
 use crate::snapshot::TableManifest;
 use crate::source::archive::{ExchangedArchive, RowsFilter, Toc, TocEntry};
 
 use super::contents::Check;
-use super::contents::Verified;
 use super::error::{CloneError, Refusal};
-
-/// Bytes read at once.
-const PIECE: usize = 256 << 10;
+use super::rows::{PIECE, Reading};
 
 /// What the first pass found out.
 pub struct Surveyed {
@@ -45,8 +42,7 @@ struct Pass<'a> {
     key: FingerprintKey,
     kept: &'a Kept,
     found: Mutex<Found>,
-    observer: &'a dyn Observer,
-    stop: &'a StopFlag,
+    reading: Reading<'a>,
 }
 
 /// Looks at all rows of tables in which something is removed: whether they can be rewritten, and what will be
@@ -66,7 +62,8 @@ pub fn survey(
     let key = FingerprintKey::new(random);
     let gatherer = Gatherer::new(key.clone(), program.scanned);
     let found = Mutex::new(Found { gatherer, problems: Vec::new(), rows: 0 });
-    let pass = Pass { contents, program, charset, key, kept, found, observer, stop };
+    let reading = Reading { observer, stop };
+    let pass = Pass { contents, program, charset, key, kept, found, reading };
     let bytes: u64 = pass.streamed().map(|table| table.bytes).sum();
     let total_bytes = Some(bytes + contents.archive_bytes());
     observer.event(&Event::StepStarted { step: "survey", total_bytes });
@@ -113,31 +110,11 @@ impl<'a> Pass<'a> {
 
     fn stream(&self, table: &TableManifest) -> Result<(), CloneError> {
         let Some(program) = self.program.table(&table.schema, &table.name) else { return Ok(()) };
-        let what = format!("rows of table {}", program.title);
-        self.observer.event(&Event::Working { item: format!("table {}", program.title) });
-        let rows = self.contents.open(table).map_err(|reason| CloneError::io(&what, &reason))?;
-        let mut rows = BufReader::with_capacity(PIECE, Verified::new(rows, table));
         let mut surveying = self.begin(program);
-        let mut line = Vec::new();
-        let mut told = 0;
-        loop {
-            line.clear();
-            let len = rows.read_until(b'\n', &mut line);
-            let len = len.map_err(|error| CloneError::io(&what, &error))?;
-            if line.pop() != Some(b'\n') {
-                break;
-            }
-            surveying.row(&line);
-            told += len as u64;
-            if told > PIECE as u64 {
-                self.observer.event(&Event::Progress { bytes: told, items: 0 });
-                told = 0;
-                if self.stop.is_stopped() {
-                    return Err(RepositoryError::Interrupted.into());
-                }
-            }
-        }
-        self.observer.event(&Event::Progress { bytes: told, items: 1 });
+        self.reading.each_row(self.contents, table, &program.title, |line| {
+            surveying.row(line);
+            Ok(())
+        })?;
         self.end(surveying)
     }
 
@@ -145,7 +122,7 @@ impl<'a> Pass<'a> {
         let gatherer = Gatherer::new(self.key.clone(), self.program.scanned);
         let surveyor = Surveyor::new(program, self.charset);
         let kept = self.kept.of(&program.title);
-        Surveying { program, surveyor, gatherer, kept, line: Vec::new() }
+        Surveying { program, surveyor, gatherer, kept }
     }
 
     /// Adds what was found of a table to the rest.
@@ -172,12 +149,7 @@ impl<'a> Pass<'a> {
         loop {
             match archive.read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(count) => {
-                    self.observer.event(&Event::Progress { bytes: count as u64, items: 0 });
-                    if self.stop.is_stopped() {
-                        return Err(RepositoryError::Interrupted.into());
-                    }
-                }
+                Ok(count) => self.reading.progress(count)?,
                 Err(error) => return Err(failed(&error)),
             }
         }
@@ -192,7 +164,12 @@ impl<'a> Pass<'a> {
             return Err(io::Error::other(format!("no rule names {schema}.{}", entry.tag)));
         };
         let surveying = program.needs_survey().then(|| self.begin(program));
-        Ok(Box::new(SurveyFilter { pass: self, surveying, check: Check::new(manifest) }))
+        Ok(Box::new(SurveyFilter {
+            pass: self,
+            surveying,
+            lines: Lines::default(),
+            check: Check::new(manifest),
+        }))
     }
 }
 
@@ -202,7 +179,6 @@ struct Surveying<'a> {
     surveyor: Surveyor<'a>,
     gatherer: Gatherer,
     kept: Option<&'a KeptRows>,
-    line: Vec<u8>,
 }
 
 impl Surveying<'_> {
@@ -210,19 +186,6 @@ impl Surveying<'_> {
         match self.kept.is_none_or(|kept| kept.keeps(self.surveyor.rows())) {
             true => self.surveyor.row(line, &mut self.gatherer),
             false => self.surveyor.dropped(line, &mut self.gatherer),
-        }
-    }
-
-    fn push(&mut self, bytes: &[u8]) {
-        for piece in bytes.split_inclusive(|byte| *byte == b'\n') {
-            self.line.extend_from_slice(piece);
-            if self.line.last() == Some(&b'\n') {
-                self.line.pop();
-                let mut line = std::mem::take(&mut self.line);
-                self.row(&line);
-                line.clear();
-                self.line = line;
-            }
         }
     }
 
@@ -259,6 +222,7 @@ impl Surveying<'_> {
 struct SurveyFilter<'a, 's> {
     pass: &'s Pass<'a>,
     surveying: Option<Surveying<'a>>,
+    lines: Lines,
     check: Check,
 }
 
@@ -266,7 +230,10 @@ impl RowsFilter for SurveyFilter<'_, '_> {
     fn push(&mut self, bytes: &[u8], _: &mut Vec<u8>) -> io::Result<()> {
         self.check.push(bytes);
         if let Some(surveying) = &mut self.surveying {
-            surveying.push(bytes);
+            return self.lines.push(bytes, |line| {
+                surveying.row(line);
+                Ok(())
+            });
         }
         Ok(())
     }

@@ -65,30 +65,17 @@ impl Machines {
     /// Both keys, each with the line that the program tells; `more` options for who receives.
     fn authorize(&self, more: &[&str]) {
         let public = |name: &str| self.path(name).display().to_string();
-        let rules = self.stage.path("rules.toml").display().to_string();
-        let key = self.stage.path("clone.key").display().to_string();
         let (puller, pusher) = (public("puller.pub"), public("pusher.pub"));
-        let serve = [
-            "clone",
-            "serve",
-            "production",
-            "--to",
-            "staging",
-            "--rules",
-            &rules,
-            "--pseudonym-key",
-            &key,
-            "--authorize",
-            &puller,
-        ];
         let receive = [
             &["clone", "receive", "staging", "--from", "production", "--authorize", &pusher],
             more,
         ]
         .concat();
         let mut lines = String::new();
-        for (config, words) in [("production.toml", &serve[..]), ("staging.toml", &receive)] {
-            let output = self.program(config, words).output().unwrap();
+        for mut command in
+            [self.serving(&["--authorize", &puller]), self.program("staging.toml", &receive)]
+        {
+            let output = command.output().unwrap();
             assert!(output.status.success(), "{}", text(&output.stderr));
             let line = text(&output.stdout);
             assert!(line.starts_with("restrict,command=\"") && line.lines().count() == 1, "{line}");
@@ -101,6 +88,20 @@ impl Machines {
     fn program(&self, config: &str, words: &[&str]) -> Command {
         let mut command = self.stage.command(words);
         command.env("MRS_BACKUP_CONFIG", self.stage.path(config));
+        command
+    }
+
+    /// `clone serve`, on the machine of production.
+    fn serving(&self, more: &[&str]) -> Command {
+        let words = ["clone", "serve", "production", "--to", "staging"];
+        self.with_rules(&[&words[..], more].concat())
+    }
+
+    /// What production does by its rules and its key.
+    fn with_rules(&self, words: &[&str]) -> Command {
+        let mut command = self.program("production.toml", words);
+        command.arg("--rules").arg(self.stage.path("rules.toml"));
+        command.arg("--pseudonym-key").arg(self.stage.path("clone.key"));
         command
     }
 
@@ -123,23 +124,8 @@ impl Machines {
 
     fn pushing(&self, more: &[&str]) -> Command {
         let [a, b, c, d, place] = self.remote("pusher", "staging");
-        let rules = self.stage.path("rules.toml").display().to_string();
-        let key = self.stage.path("clone.key").display().to_string();
-        let words = [
-            "clone",
-            "production",
-            &place,
-            "--yes",
-            "--rules",
-            &rules,
-            "--pseudonym-key",
-            &key,
-            &a,
-            &b,
-            &c,
-            &d,
-        ];
-        self.program("production.toml", &[&words[..], more].concat())
+        let words = ["clone", "production", &place, "--yes", &a, &b, &c, &d];
+        self.with_rules(&[&words[..], more].concat())
     }
 
     /// ssh by hand, with one of the keys.
@@ -313,25 +299,29 @@ fn a_key_does_nothing_but_what_its_line_says() {
     assert_ne!(forward.status.code(), Some(0), "{}", text(&forward.stderr));
 
     // By hand nothing comes to a terminal or into JSON.
-    let rules = stage.path("rules.toml").display().to_string();
-    let key = stage.path("clone.key").display().to_string();
-    let words = [
-        "clone",
-        "serve",
-        "production",
-        "--to",
-        "staging",
-        "--rules",
-        &rules,
-        "--pseudonym-key",
-        &key,
-        "--json",
-    ];
-    fails(&machines.program("production.toml", &words).output().unwrap(), 2, &["--json"]);
+    fails(&machines.serving(&["--json"]).output().unwrap(), 2, &["--json"]);
     // A private key is no public one.
     let private = machines.path("puller").display().to_string();
     let words = ["clone", "receive", "staging", "--from", "production", "--authorize", &private];
     fails(&machines.program("staging.toml", &words).output().unwrap(), 2, &["stays where it is"]);
+}
+
+#[test]
+fn rows_are_looked_at_where_they_are_and_nowhere_else() {
+    let machines = Machines::with_persons(20);
+    // Nobody is asked for anything there: it need not be reachable.
+    let away = ["clone", "production", "ssh://nowhere.invalid/staging", "--preview", "2"];
+    let said = good(&machines.with_rules(&away).output().unwrap());
+    let person = said.split("table ").find(|rows| rows.starts_with("person_person, row 1"));
+    let person = person.unwrap_or_else(|| panic!("{said}"));
+    assert!(person.contains("@example.invalid") && person.contains("… (9-16)"), "{person}");
+    assert!(said.contains("person_person, row 2") && !said.contains("person_person, row 3"));
+    for secret in originals(&machines.stage) {
+        assert!(!said.contains(&secret), "{secret}: {said}");
+    }
+    let hint = ["--rules FILE", "--pseudonym-key FILE --preview N", "ssh://HERE/staging"];
+    fails(&machines.pulling(&["--preview", "2"]).output().unwrap(), 2, &hint);
+    machines.stage.is_untouched();
 }
 
 #[test]
@@ -423,20 +413,7 @@ fn a_line_that_breaks_leaves_the_target_as_it_was() {
         stage.is_untouched();
     }
     // Cut at a byte: near the start, in definitions, in rows, right before the last word.
-    let rules = stage.path("rules.toml").display().to_string();
-    let key = stage.path("clone.key").display().to_string();
-    let words = [
-        "clone",
-        "serve",
-        "production",
-        "--to",
-        "staging",
-        "--rules",
-        &rules,
-        "--pseudonym-key",
-        &key,
-    ];
-    let served = machines.program("production.toml", &words).output().unwrap();
+    let served = machines.serving(&[]).output().unwrap();
     assert!(served.status.success(), "{}", text(&served.stderr));
     let whole = served.stdout;
     fs::create_dir(machines.path("bin")).unwrap();

@@ -7,6 +7,7 @@ use crate::anonymize::key::{DomainKey, Draw};
 use crate::anonymize::rule::Rule;
 
 use super::name::Language;
+use super::short::Short;
 use super::{ATTEMPTS, Building, Class, Made, Place, Transformer, Unfit, Verb, cut};
 
 /// The verb.
@@ -61,13 +62,17 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
 }
 
 impl Address {
-    fn street(&self, draw: &mut Draw, out: &mut String) {
-        out.push_str(&format!("{} ", 1 + draw.below(199)));
+    fn street(&self, draw: &mut Draw<'_>, out: &mut String) {
+        out.push_str(Short::number(1 + draw.below(199), 1).text());
+        out.push(' ');
         if self.is_french {
-            out.push_str(&format!("{} {}", draw.pick(STREETS_FR), draw.pick(OF_FR)));
+            out.push_str(draw.pick(STREETS_FR));
+            out.push(' ');
+            out.push_str(draw.pick(OF_FR));
         } else {
             self.language.last(draw, 0, out);
-            out.push_str(&format!(" {}", draw.pick(STREETS_EN)));
+            out.push(' ');
+            out.push_str(draw.pick(STREETS_EN));
         }
     }
 

@@ -14,6 +14,7 @@ use crate::anonymize::permutation::Permutation;
 use crate::anonymize::rule::Rule;
 use crate::anonymize::schema::Kind;
 
+use super::short::Short;
 use super::{Building, Class, Made, Place, Survey, Transformer, Unfit, Verb};
 
 /// By days.
@@ -41,19 +42,27 @@ pub const BIRTH_MONTH: Verb = Verb {
 /// The domain in which months are exchanged: that of `nir`, too.
 pub const MONTHS_DOMAIN: &str = "birth_month";
 
-/// The months of each year of a century exchanged among each other.
+/// Months of a year.
+const MONTHS: usize = 12;
+
+/// The months of each year of a century exchanged among each other: who takes the place of each, year after year.
 #[derive(Debug, Clone)]
-pub struct Months(Permutation);
+pub struct Months(Vec<u8>);
 
 impl Months {
     /// Of a domain.
     pub fn new(building: &Building<'_>, domain: &str) -> Self {
-        Self(Permutation::new(&building.key.derive(&format!("months {domain}")), 12))
+        let key = building.key.derive(&format!("months {domain}"));
+        let permutation = Permutation::new(&key, MONTHS as u64);
+        let year = |year| (0..MONTHS as u64).map(move |month| (year, month));
+        let other = |(year, month)| permutation.derange(month, year, 1) as u8 + 1;
+        Self((0..100).flat_map(year).map(other).collect())
     }
 
     /// Which month takes the place of `month` (1 to 12) in the year with these last two digits.
     pub fn exchange(&self, year: u64, month: u64) -> u64 {
-        self.0.derange(month.saturating_sub(1) % 12, year % 100, 1) + 1
+        let (year, month) = ((year % 100) as usize, month.saturating_sub(1) as usize % MONTHS);
+        self.0.get(year * MONTHS + month).copied().map_or(1, u64::from)
     }
 }
 
@@ -67,7 +76,7 @@ enum How {
 #[derive(Debug)]
 struct Other {
     how: How,
-    format: Option<String>,
+    format: Option<Format>,
     min: Option<Date>,
     max: Option<Date>,
 }
@@ -124,7 +133,7 @@ fn build(
     {
         return Err("`max` is not after `min`".to_owned());
     }
-    Ok(Box::new(Other { how, format, min, max }))
+    Ok(Box::new(Other { how, format: format.map(Format::new), min, max }))
 }
 
 fn shifted(date: Date, days: i64) -> Result<Date, Unfit> {
@@ -132,11 +141,132 @@ fn shifted(date: Date, days: i64) -> Result<Date, Unfit> {
     date.checked_add(span).map_err(|_| "it is too far away to be moved".into())
 }
 
+/// Appends a date as `2024-12-31`.
+fn write(date: Date, out: &mut String) {
+    match u64::try_from(date.year()) {
+        Ok(year) => {
+            let mut written = Short::number(year, 4);
+            for part in [date.month(), date.day()] {
+                written.push("-");
+                written.push_number(u64::from(part.unsigned_abs()), 2);
+            }
+            out.push_str(written.text());
+        }
+        Err(_) => out.push_str(&date.to_string()),
+    }
+}
+
+/// How a date is written in text.
+#[derive(Debug)]
+struct Format {
+    /// As for `strptime`.
+    text: String,
+    /// Days, months and years in full, each once, and nothing else but signs between them: read and written here.
+    simple: Option<Vec<FormatPart>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FormatPart {
+    Day,
+    Month,
+    Year,
+    Sign(u8),
+}
+
+impl FormatPart {
+    const fn len(self) -> usize {
+        match self {
+            Self::Day | Self::Month => 2,
+            Self::Year => 4,
+            Self::Sign(_) => 1,
+        }
+    }
+}
+
+impl Format {
+    fn new(text: String) -> Self {
+        Self { simple: Self::simple(&text), text }
+    }
+
+    fn simple(text: &str) -> Option<Vec<FormatPart>> {
+        let mut parts = Vec::new();
+        let mut letters = text.bytes();
+        while let Some(letter) = letters.next() {
+            let part = match letter {
+                b'%' => match letters.next()? {
+                    b'd' => FormatPart::Day,
+                    b'm' => FormatPart::Month,
+                    b'Y' => FormatPart::Year,
+                    _ => return None,
+                },
+                sign if sign.is_ascii_punctuation() => FormatPart::Sign(sign),
+                _ => return None,
+            };
+            if !matches!(part, FormatPart::Sign(_)) && parts.contains(&part) {
+                return None;
+            }
+            parts.push(part);
+        }
+        Some(parts)
+    }
+
+    /// A date written with all its digits.
+    fn read_simple(parts: &[FormatPart], value: &str) -> Option<Date> {
+        let (mut day, mut month, mut year) = (None, None, None);
+        let mut rest = value;
+        for part in parts {
+            let (text, behind) = rest.split_at_checked(part.len())?;
+            rest = behind;
+            if let FormatPart::Sign(sign) = part {
+                if text.as_bytes() != [*sign] {
+                    return None;
+                }
+                continue;
+            }
+            let number = text.bytes().try_fold(0_i16, |number, digit| {
+                digit.is_ascii_digit().then(|| number * 10 + i16::from(digit - b'0'))
+            })?;
+            match part {
+                FormatPart::Day => day = i8::try_from(number).ok(),
+                FormatPart::Month => month = i8::try_from(number).ok(),
+                _ => year = Some(number),
+            }
+        }
+        if rest.is_empty() { Date::new(year?, month?, day?).ok() } else { None }
+    }
+
+    fn read(&self, value: &str) -> Option<Date> {
+        let simple = self.simple.as_ref().and_then(|parts| Self::read_simple(parts, value));
+        // What is written with fewer digits may be one all the same.
+        simple.or_else(|| Date::strptime(&self.text, value).ok())
+    }
+
+    fn write(&self, date: Date, out: &mut String) -> Result<(), Unfit> {
+        let (Some(parts), Ok(year)) = (&self.simple, u64::try_from(date.year())) else {
+            let written = jiff::fmt::strtime::format(&self.text, date);
+            out.push_str(&written.map_err(|_| "it cannot be written")?);
+            return Ok(());
+        };
+        for part in parts {
+            let number = match part {
+                FormatPart::Day => u64::from(date.day().unsigned_abs()),
+                FormatPart::Month => u64::from(date.month().unsigned_abs()),
+                FormatPart::Year => year,
+                FormatPart::Sign(sign) => {
+                    out.push(char::from(*sign));
+                    continue;
+                }
+            };
+            out.push_str(Short::number(number, part.len()).text());
+        }
+        Ok(())
+    }
+}
+
 impl Other {
     fn parse<'v>(&self, value: &'v str) -> Result<(Date, &'v str), Unfit> {
         if let Some(format) = &self.format {
-            let date = Date::strptime(format, value);
-            return Ok((date.map_err(|_| "it is no date of the format")?, ""));
+            return Ok((format.read(value).ok_or("it is no date of the format")?, ""));
         }
         if value.ends_with("BC") {
             return Err("dates before year 1 are not moved".into());
@@ -170,7 +300,9 @@ impl Other {
                 let year = u64::from(date.year().unsigned_abs());
                 let month = months.exchange(year, date.month().unsigned_abs().into());
                 // Of the day, however it is written.
-                let day = key.draw(&date.to_string(), 0).below(28) + 1;
+                let mut written = String::with_capacity(10);
+                write(date, &mut written);
+                let day = key.draw(&written, 0).below(28) + 1;
                 let (month, day) = (i8::try_from(month), i8::try_from(day));
                 let made = Date::new(date.year(), month.unwrap_or(1), day.unwrap_or(1));
                 made.map_err(|_| "it is no date".into())
@@ -199,11 +331,11 @@ impl Transformer for Other {
             made = made.min(max);
         }
         match &self.format {
-            None => out.push_str(&format!("{made}{rest}")),
-            Some(format) => {
-                let written = jiff::fmt::strtime::format(format, made);
-                out.push_str(&written.map_err(|_| "it cannot be written")?);
+            None => {
+                write(made, out);
+                out.push_str(rest);
             }
+            Some(format) => format.write(made, out)?,
         }
         Ok(Made::Value)
     }

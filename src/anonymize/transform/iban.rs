@@ -6,6 +6,7 @@
 use crate::anonymize::key::DomainKey;
 use crate::anonymize::rule::Rule;
 
+use super::short::Short;
 use super::{ATTEMPTS, Building, Class, Made, Place, Survey, Transformer, Unfit, Verb};
 
 /// The verb.
@@ -20,9 +21,9 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
     Ok(Box::new(Iban(building.key.domain(&rule.domain("iban")?))))
 }
 
-/// A text of digits and letters (A = 10 ... Z = 35) as a number, modulo 97.
-fn modulo_97(text: &str) -> u64 {
-    text.chars().fold(0, |rest, letter| {
+/// Texts of digits and letters (A = 10 ... Z = 35), one behind the other, as a number, modulo 97.
+fn modulo_97(texts: &[&str]) -> u64 {
+    texts.iter().flat_map(|text| text.chars()).fold(0, |rest, letter| {
         let value = u64::from(letter.to_digit(36).unwrap_or(0));
         if value > 9 { (rest * 100 + value) % 97 } else { (rest * 10 + value) % 97 }
     })
@@ -30,74 +31,81 @@ fn modulo_97(text: &str) -> u64 {
 
 /// The check digits of an account in a country.
 fn check_digits(country: &str, account: &str) -> u64 {
-    98 - modulo_97(&format!("{account}{country}00"))
+    98 - modulo_97(&[account, country, "00"])
 }
 
 /// Whether an IBAN without spaces has the right check digits.
 pub fn is_valid(iban: &str) -> bool {
     match (iban.get(..4), iban.get(4..)) {
-        (Some(head), Some(account)) => modulo_97(&format!("{account}{head}")) == 1,
+        (Some(head), Some(account)) => modulo_97(&[account, head]) == 1,
         _ => false,
     }
 }
 
 /// The clé RIB of 21 characters: letters count as the digit of their key on a telephone of old (A, J = 1; B, K, S = 2).
 fn rib_key(account: &str) -> u64 {
-    let digits: String = account
-        .chars()
-        .map(|letter| match letter {
-            'A'..='I' => char::from(b'1' + (letter as u8 - b'A')),
-            'J'..='R' => char::from(b'1' + (letter as u8 - b'J')),
-            'S'..='Z' => char::from(b'2' + (letter as u8 - b'S')),
-            other => other,
-        })
-        .collect();
-    97 - modulo_97(&format!("{digits}00"))
+    let digits = account.chars().map(|letter| match letter {
+        'A'..='I' => char::from(b'1' + (letter as u8 - b'A')),
+        'J'..='R' => char::from(b'1' + (letter as u8 - b'J')),
+        'S'..='Z' => char::from(b'2' + (letter as u8 - b'S')),
+        other => other,
+    });
+    let digits = Short::collect(digits).unwrap_or_default();
+    97 - modulo_97(&[digits.text(), "00"])
 }
 
-fn compact(value: &str) -> Result<String, Unfit> {
-    let letters: String =
-        value.chars().filter(|c| *c != ' ' && *c != '-').map(|c| c.to_ascii_uppercase()).collect();
+fn compact(value: &str) -> Result<Short, Unfit> {
+    let letters = value.chars().filter(|letter| *letter != ' ' && *letter != '-');
+    let all = Short::collect(letters.map(|c| c.to_ascii_uppercase())).ok_or("it is no IBAN")?;
+    let letters = all.text();
     let head = letters.as_bytes().first_chunk::<4>().ok_or("it is no IBAN")?;
     let is_one = head[..2].iter().all(u8::is_ascii_uppercase)
         && head[2..].iter().all(u8::is_ascii_digit)
         && letters.bytes().all(|byte| byte.is_ascii_alphanumeric())
         && (15..=34).contains(&letters.len());
-    if is_one { Ok(letters) } else { Err("it is no IBAN".into()) }
+    if is_one { Ok(all) } else { Err("it is no IBAN".into()) }
 }
 
 impl Iban {
-    fn account(&self, country: &str, old: &str, attempt: u32) -> String {
-        let mut draw = self.0.draw(&format!("{country}{old}"), attempt);
-        let mut account = String::with_capacity(old.len());
+    fn account(&self, country: &str, old: &str, attempt: u32, account: &mut String) {
+        account.clear();
+        account.push_str(country);
+        account.push_str(old);
+        let mut draw = self.0.draw(account, attempt);
+        account.clear();
         for letter in old.bytes() {
-            match letter {
-                b'0'..=b'9' => draw.letters(b"0123456789", 1, &mut account),
-                _ => draw.letters(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ", 1, &mut account),
-            }
+            let bits = draw.next_bits();
+            account.push(char::from(match letter {
+                b'0'..=b'9' => b'0' + (bits % 10) as u8,
+                _ => b'A' + (bits % 26) as u8,
+            }));
         }
         if ["FR", "MC"].contains(&country) && account.len() == 23 {
             account.truncate(21);
-            let key = rib_key(&account);
-            account.push_str(&format!("{key:02}"));
+            let key = rib_key(account);
+            account.push_str(Short::number(key, 2).text());
         }
-        account
     }
 }
 
 impl Transformer for Iban {
     fn apply(&self, value: &str, place: &Place<'_>, out: &mut String) -> Result<Made, Unfit> {
         let letters = compact(value)?;
+        let letters = letters.text();
         let (country, account) = (letters.get(..2), letters.get(4..));
         let (country, account) = country.zip(account).ok_or("it is no IBAN")?;
+        let mut drawn = String::with_capacity(letters.len());
         for attempt in 0..ATTEMPTS {
             out.clear();
-            let made = self.account(country, account, attempt);
-            let made = format!("{country}{:02}{made}", check_digits(country, &made));
-            if made == letters || place.originals.has_identifier(&made) {
+            self.account(country, account, attempt, &mut drawn);
+            let mut made = Short::new();
+            made.push(country);
+            made.push_number(check_digits(country, &drawn), 2);
+            made.push(&drawn);
+            if made.text() == letters || place.originals.has_identifier(made.text()) {
                 continue;
             }
-            let mut letters = made.chars();
+            let mut letters = made.text().chars();
             for letter in value.chars() {
                 let is_separator = letter == ' ' || letter == '-';
                 out.push(if is_separator { letter } else { letters.next().unwrap_or('0') });
@@ -109,7 +117,8 @@ impl Transformer for Iban {
 
     fn survey(&self, value: &str, survey: &mut Survey<'_>) -> Result<(), Unfit> {
         let letters = compact(value)?;
-        survey.gatherer.identifier(&letters);
+        let letters = letters.text();
+        survey.gatherer.identifier(letters);
         // As it is known in France: without country and check digits.
         if let Some(account) = letters.get(4..).filter(|_| letters.starts_with("FR")) {
             survey.gatherer.identifier(account);
@@ -153,7 +162,8 @@ mod tests {
         for value in ["FR14 2004 1010 0505 0001 3M02 606", "GB82-WEST-1234-5698-7654-32"] {
             let made = applied(&*iban, value).unwrap();
             let plain = compact(&made).unwrap();
-            assert!(is_valid(&plain), "{made}");
+            let plain = plain.text();
+            assert!(is_valid(plain), "{made}");
             assert_eq!(made.len(), value.len());
             assert_eq!(made.find([' ', '-']), value.find([' ', '-']));
             if plain.starts_with("FR") {

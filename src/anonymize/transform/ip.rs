@@ -3,6 +3,7 @@
 //! `v4` and `v6` say how many bits stay (16 and 32 if nothing is said; 0 to 24 and 0 to 64). What follows a `/` stays. Option:
 //! `domain`.
 
+use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::anonymize::key::DomainKey;
@@ -59,7 +60,7 @@ impl Transformer for Ip {
                 }
             };
             if made != address {
-                out.push_str(&format!("{made}{mask}"));
+                write!(out, "{made}{mask}").map_err(|_| "it cannot be written")?;
                 return Ok(Made::Value);
             }
         }

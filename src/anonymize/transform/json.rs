@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use toml::{Table, Value};
 
-use crate::anonymize::json::{Json, is_number};
+use crate::anonymize::json::{Json, is_number, write_text};
 use crate::anonymize::rule::{Missing, Rule};
 use crate::anonymize::schema::Kind;
 
@@ -178,48 +178,52 @@ impl Node {
 }
 
 impl Paths {
-    /// `value`, rewritten; `None`: it is left out.
-    fn rewrite<'t>(
+    /// Appends `value`, rewritten, to `out`; gives whether it is there at all, or left out.
+    fn rewrite(
         &self,
-        value: &Json<'t>,
+        value: &Json<'_>,
         node: &Node,
         place: &Place<'_>,
-    ) -> Result<Option<Json<'t>>, Unfit> {
+        writing: &mut Writing<'_>,
+    ) -> Result<bool, Unfit> {
         match (&node.leaf, value) {
-            (Some(Leaf::Keep), value) => Ok(Some(value.clone())),
-            (Some(Leaf::Drop), _) => Ok(None),
-            (_, Json::Null) if node.leaf.is_some() => Ok(Some(Json::Null)),
+            (Some(Leaf::Keep), value) => value.write(writing.out),
+            (Some(Leaf::Drop), _) => return Ok(false),
+            (_, Json::Null) if node.leaf.is_some() => writing.out.push_str("null"),
             (Some(Leaf::Transform { transformer, empty, .. }), Json::Text(text)) => {
-                transformed(&**transformer, *empty, text, false, place).map(Some)
+                writing.transformed(&**transformer, *empty, text, false, place)?;
             }
             (Some(Leaf::Transform { transformer, empty, .. }), Json::Number(digits)) => {
-                transformed(&**transformer, *empty, digits, true, place).map(Some)
+                writing.transformed(&**transformer, *empty, digits, true, place)?;
             }
             (Some(Leaf::Transform { .. }), Json::Boolean(_)) => {
-                Err("true or false stands where the rule wants a text".into())
+                return Err("true or false stands where the rule wants a text".into());
             }
             (_, Json::Object(members)) => {
-                let mut made = Vec::with_capacity(members.len());
+                let mut list = List::begin('{', writing);
                 for (key, value) in members {
                     let Some(child) = node.child(key) else { continue };
-                    if let Some(value) = self.rewrite(value, child, place)? {
-                        made.push((key.clone(), value));
-                    }
+                    let before = list.next(writing);
+                    write_text(key, writing.out);
+                    writing.out.push_str(": ");
+                    let is_there = self.rewrite(value, child, place, writing)?;
+                    list.settle(is_there, before, writing);
                 }
-                Ok(Some(Json::Object(made)))
+                writing.out.push('}');
             }
             (_, Json::Array(elements)) => {
-                let mut made = Vec::with_capacity(elements.len());
-                if let Some(child) = &node.elements {
-                    for element in elements {
-                        made.extend(self.rewrite(element, child, place)?);
-                    }
+                let mut list = List::begin('[', writing);
+                for (child, element) in node.elements.iter().cycle().zip(elements) {
+                    let before = list.next(writing);
+                    let is_there = self.rewrite(element, child, place, writing)?;
+                    list.settle(is_there, before, writing);
                 }
-                Ok(Some(Json::Array(made)))
+                writing.out.push(']');
             }
             // A plain value that no rule names.
-            _ => Ok(None),
+            _ => return Ok(false),
         }
+        Ok(true)
     }
 
     fn look(
@@ -335,43 +339,84 @@ fn pair(members: &[(Cow<'_, str>, Json<'_>)], node: &Node, survey: &mut Survey<'
     }
 }
 
-fn transformed<'t>(
-    transformer: &dyn Transformer,
-    empty: Missing,
-    text: &str,
-    is_digits: bool,
-    place: &Place<'_>,
-) -> Result<Json<'t>, Unfit> {
-    if text.is_empty() {
-        match empty {
-            Missing::Keep | Missing::Empty => return Ok(Json::Text(Cow::Borrowed(""))),
-            Missing::Null => return Ok(Json::Null),
-            Missing::Refuse => return Err("an empty text must not be there".into()),
-            Missing::Transform => {}
+/// JSON being written.
+struct Writing<'o> {
+    out: &'o mut String,
+    /// What a transformer made, until it is written.
+    made: String,
+}
+
+/// Members or elements, of which none but the first has a comma before it.
+struct List {
+    is_empty: bool,
+}
+
+impl List {
+    fn begin(bracket: char, writing: &mut Writing<'_>) -> Self {
+        writing.out.push(bracket);
+        Self { is_empty: true }
+    }
+
+    /// Where it ended before the next.
+    fn next(&self, writing: &mut Writing<'_>) -> usize {
+        let before = writing.out.len();
+        if !self.is_empty {
+            writing.out.push_str(", ");
+        }
+        before
+    }
+
+    /// What is left out leaves nothing behind.
+    fn settle(&mut self, is_there: bool, before: usize, writing: &mut Writing<'_>) {
+        match is_there {
+            true => self.is_empty = false,
+            false => writing.out.truncate(before),
         }
     }
-    let mut made = String::new();
-    match transformer.apply(text, place, &mut made)? {
-        Made::Null => Ok(Json::Null),
-        // A number that gets a zero in front is none any more.
-        Made::Value if is_digits && is_number(&made) => Ok(Json::Number(Cow::Owned(made))),
-        Made::Value => Ok(Json::Text(Cow::Owned(made))),
+}
+
+impl Writing<'_> {
+    fn transformed(
+        &mut self,
+        transformer: &dyn Transformer,
+        empty: Missing,
+        text: &str,
+        is_digits: bool,
+        place: &Place<'_>,
+    ) -> Result<(), Unfit> {
+        if text.is_empty() {
+            match empty {
+                Missing::Keep | Missing::Empty => {
+                    self.out.push_str("\"\"");
+                    return Ok(());
+                }
+                Missing::Null => {
+                    self.out.push_str("null");
+                    return Ok(());
+                }
+                Missing::Refuse => return Err("an empty text must not be there".into()),
+                Missing::Transform => {}
+            }
+        }
+        self.made.clear();
+        match transformer.apply(text, place, &mut self.made)? {
+            Made::Null => self.out.push_str("null"),
+            // A number that gets a zero in front is none any more.
+            Made::Value if is_digits && is_number(&self.made) => self.out.push_str(&self.made),
+            Made::Value => write_text(&self.made, self.out),
+        }
+        Ok(())
     }
 }
 
 impl Transformer for Paths {
     fn apply(&self, value: &str, place: &Place<'_>, out: &mut String) -> Result<Made, Unfit> {
         let read = Json::parse(value).map_err(|_| "it is no JSON")?;
-        match self.rewrite(&read, &self.root, place)? {
-            Some(made) => {
-                made.write(out);
-                Ok(Made::Value)
-            }
-            None => {
-                out.push_str("null");
-                Ok(Made::Value)
-            }
+        let mut writing = Writing { out, made: String::new() };
+        if !self.rewrite(&read, &self.root, place, &mut writing)? {
+            writing.out.push_str("null");
         }
+        Ok(Made::Value)
     }
 
     fn survey(&self, value: &str, survey: &mut Survey<'_>) -> Result<(), Unfit> {

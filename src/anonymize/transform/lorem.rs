@@ -1,6 +1,6 @@
 //! `text = "lorem"`: words that say nothing, as many letters as there were. Lines end where they did. Option: `domain`.
 
-use crate::anonymize::key::DomainKey;
+use crate::anonymize::key::{DomainKey, Draw};
 use crate::anonymize::rule::Rule;
 
 use super::{ATTEMPTS, Building, Class, Made, Place, Transformer, Unfit, Verb};
@@ -65,33 +65,30 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
     Ok(Box::new(Lorem(building.key.domain(&rule.domain("text")?))))
 }
 
+/// Words with spaces between them, of so many letters together.
+fn words(draw: &mut Draw<'_>, letters: usize, out: &mut String) {
+    let mut left = letters;
+    while left > 0 {
+        let word = draw.pick(WORDS);
+        let word = word.get(..left).unwrap_or(word);
+        out.push_str(word);
+        left -= word.len();
+        if left > 0 {
+            out.push(' ');
+            left -= 1;
+        }
+    }
+}
+
 impl Transformer for Lorem {
     fn apply(&self, value: &str, _: &Place<'_>, out: &mut String) -> Result<Made, Unfit> {
         for attempt in 0..ATTEMPTS {
             out.clear();
             let mut draw = self.0.draw(value, attempt);
-            let mut word = "".chars();
-            let mut is_between = false;
-            for letter in value.chars() {
-                if letter == '\n' || letter == '\r' {
-                    out.push(letter);
-                    word = "".chars();
-                    is_between = false;
-                    continue;
-                }
-                if let Some(next) = word.next() {
-                    out.push(next);
-                    is_between = true;
-                    continue;
-                }
-                if is_between {
-                    out.push(' ');
-                    is_between = false;
-                    continue;
-                }
-                word = draw.pick(WORDS).chars();
-                out.push(word.next().unwrap_or('x'));
-                is_between = true;
+            for line in value.split_inclusive(['\n', '\r']) {
+                let text = line.trim_end_matches(['\n', '\r']);
+                words(&mut draw, text.chars().count(), out);
+                out.push_str(line.get(text.len()..).unwrap_or_default());
             }
             if out != value {
                 return Ok(Made::Value);

@@ -21,6 +21,7 @@ mod name;
 mod nir;
 mod pattern;
 mod phone;
+mod short;
 mod siret;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -254,6 +255,7 @@ pub fn verb(name: &str) -> Option<&'static Verb> {
 /// The first `limit` letters.
 pub fn cut(text: &mut String, limit: Option<usize>) {
     if let Some(limit) = limit
+        && text.len() > limit
         && let Some((at, _)) = text.char_indices().nth(limit)
     {
         text.truncate(at);

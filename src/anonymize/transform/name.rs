@@ -66,7 +66,7 @@ impl Language {
     }
 
     /// A made-up last name, also for towns and companies. Later attempts have more syllables.
-    pub fn last(self, draw: &mut Draw, attempt: u32, out: &mut String) {
+    pub fn last(self, draw: &mut Draw<'_>, attempt: u32, out: &mut String) {
         out.push_str(draw.pick(self.heads));
         let middles = if attempt < 20 { draw.below(2) } else { 1 + draw.below(2) };
         for _ in 0..=middles {
@@ -125,21 +125,22 @@ impl Transformer for Name {
         for attempt in 0..ATTEMPTS {
             out.clear();
             let mut draw = self.key.draw(value, attempt);
-            let mut last = String::new();
             if self.which != Which::Last {
                 out.push_str(draw.pick(&self.firsts));
             }
             if self.which == Which::Full {
                 out.push(' ');
             }
+            let first = out.len();
             if self.which != Which::First {
-                self.language.last(&mut draw, attempt, &mut last);
-                out.push_str(&last);
+                self.language.last(&mut draw, attempt, out);
             }
+            let has_name = |name: &str| place.originals.has_name(name);
+            let is_full = self.which == Which::Full;
+            let is_taken = is_full && has_name(out.get(first..).unwrap_or_default());
             like(value, out);
             cut(out, self.limit);
-            let is_taken = self.which == Which::Last && place.originals.has_name(out)
-                || self.which == Which::Full && place.originals.has_name(&last);
+            let is_taken = is_taken || self.which == Which::Last && has_name(out);
             if out != value && !is_taken {
                 return Ok(Made::Value);
             }

@@ -14,6 +14,7 @@ use crate::anonymize::rule::Rule;
 use crate::anonymize::schema::Kind;
 
 use super::date::{MONTHS_DOMAIN, Months};
+use super::short::Short;
 use super::{Building, Class, Injective, Made, Place, Survey, Transformer, Unfit, Verb};
 
 /// The verb.
@@ -70,9 +71,16 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
 
 /// The key of 13 characters: 97 less the rest of their number, in which 2A is 19 and 2B is 18.
 pub fn check_key(number: &str) -> Option<u64> {
-    let digits = number.replace("2A", "19").replace("2B", "18");
-    let digits = if number.get(5..7)?.starts_with('2') { digits } else { number.to_owned() };
-    Some(97 - digits.parse::<u64>().ok()? % 97)
+    let department = match number.get(5..7)? {
+        "2A" => "19",
+        "2B" => "18",
+        plain => plain,
+    };
+    let digits = [number.get(..5)?, department, number.get(7..)?];
+    let rest = digits.iter().flat_map(|part| part.chars()).try_fold(0, |rest, digit| {
+        digit.to_digit(10).map(|digit| (rest * 10 + u64::from(digit)) % 97)
+    });
+    Some(97 - rest?)
 }
 
 impl Number {
@@ -98,14 +106,19 @@ impl Number {
         .filter(|number| number.sex.is_ascii_digit())
     }
 
-    fn write(self) -> String {
+    fn write(self) -> Short {
         let Self { sex, year, month, department, commune, order } = self;
-        let department = match department {
-            100 => "2A".to_owned(),
-            101 => "2B".to_owned(),
-            plain => format!("{plain:02}"),
-        };
-        format!("{}{year:02}{month:02}{department}{commune:03}{order:03}", char::from(sex))
+        let mut letters = Short::number(u64::from(sex.saturating_sub(b'0')), 1);
+        letters.push_number(year, 2);
+        letters.push_number(month, 2);
+        match department {
+            100 => letters.push("2A"),
+            101 => letters.push("2B"),
+            plain => letters.push_number(plain, 2),
+        }
+        letters.push_number(commune, 3);
+        letters.push_number(order, 3);
+        letters
     }
 
     /// The departments that numbers are issued for, in their order.
@@ -151,13 +164,15 @@ impl Number {
 }
 
 /// The letters of a NIR without what separates them, in capitals.
-fn compact(value: &str) -> String {
+fn compact(value: &str) -> Result<Short, Unfit> {
     let is_separator = |letter: &char| matches!(letter, ' ' | '.' | '-' | '\u{a0}' | '\u{202f}');
-    value.chars().filter(|letter| !is_separator(letter)).map(|c| c.to_ascii_uppercase()).collect()
+    let letters = value.chars().filter(|letter| !is_separator(letter));
+    Ok(Short::collect(letters.map(|c| c.to_ascii_uppercase())).ok_or("it is no NIR")?)
 }
 
 fn read(value: &str) -> Result<(Number, bool), Unfit> {
-    let letters = compact(value);
+    let letters = compact(value)?;
+    let letters = letters.text();
     let head = letters.get(..13).ok_or("it is no NIR")?;
     let number = Number::parse(head).ok_or("it is no NIR")?;
     match letters.get(13..) {
@@ -178,7 +193,7 @@ impl Nir {
         let (is_issued, start) = from.place();
         let permutation = if is_issued { &self.issued } else { &self.others };
         let tweak = (u64::from(from.sex) << 16) | (from.year << 8) | from.month;
-        let was_removed = |number: Number| place.originals.has_identifier(&number.write());
+        let was_removed = |number: Number| place.originals.has_identifier(number.write().text());
         for further in 1..=FURTHER {
             let candidate = permutation.derange(start, tweak, further);
             let number = to.at(is_issued, candidate);
@@ -218,10 +233,10 @@ impl Transformer for Nir {
         let made = self.elsewhere(number, Number { year, month, ..number }, place)?;
         let mut letters = made.write();
         if has_key {
-            let key = check_key(&letters).ok_or("it is no NIR")?;
-            letters.push_str(&format!("{key:02}"));
+            let key = check_key(letters.text()).ok_or("it is no NIR")?;
+            letters.push_number(key, 2);
         }
-        let mut letters = letters.chars();
+        let mut letters = letters.text().chars();
         // Where the old one has spaces, the new one has them.
         for letter in value.chars() {
             out.push(match letter {
@@ -234,11 +249,13 @@ impl Transformer for Nir {
 
     fn survey(&self, value: &str, survey: &mut Survey<'_>) -> Result<(), Unfit> {
         read(value)?;
-        let letters = compact(value);
-        let head = letters.get(..13).ok_or("it is no NIR")?;
+        let mut letters = compact(value)?;
+        let head = letters.text().get(..13).ok_or("it is no NIR")?;
         survey.gatherer.identifier(head);
         if let Some(key) = check_key(head) {
-            survey.gatherer.identifier(&format!("{head}{key:02}"));
+            letters = Short::collect(head.chars()).unwrap_or(letters);
+            letters.push_number(key, 2);
+            survey.gatherer.identifier(letters.text());
         }
         Ok(())
     }
@@ -322,7 +339,7 @@ mod tests {
         let nir = made(RULE, "text");
         let plain = applied(&*nir, "186022A215325").unwrap();
         let spaced = applied(&*nir, "1 86 02 2a 215 325").unwrap();
-        assert_eq!(compact(&spaced), plain);
+        assert_eq!(compact(&spaced).unwrap().text(), plain);
         assert_eq!(spaced.matches(' ').count(), 5);
         assert!(surveyed(&*nir, &["186022A215325"]).has_identifier("1 86 02 2A 215 325 23"));
     }

@@ -31,6 +31,8 @@ pub struct Pattern {
     key: DomainKey,
     parts: Vec<Part>,
     limit: Option<usize>,
+    /// How many are drawn.
+    bits: u32,
 }
 
 #[derive(Debug)]
@@ -40,7 +42,7 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
     let text = rule.needed("pattern")?;
     let domain = rule.domain(&format!("pattern {text}"))?;
     let pattern = Pattern::parse(text, building.key.domain(&domain), building)?;
-    if pattern.bits() == 0 && pattern.columns().is_empty() {
+    if pattern.bits == 0 && pattern.columns().is_empty() {
         return Err("nothing in it is drawn or different; for a constant use `set`".to_owned());
     }
     building.needs_text(pattern.longest())?;
@@ -117,7 +119,8 @@ impl Pattern {
             crate::anonymize::schema::Kind::Text(limit) => *limit,
             _ => None,
         };
-        Ok(Self { key, parts, limit })
+        let bits = Self::bits(&parts);
+        Ok(Self { key, parts, limit, bits })
     }
 
     fn braces(inside: &str, parts: &mut Vec<Part>, building: &Building<'_>) -> Result<(), String> {
@@ -155,14 +158,14 @@ impl Pattern {
         self.parts.iter().map(letters).sum()
     }
 
-    fn bits(&self) -> u32 {
+    fn bits(parts: &[Part]) -> u32 {
         let bits = |part: &Part| match part {
             Part::Letters { alphabet, count } => {
                 (alphabet.len() as f64).log2() * f64::from(u32::try_from(*count).unwrap_or(255))
             }
             _ => 0.0,
         };
-        let all: f64 = self.parts.iter().map(bits).sum();
+        let all: f64 = parts.iter().map(bits).sum();
         all.min(256.0) as u32
     }
 
@@ -170,7 +173,7 @@ impl Pattern {
     /// the values were.
     pub fn injective(&self) -> Injective {
         let has_key = |part: &Part| matches!(part, Part::Column { is_key: true, .. });
-        match self.bits() {
+        match self.bits {
             _ if self.parts.iter().any(has_key) => Injective::Always,
             0 => Injective::No,
             bits => Injective::Bits(bits),
@@ -191,10 +194,11 @@ impl Pattern {
         for attempt in 0..ATTEMPTS {
             out.clear();
             self.form(&mut self.key.draw(value, attempt), value, place, out)?;
-            if self.limit.is_some_and(|limit| out.chars().count() > limit) {
+            let is_too_long = |limit| out.len() > limit && out.chars().count() > limit;
+            if self.limit.is_some_and(is_too_long) {
                 return Err("what the pattern makes is too long for the column".into());
             }
-            let is_drawn = self.bits() > 0;
+            let is_drawn = self.bits > 0;
             if out != value && !(is_drawn && place.originals.has_identifier(out)) {
                 return Ok(());
             }
@@ -207,7 +211,7 @@ impl Pattern {
 
     fn form(
         &self,
-        draw: &mut Draw,
+        draw: &mut Draw<'_>,
         value: &str,
         place: &Place<'_>,
         out: &mut String,

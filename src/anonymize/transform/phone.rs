@@ -7,6 +7,7 @@
 use crate::anonymize::key::DomainKey;
 use crate::anonymize::rule::Rule;
 
+use super::short::Short;
 use super::{ATTEMPTS, Building, Class, Made, Place, Survey, Transformer, Unfit, Verb, cut};
 
 /// The verb.
@@ -25,14 +26,18 @@ fn build(rule: &Rule<'_>, building: &Building<'_>) -> Result<Box<dyn Transformer
 }
 
 /// The nine digits behind the 0 of a French number, however it is written.
-fn national(value: &str) -> Option<String> {
-    let digits: String = value.chars().filter(char::is_ascii_digit).collect();
+fn national(value: &str) -> Option<Short> {
+    let digits = Short::collect(value.chars().filter(char::is_ascii_digit))?;
+    let digits = digits.text();
     let rest = match value.trim_start().starts_with('+') {
         true => digits.strip_prefix("33")?,
-        false => digits.strip_prefix("0033").unwrap_or(&digits),
+        false => digits.strip_prefix("0033").unwrap_or(digits),
     };
     let rest = rest.strip_prefix('0').unwrap_or(rest);
-    (rest.len() == 9 && !rest.starts_with('0')).then(|| rest.to_owned())
+    match rest.len() == 9 && !rest.starts_with('0') {
+        true => Short::collect(rest.chars()),
+        false => None,
+    }
 }
 
 /// What stands for numbers that begin so.
@@ -51,12 +56,14 @@ impl Transformer for Phone {
     fn apply(&self, value: &str, place: &Place<'_>, out: &mut String) -> Result<Made, Unfit> {
         let national = national(value);
         // The same number written otherwise is the same number.
-        let canonical = national.as_deref().unwrap_or(value);
+        let canonical = national.as_ref().map_or(value, Short::text);
         let first = canonical.bytes().next().unwrap_or(b'6');
+        let mut made = String::with_capacity(9);
         for attempt in 0..ATTEMPTS {
             out.clear();
+            made.clear();
             let mut draw = self.key.draw(canonical, attempt);
-            let mut made = reserved(first).to_owned();
+            made.push_str(reserved(first));
             draw.letters(b"0123456789", 4, &mut made);
             if national.is_none() {
                 out.push('0');
@@ -83,8 +90,12 @@ impl Transformer for Phone {
     fn survey(&self, value: &str, survey: &mut Survey<'_>) -> Result<(), Unfit> {
         survey.gatherer.identifier(value);
         if let Some(national) = national(value) {
-            survey.gatherer.identifier(&format!("0{national}"));
-            survey.gatherer.identifier(&format!("33{national}"));
+            for prefix in ["0", "33"] {
+                let mut whole = Short::new();
+                whole.push(prefix);
+                whole.push(national.text());
+                survey.gatherer.identifier(whole.text());
+            }
         }
         Ok(())
     }

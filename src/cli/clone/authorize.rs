@@ -36,16 +36,22 @@ fn program(context: &Context) -> Result<Vec<String>, CliError> {
     Ok(words)
 }
 
-/// A word of the command: as it is, or a path that has to be made absolute.
+/// A word of the options: as it is, or a path that has to be made absolute.
 pub(super) enum Word<'a> {
     Plain(&'a str),
     File(&'a Path),
 }
 
-/// Tells the line that lets the key in `public` do `words`.
-pub(super) fn tell(context: &Context, words: &[Word<'_>], public: &Path) -> Result<Done, CliError> {
+/// Tells the line that lets the key in `public` do what is `allowed`, with these options.
+pub(super) fn tell(
+    context: &Context,
+    allowed: &Forced<'_>,
+    options: &[Word<'_>],
+    public: &Path,
+) -> Result<Done, CliError> {
     let mut all = program(context)?;
-    for word in words {
+    all.extend(allowed.command().map(str::to_owned));
+    for word in options {
         all.push(match word {
             Word::Plain(word) => (*word).to_owned(),
             Word::File(path) => text(path)?,

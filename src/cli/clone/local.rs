@@ -8,7 +8,7 @@ use crate::anonymize::{PseudonymKey, Rules};
 use crate::clock::{Clock as _, SystemClock};
 use crate::clone::{
     CloneError, CloneWork, FilesPlan, Guard, Outgoing, apply, check_name, check_target, groupings,
-    preview, tables,
+    tables,
 };
 use crate::instance::config::{CloneConfig, Instance};
 use crate::ops::restore_database::{Contents, DatabasePlan, Offered, choose, plan_of};
@@ -140,9 +140,7 @@ impl Copying<'_> {
         let shown = Shown { context, header: &header, to: name, plan: &plan, files: &files, zone };
         shown.show()?;
         if args.only_looks() {
-            let count = args.preview.map_or(0, usize::from);
-            let rows = preview(&contents, &program, charset, &surveyed.originals, kept, count);
-            show_preview(context, &rows?)?;
+            show_preview(context, &work, args.preview)?;
             return nothing_written(context, surveyed.rows);
         }
         if !args.fresh {

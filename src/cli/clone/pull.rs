@@ -74,21 +74,15 @@ fn target(target: &Settings) -> Result<&Instance, CliError> {
 pub fn receive(context: &Context, args: &ReceiveArgs) -> Result<Done, CliError> {
     let settings = context.settle(&context.sources()?, Some(&args.to))?;
     let to = target(&settings)?;
+    let allowed = Forced::Receive { from: &args.from, to: &args.to };
     if let Some(public) = &args.authorize {
-        let mut words = vec![
-            Word::Plain("--yes"),
-            Word::Plain("clone"),
-            Word::Plain("receive"),
-            Word::Plain(&args.to),
-            Word::Plain("--from"),
-            Word::Plain(&args.from),
-        ];
+        let mut options = vec![Word::Plain("--yes")];
         if let Some(confirm) = &args.confirm {
-            words.extend([Word::Plain("--confirm"), Word::Plain(confirm)]);
+            options.extend([Word::Plain("--confirm"), Word::Plain(confirm)]);
         }
-        return authorize::tell(context, &words, public);
+        return authorize::tell(context, &allowed, &options, public);
     }
-    authorize::check(&Forced::Receive { from: &args.from, to: &args.to })
+    authorize::check(&allowed)
         .map_err(|what| CloneError::refused(format!("target {}", args.to), what))?;
     let stdin = io::stdin();
     if stdin.is_terminal() {
@@ -125,13 +119,22 @@ pub(super) fn pull(
     place: &Place,
     to: &str,
 ) -> Result<Done, CliError> {
+    if args.preview.is_some() {
+        return Err(CliError::usage_hint(
+            "--preview shows something of what rows were, which does not leave the machine they are on",
+            format!(
+                "there, and without a connection: mrs-backup clone {} ssh://HERE/{to} --rules FILE \
+                 --pseudonym-key FILE --preview N",
+                place.instance
+            ),
+        ));
+    }
     let what = "a copy from another machine: that is said there";
     args.has_not(
         &[
             ("--rules", args.rules.is_some()),
             ("--pseudonym-key", args.pseudonym_key.is_some()),
             ("--fresh", args.fresh),
-            ("--preview", args.preview.is_some()),
             ("--database", args.database.is_some()),
             ("--snapshot", args.snapshot != "latest"),
         ],

@@ -17,6 +17,7 @@ use super::Args;
 use super::authorize::{self, Word};
 use super::landing::LOOK_FIRST;
 use super::line::Line;
+use super::shown::show_preview;
 use super::source::{Wanted, outgoing};
 
 /// Bytes written at once.
@@ -97,24 +98,20 @@ fn authorize_serve(context: &Context, args: &ServeArgs, public: &Path) -> Result
     crate::anonymize::Rules::load(&args.rules).map_err(CloneError::Rules)?;
     super::pseudonym_key(context, &KeySource::File(args.pseudonym_key.clone()))?;
     context.settle(&context.sources()?, Some(&args.from))?;
-    let mut words = vec![
-        Word::Plain("clone"),
-        Word::Plain("serve"),
-        Word::Plain(&args.from),
-        Word::Plain("--to"),
-        Word::Plain(&args.to),
+    let mut options = vec![
         Word::Plain("--rules"),
         Word::File(&args.rules),
         Word::Plain("--pseudonym-key"),
         Word::File(&args.pseudonym_key),
     ];
     if let Some(database) = &args.database {
-        words.extend([Word::Plain("--database"), Word::Plain(database)]);
+        options.extend([Word::Plain("--database"), Word::Plain(database)]);
     }
     if args.fresh {
-        words.push(Word::Plain("--fresh"));
+        options.push(Word::Plain("--fresh"));
     }
-    authorize::tell(context, &words, public)
+    let allowed = Forced::Serve { from: &args.from, to: &args.to };
+    authorize::tell(context, &allowed, &options, public)
 }
 
 /// What is told of an error to the other side: nothing before it was sent.
@@ -171,10 +168,7 @@ pub(super) fn push(
     place: &Place,
 ) -> Result<Done, CliError> {
     let other = "a copy to another machine: that is up to its configuration";
-    args.has_not(
-        &[("--confirm", args.confirm.is_some()), ("--preview", args.preview.is_some())],
-        other,
-    )?;
+    args.has_not(&[("--confirm", args.confirm.is_some())], other)?;
     let needed = |name: &str, what: &str| {
         CliError::usage_hint(format!("{name} is missing: {what}"), format!("add {name} FILE"))
     };
@@ -193,7 +187,7 @@ pub(super) fn push(
         rules,
         key: &key,
     };
-    if !args.plan {
+    if !args.only_looks() {
         let needs = format!("the data of {} is to be replaced", clean(&place.to_string()));
         ask::assent(context, &needs, LOOK_FIRST)?;
     }
@@ -203,8 +197,10 @@ pub(super) fn push(
     outgoing(context, &wanted, |outgoing, _| {
         let header = outgoing.header()?;
         let rows: u64 = header.database.tables.iter().map(|table| table.rows).sum();
-        if args.plan {
+        if args.only_looks() {
             context.out.note(&format!("{rows} rows of {} would go to {place}", clean(from)))?;
+            // The originals are on this machine, and nothing of them goes to the other one.
+            show_preview(context, outgoing.work, args.preview)?;
             return super::local::nothing_written(context, header.rows_surveyed);
         }
         let pushed = push_rows(context, args, outgoing, place);

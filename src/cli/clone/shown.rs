@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use crate::anonymize::title;
 use crate::clone::{
-    CloneReport, FilesPlan, Header, PreviewColumn, PreviewRow, Replaced, SubsetHeader, TableReport,
-    html,
+    CloneReport, CloneWork, FilesPlan, Header, PreviewColumn, Replaced, SubsetHeader, TableReport,
+    html, preview,
 };
 use crate::event::counted;
 use crate::instance::config::CloneConfig;
@@ -52,9 +52,13 @@ pub(super) fn tell_subset(context: &Context, subset: &[SubsetHeader]) -> Result<
     Ok(())
 }
 
-/// Rows as they were, masked, and as they will be.
-pub(super) fn show_preview(context: &Context, rows: &[PreviewRow]) -> Result<(), CliError> {
-    for row in rows {
+/// Some rows as they were, masked, and as they will be.
+pub(super) fn show_preview(
+    context: &Context,
+    work: &CloneWork<'_>,
+    count: Option<u16>,
+) -> Result<(), CliError> {
+    for row in preview(work, count.map_or(0, usize::from))? {
         let columns: Vec<Value> = row
             .columns
             .iter()
