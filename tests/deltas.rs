@@ -182,6 +182,29 @@ fn a_far_repository_is_not_read_for_them_unless_asked() {
 }
 
 #[test]
+fn a_check_opens_each_delta_once() {
+    let store = Arc::new(Recording::new(Arc::new(MemoryStore::new())));
+    let repository = new_repository(&(Arc::clone(&store) as _));
+    let site = Site { repository, ..Site::new() };
+    for content in nights(9) {
+        site.night(&content, DeltaOptions::default());
+    }
+    let segments = site.segments();
+    let deltas = segments.iter().filter(|entry| entry.base.is_some()).count();
+    let plain = segments.len() - deltas;
+    assert!(deltas > 3 * plain, "{deltas} deltas, {plain} plain segments");
+    store.clear();
+    let options = CheckOptions { read_data: ReadData::All, snapshots: None };
+    let report = check(&site.repository, &options, &StopFlag::new(), &*silent()).expect("a check");
+    assert_eq!(report.errors, 0, "{:?}", report.problems);
+    let is_read =
+        |call: &&Call| call.verb == Verb::Get && matches!(call.object, Some(ObjectName::Pack(_)));
+    let (reads, packs) = (store.calls().iter().filter(is_read).count(), report.counts.packs);
+    // Each pack, and once more what all the deltas of a family hang on; tree lists, too.
+    assert!(reads <= packs as usize + plain, "{reads} reads of {packs} packs, {deltas} deltas");
+}
+
+#[test]
 fn a_damaged_base_is_told_with_all_that_hangs_on_it_and_is_no_base_any_more() {
     let site = Site::new();
     let nights = nights(3);

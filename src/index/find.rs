@@ -303,21 +303,28 @@ fn usable_length(
     session: SessionId,
     neighbours: Option<&mut HashMap<ChunkId, u32>>,
 ) -> Result<Option<u32>, Failure> {
+    // Asked about when the statement is free again: the bases are looked for with the same one.
+    let mut deltas = Vec::new();
     let mut statement = connection.prepare_cached(USABLE)?;
     let mut rows = statement.query(params![lookup_key(chunk.as_bytes()), session.as_bytes()])?;
     while let Some(row) = rows.next()? {
         let segment = bytes(row, 0, "id of a segment")?;
         let column = bytes_or_none(row, 2, CHUNKS)?;
-        if let Some((_, len)) = find_chunk(chunk, segment, row.get(1)?, column)?
-            && match base_of(row)? {
-                None => true,
-                Some(base) => is_whole(connection, base, session, MAX_CHAIN)?,
-            }
-        {
-            if let (Some(neighbours), Some(column)) = (neighbours, column) {
-                let records = chunk_records(column)?;
-                neighbours.extend(records.map(|(id, len)| (ChunkId::new(id), len)));
-            }
+        let Some((_, len)) = find_chunk(chunk, segment, row.get(1)?, column)? else { continue };
+        if let Some(base) = base_of(row)? {
+            deltas.push((len, base));
+            continue;
+        }
+        if let (Some(neighbours), Some(column)) = (neighbours, column) {
+            let records = chunk_records(column)?;
+            neighbours.extend(records.map(|(id, len)| (ChunkId::new(id), len)));
+        }
+        return Ok(Some(len));
+    }
+    drop(rows);
+    drop(statement);
+    for (len, base) in deltas {
+        if is_whole(connection, base, session, MAX_CHAIN)? {
             return Ok(Some(len));
         }
     }
@@ -338,7 +345,7 @@ fn is_whole(
 ) -> Result<bool, Failure> {
     // Collected first: the same statement is asked again for the base.
     let mut bases = Vec::new();
-    let mut statement = connection.prepare(USABLE)?;
+    let mut statement = connection.prepare_cached(USABLE)?;
     let mut rows = statement.query(params![lookup_key(id.as_bytes()), session.as_bytes()])?;
     while let Some(row) = rows.next()? {
         if bytes(row, 0, "id of a segment")? == id.as_bytes() {
@@ -348,6 +355,8 @@ fn is_whole(
             }
         }
     }
+    drop(rows);
+    drop(statement);
     for base in bases {
         if left > 0 && is_whole(connection, base, session, left - 1)? {
             return Ok(true);

@@ -77,6 +77,44 @@ fn beside_the_live_one_under_another_name() {
     assert_eq!(site.sql("SELECT count(*) FROM public.bill"), "0", "the live one is as it was");
 }
 
+/// A database without statistics answers its first questions by guesses.
+#[test]
+fn the_statistics_of_all_tables_are_there_and_computed_once() {
+    let site = Site::new();
+    site.sql(
+        "CREATE INDEX ON public.bill ((cents % 7)); \
+         CREATE TABLE plain AS SELECT g AS a, g % 10 AS b FROM generate_series(1, 500) g; \
+         CREATE STATISTICS both_columns (dependencies) ON a, b FROM plain; \
+         CREATE TABLE alone AS SELECT g AS a FROM generate_series(1, 500) g; \
+         CREATE TABLE parent (a int); CREATE TABLE child () INHERITS (parent); \
+         INSERT INTO child SELECT g FROM generate_series(1, 500) g; \
+         INSERT INTO parent VALUES (1); \
+         CREATE TABLE parted (a int) PARTITION BY RANGE (a); \
+         CREATE TABLE part PARTITION OF parted FOR VALUES FROM (0) TO (1000); \
+         INSERT INTO parted SELECT g FROM generate_series(1, 500) g; \
+         CREATE MATERIALIZED VIEW seen AS SELECT a FROM alone",
+    );
+    site.backup();
+    let ran = site.restore(&[]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let known = |table: &str, inherited: bool| {
+        site.sql(&format!(
+            "SELECT count(*) > 0 FROM pg_stats WHERE tablename = '{table}' AND inherited = {inherited}"
+        ))
+    };
+    for table in ["bill", "bill_expr_idx", "plain", "alone", "parent", "child", "part", "seen"] {
+        assert_eq!(known(table, false), "t", "{table}");
+    }
+    for family in ["parent", "parted"] {
+        assert_eq!(known(family, true), "t", "{family} with its children");
+    }
+    let of_two = "SELECT count(*) FROM pg_statistic_ext_data";
+    assert_eq!(site.sql(of_two), "1", "what two columns say together");
+    let once = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_stat_user_tables \
+                WHERE analyze_count = 1 AND relname IN ('alone', 'person', 'log', 'parent', 'child', 'part')";
+    assert_eq!(site.sql(once), "alone child log parent part person");
+}
+
 #[test]
 fn roles_that_are_missing_are_made_without_the_right_to_log_in() {
     let site = Site::new();

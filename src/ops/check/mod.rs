@@ -8,6 +8,7 @@
 //! 5. *Memory*: no snapshot this machine has seen is gone without a receipt.
 
 mod affected;
+mod deltas;
 mod objects;
 mod packs;
 mod report;

@@ -1,6 +1,7 @@
 //! Packs: listed, of the right size, holding what the index says.
 //!
-//! Threads take packs one after the other; each holds one pack and one opened segment at a time.
+//! Threads take packs one after the other; each holds one pack and one opened segment at a time. Deltas are put
+//! aside, sealed as they are, until there are some megabytes of them ([`deltas`](super::deltas)).
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
@@ -15,6 +16,7 @@ use crate::repository::{Fetcher, Refresh, Repository, RepositoryError, is_rightl
 use crate::store::{ByteRange, ObjectName, StoreErrorKind};
 
 use super::affected::Needs;
+use super::deltas::{Aside, Delta, open_deltas};
 use super::report::{Findings, Severity, Step};
 use super::{Bad, BadPlaces, CACHE, ReadData};
 use crate::ops::pack_head::read_head;
@@ -63,15 +65,14 @@ pub(super) fn check_packs(
     let total = jobs.iter().filter(|job| job.is_whole).map(|job| job.size).sum();
     let step = Step::begin(findings.observer, "packs", Some(total));
     findings.count(|counts| counts.packs += jobs.len() as u64);
-    let bases = Fetcher::new(repository, CACHE);
     let checker = Checker {
         repository,
-        bases,
         findings,
         step: &step,
         stop,
         bad: Mutex::new(&mut packs.bad),
         judged: Mutex::default(),
+        aside: Aside::default(),
     };
     checker.run(&jobs)?;
     let judged = checker.judged.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -155,36 +156,42 @@ fn plan(read_data: ReadData, refresh: &Refresh, mut rows: HashMap<PackId, PackRo
 /// What the threads share.
 struct Checker<'a, 'o> {
     repository: &'a Repository,
-    /// Reads what deltas were compressed against.
-    bases: Fetcher<'a>,
     findings: &'a Findings<'o>,
     step: &'a Step<'o>,
     stop: &'a StopFlag,
     bad: Mutex<&'a mut BadPlaces>,
     /// Packs read whole, and whether they are as they were written.
     judged: Mutex<Vec<(PackId, bool)>>,
+    /// Packs whose deltas are not opened yet.
+    aside: Aside<Look>,
 }
 
 impl Checker<'_, '_> {
     fn run(&self, jobs: &[Job]) -> Result<(), RepositoryError> {
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let bases = Fetcher::new(self.repository, CACHE);
         let next = AtomicUsize::new(0);
-        let work = || -> Result<(), RepositoryError> {
-            while let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
-                if self.stop.is_stopped() {
-                    return Err(RepositoryError::Interrupted);
+        while next.load(Ordering::Relaxed) < jobs.len() {
+            at_once(jobs.len(), &|| {
+                while !self.aside.is_full()
+                    && let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    if self.stop.is_stopped() {
+                        return Err(RepositoryError::Interrupted);
+                    }
+                    self.check(job)?;
                 }
-                self.check(job)?;
+                Ok(())
+            })?;
+            let (mut looks, deltas) = self.aside.take();
+            let opened = |delta: &Delta| self.step.progress(delta.sealed.len() as u64, 0);
+            for (pack, id, reason) in open_deltas(&bases, &deltas, self.stop, &opened)? {
+                if let Some(look) = looks.get_mut(pack) {
+                    look.refuse(id, reason);
+                }
             }
-            Ok(())
-        };
-        std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads.min(jobs.len())).map(|_| scope.spawn(work)).collect();
-            threads.into_iter().try_for_each(|thread| {
-                let died = RepositoryError::Internal("a thread that checks packs died");
-                thread.join().unwrap_or(Err(died))
-            })
-        })
+            looks.into_iter().for_each(|look| self.judge(look));
+        }
+        Ok(())
     }
 
     fn check(&self, job: &Job) -> Result<(), RepositoryError> {
@@ -192,8 +199,7 @@ impl Checker<'_, '_> {
             Some(row) => Some((row, self.repository.index().segments_of(&row.id)?)),
             None => None,
         };
-        let name = ObjectName::Pack(job.id);
-        let mut look = Look::default();
+        let mut look = Look::of(job.id);
         if let Some((row, entries)) = &entries {
             if row.size != job.size {
                 let (found, expected) = (job.size, row.size);
@@ -209,21 +215,33 @@ impl Checker<'_, '_> {
                 }
             }
         }
-        self.read_whole(job, &entries, &mut look)?;
+        let mut deltas = Vec::new();
+        self.read_whole(job, &entries, &mut look, &mut deltas)?;
+        let waits: u64 = deltas.iter().map(|delta| delta.sealed.len() as u64).sum();
+        self.step.progress(if job.is_whole { job.size.saturating_sub(waits) } else { 0 }, 1);
+        match deltas.is_empty() {
+            true => self.judge(look),
+            false => self.aside.put(look, deltas),
+        }
+        Ok(())
+    }
+
+    /// Says what was found in a pack of which all was looked at.
+    fn judge(&self, mut look: Look) {
+        look.conclude();
+        let name = ObjectName::Pack(look.pack);
         if !look.bad_segments.is_empty() {
             let mut bad = self.bad.lock().unwrap_or_else(PoisonError::into_inner);
-            bad.0.insert(job.id, Bad::Segments(look.bad_segments));
+            bad.0.insert(look.pack, Bad::Segments(look.bad_segments));
         }
         let is_whole = look.reasons.is_empty();
-        self.judged.lock().unwrap_or_else(PoisonError::into_inner).push((job.id, is_whole));
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner).push((look.pack, is_whole));
         if !is_whole {
             self.findings.error(&name, look.reasons.join("; "), DAMAGED);
         } else if look.differs_from_index {
             let message = "the index says something else than its directory";
             self.findings.error(&name, message, WRONG_INDEX);
         }
-        self.step.progress(if job.is_whole { job.size } else { 0 }, 1);
-        Ok(())
     }
 
     /// Reads a pack from its first to its last byte, or as much of it as can be read.
@@ -232,6 +250,7 @@ impl Checker<'_, '_> {
         job: &Job,
         indexed: &Option<(&PackRow, Vec<SegmentEntry>)>,
         look: &mut Look,
+        deltas: &mut Vec<Delta>,
     ) -> Result<(), RepositoryError> {
         let name = ObjectName::Pack(job.id);
         let store = self.repository.store();
@@ -245,7 +264,7 @@ impl Checker<'_, '_> {
             Err(error) => {
                 look.reasons.push(error.reason);
                 if let Some((row, entries)) = indexed {
-                    self.open_all(row.class, entries, look, |entry| {
+                    self.open_all(row.class, entries, look, deltas, |entry| {
                         let (offset, len) = (entry.offset.into(), entry.sealed_len.into());
                         let range = ByteRange::Exact { offset, len };
                         store.get(&name, range).map_err(|error| error.reason)
@@ -271,46 +290,61 @@ impl Checker<'_, '_> {
         match (indexed, directory) {
             (Some((row, entries)), Ok((header, found))) => {
                 look.compare(row, entries, (header.class, header.key), found);
-                self.open_all(row.class, entries, look, slice);
+                self.open_all(row.class, entries, look, deltas, slice);
             }
             (Some((row, entries)), Err(error)) => {
                 look.reasons.push(error.to_string());
-                self.open_all(row.class, entries, look, slice);
+                self.open_all(row.class, entries, look, deltas, slice);
             }
-            (None, Ok((header, found))) => self.open_all(header.class, &found, look, slice),
+            (None, Ok((header, found))) => self.open_all(header.class, &found, look, deltas, slice),
             (None, Err(error)) => look.reasons.push(error.to_string()),
         }
         Ok(())
     }
 
-    /// Opens every segment; each chunk's bytes must be what its id says.
+    /// Opens every segment but the deltas; each chunk's bytes must be what its id says.
     fn open_all(
         &self,
         class: PackClass,
         entries: &[SegmentEntry],
         look: &mut Look,
+        deltas: &mut Vec<Delta>,
         sealed: impl Fn(&SegmentEntry) -> Result<Vec<u8>, String>,
     ) {
-        let mut first = None;
+        look.segments = entries.len();
         for entry in entries {
-            let opened = sealed(entry).and_then(|sealed| {
-                let base = entry.base.map(|base| self.bases.segment_by_id(&base)).transpose();
-                let base = base.map_err(|error| format!("it is a delta: {error}"))?;
-                let base = base.as_deref().map(Vec::as_slice);
-                open_segment(self.repository.keyring(), class, entry, &sealed, base)
-                    .map_err(|error| error.to_string())
-            });
+            let opened = match (sealed(entry), entry.base) {
+                (Ok(sealed), Some(base)) => {
+                    deltas.push(Delta { class, entry: entry.clone(), base, sealed });
+                    Ok(())
+                }
+                (Ok(sealed), None) => {
+                    open_segment(self.repository.keyring(), class, entry, &sealed, None)
+                        .map(drop)
+                        .map_err(|error| error.to_string())
+                }
+                (Err(reason), _) => Err(reason),
+            };
             if let Err(reason) = opened {
-                look.bad_segments.insert(entry.id);
-                first.get_or_insert(reason);
+                look.refuse(entry.id, reason);
             }
         }
-        if let Some(reason) = first {
-            let (bad, all) = (look.bad_segments.len(), entries.len());
-            let all = counted(all, "segment");
-            look.reasons.push(format!("{bad} of its {all} cannot be opened ({reason})"));
-        }
     }
+}
+
+/// Runs `work` on each core, on no more than `most`.
+pub(super) fn at_once(
+    most: usize,
+    work: &(dyn Fn() -> Result<(), RepositoryError> + Sync),
+) -> Result<(), RepositoryError> {
+    let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get).min(most);
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        threads.into_iter().try_for_each(|thread| {
+            let died = RepositoryError::Internal("a thread that checks packs died");
+            thread.join().unwrap_or(Err(died))
+        })
+    })
 }
 
 /// A pack that was listed and is gone. A prune does that, but only to packs it condemned before.
@@ -323,14 +357,43 @@ fn vanished(indexed: &Option<(&PackRow, Vec<SegmentEntry>)>, look: &mut Look) {
 }
 
 /// What was seen of one pack.
-#[derive(Default)]
 struct Look {
+    pack: PackId,
     reasons: Vec<String>,
+    /// How many it has.
+    segments: usize,
     bad_segments: HashSet<SegmentId>,
+    /// Why the first of them is bad.
+    first: Option<String>,
     differs_from_index: bool,
 }
 
 impl Look {
+    fn of(pack: PackId) -> Self {
+        Self {
+            pack,
+            reasons: Vec::new(),
+            segments: 0,
+            bad_segments: HashSet::new(),
+            first: None,
+            differs_from_index: false,
+        }
+    }
+
+    /// A segment cannot be opened.
+    fn refuse(&mut self, id: SegmentId, reason: String) {
+        self.bad_segments.insert(id);
+        self.first.get_or_insert(reason);
+    }
+
+    /// Nothing more will be seen.
+    fn conclude(&mut self) {
+        if let Some(reason) = self.first.take() {
+            let (bad, all) = (self.bad_segments.len(), counted(self.segments, "segment"));
+            self.reasons.push(format!("{bad} of its {all} cannot be opened ({reason})"));
+        }
+    }
+
     const fn is_good(&self) -> bool {
         self.reasons.is_empty() && !self.differs_from_index
     }

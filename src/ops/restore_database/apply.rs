@@ -13,9 +13,9 @@ use crate::repository::{Fetcher, Repository};
 use crate::snapshot::Snapshot;
 use crate::source::archive::Toc;
 use crate::target::postgres::{
-    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Swap, analyze, apply_properties,
-    check_assertions, check_objects, check_rows, create_database, create_roles, drop_database,
-    drop_half_made, drop_roles, mark_half_made, new_name, old_name,
+    ArchiveRestore, Cluster, DatabaseError, Load, Marker, Reason, Statistics, Swap,
+    apply_properties, check_assertions, check_objects, check_rows, create_database, create_roles,
+    drop_database, drop_half_made, drop_roles, mark_half_made, new_name, old_name,
 };
 
 use super::plan::leftovers;
@@ -91,6 +91,7 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
     };
     step("definitions", None);
     archive.before_rows()?;
+    let statistics = Statistics::of_definitions(cluster, name)?;
     let tables = contents.streamed();
     let bytes = tables.iter().map(|table| table.bytes).sum::<u64>() + contents.archive_bytes();
     step("rows", Some(bytes));
@@ -102,6 +103,7 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
         observer: *observer,
         open: &|table| contents.open(table),
         compare: &|table, found| contents.compare(table, found),
+        statistics: &statistics,
     };
     let rows = load.run(&tables)?;
     let rows_of_archive = contents.archive().map_err(|reason| DatabaseError::Read {
@@ -112,7 +114,7 @@ pub fn fill(filling: &Filling<'_>) -> Result<u64, DatabaseError> {
     step("indexes", None);
     archive.after_rows()?;
     step("statistics", None);
-    analyze(cluster, name, filling.workers)?;
+    statistics.of_rest(cluster, filling.workers, &tables)?;
     apply_properties(&mut cluster.session(name)?, toc, name)?;
     Ok(rows)
 }

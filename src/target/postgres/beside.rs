@@ -209,35 +209,40 @@ impl Beside<'_> {
     }
 }
 
-/// A row as one text: of every type there is, also those without equality.
-fn row_text(columns: &[&Column], alias: &str) -> String {
+/// A row of some columns.
+fn row(columns: &[&Column], alias: &str) -> String {
     let names: Vec<String> =
         columns.iter().map(|(name, _)| format!("{alias}.{}", identifier(name))).collect();
-    format!("ROW({})::text", names.join(", "))
+    format!("ROW({})", names.join(", "))
 }
 
 /// Counts of rows that are the same, changed, only here, only there; rows belong together by their key.
+///
+/// Almost all are the same byte by byte, which is told without writing them out. What is not may still be the
+/// same as text, the form in which rows are stored and which types without equality have, too.
 fn by_key(columns: &[&Column], key: &[String], own: &str, live: &str) -> String {
     let pairs: Vec<String> =
         key.iter().map(|name| format!("s.{0} = l.{0}", identifier(name))).collect();
-    let (one, two) = (row_text(columns, "s"), row_text(columns, "l"));
+    let (one, two) = (row(columns, "s"), row(columns, "l"));
     let first = identifier(&key[0]);
     // A key is never null: where it is, there is no row on that side.
     format!(
-        "SELECT count(*) FILTER (WHERE s.{first} IS NOT NULL AND l.{first} IS NOT NULL AND {one} = {two}), \
-         count(*) FILTER (WHERE s.{first} IS NOT NULL AND l.{first} IS NOT NULL AND {one} <> {two}), \
-         count(*) FILTER (WHERE l.{first} IS NULL), count(*) FILTER (WHERE s.{first} IS NULL) \
-         FROM {own} s FULL JOIN {live} l ON {}",
+        "SELECT count(*) FILTER (WHERE is_same), count(*) FILTER (WHERE NOT is_same), \
+         count(*) FILTER (WHERE is_own AND NOT is_live), count(*) FILTER (WHERE is_live AND NOT is_own) \
+         FROM (SELECT s.{first} IS NOT NULL AS is_own, l.{first} IS NOT NULL AS is_live, \
+         CASE WHEN s.{first} IS NOT NULL AND l.{first} IS NOT NULL \
+         THEN {one}::record OPERATOR(pg_catalog.*=) {two}::record OR {one}::text = {two}::text END AS is_same \
+         FROM {own} s FULL JOIN {live} l ON {}) AS pairs",
         pairs.join(" AND ")
     )
 }
 
-/// The same without a key: rows are the same or they are not.
+/// The same without a key: rows are the same text or they are not.
 fn by_row(columns: &[&Column], own: &str, live: &str) -> String {
-    let (one, two) = (row_text(columns, "s"), row_text(columns, "l"));
+    let (one, two) = (row(columns, "s"), row(columns, "l"));
     format!(
-        "WITH s AS (SELECT {one} AS r, count(*) AS n FROM {own} s GROUP BY 1), \
-         l AS (SELECT {two} AS r, count(*) AS n FROM {live} l GROUP BY 1) \
+        "WITH s AS (SELECT {one}::text AS r, count(*) AS n FROM {own} s GROUP BY 1), \
+         l AS (SELECT {two}::text AS r, count(*) AS n FROM {live} l GROUP BY 1) \
          SELECT coalesce(sum(least(coalesce(s.n, 0), coalesce(l.n, 0))), 0), 0, \
          coalesce(sum(greatest(coalesce(s.n, 0) - coalesce(l.n, 0), 0)), 0), \
          coalesce(sum(greatest(coalesce(l.n, 0) - coalesce(s.n, 0), 0)), 0) \

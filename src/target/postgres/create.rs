@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use crate::postgres::{Client, identifier, literal};
 use crate::source::archive::{Toc, TocEntry};
 
-use super::cluster::Cluster;
 use super::error::DatabaseError;
-use super::parallel::share;
 use super::sql::{rename_database, roles_in};
 
 /// Roles an archive cannot be restored without: owners, and those it gives rights to.
@@ -110,28 +108,6 @@ fn renamed(entry: &TocEntry, name: &str) -> String {
     // Comments and rights say in their tags which database they mean.
     let own = entry.tag.strip_prefix("DATABASE ").unwrap_or(&entry.tag);
     rename_database(&entry.definition, own, name)
-}
-
-/// Computes the statistics of all tables of a database, several at once.
-pub fn analyze(cluster: &Cluster, name: &str, workers: usize) -> Result<(), DatabaseError> {
-    let doing = format!("analyze database {name}");
-    // A partition comes with its parent.
-    let query = "SELECT pg_catalog.format('%I.%I', n.nspname, c.relname) FROM pg_catalog.pg_class c \
-                 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
-                 WHERE c.relkind IN ('r', 'm', 'p') AND NOT c.relispartition \
-                 ORDER BY c.relpages DESC, c.oid";
-    let tables: Vec<String> = cluster
-        .session(name)?
-        .rows(&doing, query)?
-        .into_iter()
-        .filter_map(|row| row.into_iter().next().flatten())
-        .collect();
-    share(
-        &tables,
-        workers,
-        || cluster.session(name),
-        |session, table, _| Ok(session.run(&doing, &format!("ANALYZE {table}"))?),
-    )
 }
 
 /// Gives the database `name` what the archive's database had about itself: settings, also those of

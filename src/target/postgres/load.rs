@@ -13,6 +13,7 @@ use crate::snapshot::TableManifest;
 use super::cluster::Cluster;
 use super::error::DatabaseError;
 use super::parallel::share;
+use super::statistics::Statistics;
 
 /// Bytes sent at once.
 const PIECE: usize = 256 << 10;
@@ -53,6 +54,8 @@ pub struct Load<'a> {
     pub open: &'a OpenTable<'a>,
     /// What must have arrived.
     pub compare: &'a CompareTable<'a>,
+    /// What is computed about them.
+    pub statistics: &'a Statistics,
 }
 
 impl Load<'_> {
@@ -106,6 +109,7 @@ impl Load<'_> {
         let found = rows.found(count);
         (self.compare)(table, &found).map_err(|reason| differs(table, reason))?;
         session.run(&doing, "COMMIT")?;
+        self.statistics.of_table(session, table)?;
         self.observer.event(&Event::Progress { bytes: 0, items: 1 });
         Ok(count)
     }

@@ -15,6 +15,7 @@ mod parallel;
 mod script;
 mod space;
 mod sql;
+mod statistics;
 mod swap;
 
 pub use archive::{ArchiveRestore, check_program, major};
@@ -22,7 +23,7 @@ pub use beside::{Beside, Difference, Live};
 pub use cluster::{Cluster, Input};
 pub use compare::{Thoroughness, check_heap_and_indexes, compare_rows, compare_schema};
 pub use create::{
-    analyze, apply_properties, create_database, create_roles, drop_roles, exists, missing_roles,
+    apply_properties, create_database, create_roles, drop_roles, exists, missing_roles,
     missing_tablespaces, roles_of, tablespaces_of,
 };
 pub use error::DatabaseError;
@@ -31,6 +32,7 @@ pub use load::{CompareTable, Found, Load, OpenTable, Rows, column_list, prepare_
 pub use script::load_script;
 pub use space::{free_bytes, needed_bytes, size_of};
 pub use sql::globals_roles;
+pub use statistics::Statistics;
 pub use swap::{
     Marked, Marker, Reason, Swap, drop_database, drop_half_made, half_made, kept, mark_half_made,
     new_name, old_name,
