@@ -321,6 +321,16 @@ impl Compiler<'_> {
         };
         let found = verb(name).ok_or("its rule has no verb")?;
         let transformer = (found.build)(rule, &building)?;
+        let is_open = |key| rule.text(key).is_ok_and(|text| text.is_none());
+        if is_open("null")
+            && column.is_nullable
+            && defaults.null.is_none()
+            && is_open("empty")
+            && kind.is_text()
+            && defaults.empty.is_none()
+        {
+            return Err("it may be NULL or empty, and nothing says what then; add `null = \"keep\", empty = \"keep\"` here or in [defaults]".to_owned());
+        }
         let null = match rule.text("null")? {
             Some(text) => Missing::of_null(text)?,
             None if !column.is_nullable => Missing::Refuse,

@@ -191,6 +191,11 @@ fn null_and_empty_are_explicit() {
     let text = good().replace("null = \"keep\"\nempty = \"keep\"\n", "null = \"keep\"\n");
     let problems = compiled(&text, &schema()).unwrap_err();
     assert_eq!(problems.len(), 3, "{problems:#?}");
+    // Both at once where both are missing.
+    let problems = compiled(&good().replace("null = \"keep\"\nempty = \"keep\"\n", ""), &schema())
+        .unwrap_err();
+    assert_eq!(problems.len(), 5, "{problems:#?}");
+    assert_eq!(problems.iter().filter(|one| one.contains("it may be NULL or empty")).count(), 3);
     let mut strict = schema();
     strict.tables.iter_mut().flat_map(|t| &mut t.columns).for_each(|c| c.is_nullable = false);
     compiled(&good().replace("null = \"keep\"\n", ""), &strict).unwrap();

@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     } else {
         ""
     };
-    let needs = format!("{count} of {} are to be removed{also}", clean(&target.name));
+    let needs = format!("{count} of {} to be removed{also}", clean(&target.name));
     ask::assent(context, &needs, "add --yes to do it")?;
     let wait = target.lock_wait(None);
     let _lock = lock(&target.state_dir, &target.name, wait, &SystemClock, &context.stop)?;

@@ -168,7 +168,14 @@ fn remove_one(
 
 /// Says what was taken away.
 pub fn tell(context: &Context, review: &Review, done: &Removed) -> Result<(), CliError> {
-    let rest = match done.directory {
+    let is_there = review.project.directory.symlink_metadata().is_ok();
+    if !done.directory && !is_there && done.containers == 0 && done.images.is_empty() {
+        return context.out.note(&clean(&format!(
+            "there is no review stack {} (any more): mrs-backup expire --list",
+            done.project
+        )));
+    }
+    let rest = match done.directory || !is_there {
         true => String::new(),
         false => format!(
             "; its directory has no mark of ours and stays: {}",

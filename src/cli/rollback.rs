@@ -52,6 +52,12 @@ pub struct Args {
 pub fn run(context: &Context, args: Args) -> Result<Done, CliError> {
     let (target, number) = target(context, args.target.as_deref(), args.number)?;
     context.out.set_instance(Some(&target.name));
+    if args.with_data && target.instance.as_ref().is_none_or(|one| one.postgres.is_none()) {
+        return Err(CliError::usage_hint(
+            format!("{} has no database that could be put back", clean(&target.name)),
+            "leave --with-data out; databases are those of [instance.NAME.postgres]",
+        ));
+    }
     let settings = target.settled()?;
     let mut tools = target.tools(context, settings.redactor())?;
     let history = History::open(&settings.project.directory)?;

@@ -93,11 +93,15 @@ impl Said {
     pub fn told(&self) -> String {
         let text = if self.err.iter().all(u8::is_ascii_whitespace) { &self.out } else { &self.err };
         let text = String::from_utf8_lossy(text);
-        let lines: Vec<String> = text
-            .lines()
-            .map(|line| line.trim().chars().filter(|c| !c.is_control()).collect::<String>())
-            .filter(|line| !line.is_empty() && !line.contains("attribute `version` is obsolete"))
-            .collect();
+        let mut lines: Vec<String> = Vec::new();
+        for line in text.lines() {
+            let line: String = line.trim().chars().filter(|c| !c.is_control()).collect();
+            let is_noise = line.is_empty() || line.contains("attribute `version` is obsolete");
+            // 1.29 says some things twice, first with the service before it.
+            if !is_noise && !lines.iter().any(|one| one.ends_with(&line)) {
+                lines.push(line);
+            }
+        }
         let text = lines.join(" / ");
         let from = text.char_indices().rev().nth(TOLD).map_or(0, |(at, _)| at);
         match text.get(from..) {

@@ -59,6 +59,15 @@ fn a_missing_program_and_a_missing_engine_are_told_apart() {
 }
 
 #[test]
+fn what_is_said_twice_is_told_once() {
+    let err =
+        b"ERROR: for a  no such host\n\nno such host\nversion: attribute `version` is obsolete\n";
+    let said = Said { code: Some(1), out: Vec::new(), err: err.to_vec() };
+    assert_eq!(said.told(), "ERROR: for a  no such host");
+    assert_eq!(Said::default().told(), "it gave no reason");
+}
+
+#[test]
 fn messages_name_the_work_and_not_where() {
     let environment = Variables::new();
     let arguments =

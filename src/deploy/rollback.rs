@@ -6,7 +6,11 @@ use crate::compose::Document;
 use crate::id::SnapshotId;
 use crate::instance::config::PostgresConfig;
 use crate::instance::database_server;
-use crate::ops::restore_database::{DatabaseOptions, apply, plan as plan_database};
+use crate::ops::restore_database::{
+    DatabaseOptions, DatabasePlan, Loaded, RestoreDatabaseError, load, plan as plan_database,
+    plan_undo, undo,
+};
+use crate::snapshot::Snapshot;
 use crate::target::postgres::{Cluster, Reason};
 
 use super::failure::{Ending, Loss};
@@ -96,9 +100,11 @@ pub fn rollback(
     wake_database(tools, settings, means)?;
     let kind = Kind::Rollback { to: plan.to.version(), with_data: plan.data.is_some() };
     let begun = Deployment::begin(tools, settings, history, kind, means)?;
-    let saved = begun.save(means)?;
-    if let Some(data) = &plan.data {
-        put_data_back(tools, settings, data, means)?;
+    let mut saved = begun.save(means)?;
+    if let Some(data) = &plan.data
+        && let Err(error) = put_data_back(tools, settings, data, means)
+    {
+        return Err(saved.dropped(error));
     }
     saved.earlier(&plan.to, plan.document.clone()).put_in_place()?.conclude(means)
 }
@@ -146,6 +152,7 @@ fn database_service(postgres: &PostgresConfig) -> String {
         .map_or_else(|| "postgres".to_owned(), |container| container.value.service.clone())
 }
 
+/// All of them are loaded beside before the first changes places; should one not do so, those before it go back.
 fn restore(
     tools: &Tools,
     vault: &Vault<'_>,
@@ -161,10 +168,38 @@ fn restore(
     let server = database_server(Some(postgres), "rollback", &tools.stop, &tools.observer)
         .map_err(|error| DeployError::Save(Box::new(error)))?;
     let cluster = Cluster::new(server, Arc::clone(&tools.stop));
-    let config = &vault.instance.restore;
-    for database in &postgres.databases.value {
+    let databases = Databases { tools, vault, snapshot: (id, &found), cluster: &cluster };
+    let mut ready = Vec::new();
+    for name in &postgres.databases.value {
+        match databases.load(name) {
+            Ok(one) => ready.push(one),
+            Err(error) => {
+                databases.discard(ready);
+                return Err(failed(error));
+            }
+        }
+    }
+    databases.swap(ready).map_err(failed)
+}
+
+type Ready = (DatabasePlan, Loaded);
+
+/// Databases of a snapshot on their way back.
+struct Databases<'a> {
+    tools: &'a Tools,
+    vault: &'a Vault<'a>,
+    snapshot: (SnapshotId, &'a Snapshot),
+    cluster: &'a Cluster,
+}
+
+impl Databases<'_> {
+    /// One, beside the live one.
+    fn load(&self, name: &str) -> Result<Ready, RestoreDatabaseError> {
+        let (tools, repository, (id, snapshot)) =
+            (self.tools, self.vault.repository, self.snapshot);
+        let config = &self.vault.instance.restore;
         let options = DatabaseOptions {
-            database: Some(database.clone()),
+            database: Some(name.to_owned()),
             rename: None,
             is_named: true,
             other_cluster: false,
@@ -173,17 +208,57 @@ fn restore(
             // They are about the newest code's data.
             assertions: Vec::new(),
         };
-        let mut plan = plan_database(vault.repository, id, &found, &cluster, options, &tools.stop)
-            .map_err(failed)?;
+        let mut plan = plan_database(repository, id, snapshot, self.cluster, options, &tools.stop)?;
         // What a copy put aside goes with its directories: the night knows those.
         plan.expired.retain(|old| old.marker.reason == Reason::Restore);
-        let outcome =
-            apply(vault.repository, &found, &plan, &cluster, &tools.observer).map_err(failed)?;
-        if let Some(kept) = outcome.kept {
-            tools.notice("database", &format!("{database} as it was before is kept as {kept}"));
+        let loaded = load(repository, snapshot, &plan, self.cluster, &tools.observer)?;
+        Ok((plan, loaded))
+    }
+
+    /// Each into the place of the live one.
+    fn swap(&self, ready: Vec<Ready>) -> Result<(), RestoreDatabaseError> {
+        let mut swapped = Vec::new();
+        let mut ready = ready.into_iter();
+        while let Some((plan, loaded)) = ready.next() {
+            let (repository, name) = (self.vault.repository, &plan.target);
+            match loaded.swap(repository, &plan, self.cluster, &self.tools.observer) {
+                Ok(outcome) => {
+                    let Some(kept) = outcome.kept else { continue };
+                    let message = format!("{name} as it was before is kept as {kept}");
+                    self.tools.notice("database", &message);
+                    swapped.push(name.clone());
+                }
+                Err(error) => {
+                    self.discard(ready.collect());
+                    self.swap_back(&swapped);
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn swap_back(&self, swapped: &[String]) {
+        let cluster = self.cluster.unstoppable();
+        let keep = self.vault.instance.restore.keep_replaced.value;
+        for name in swapped {
+            let back = plan_undo(&cluster, std::slice::from_ref(name))
+                .and_then(|plan| undo(&cluster, &plan, self.tools.clock.now(), keep));
+            if let Err(error) = back {
+                let message =
+                    format!("{name} is the old one now, and could not be swapped back: {error}");
+                self.tools.warn("database", &message);
+            }
         }
     }
-    Ok(())
+
+    fn discard(&self, ready: Vec<Ready>) {
+        for (plan, loaded) in ready {
+            if let Err(error) = loaded.discard(&plan, self.cluster) {
+                self.tools.warn("database", &error.to_string());
+            }
+        }
+    }
 }
 
 #[cfg(test)]

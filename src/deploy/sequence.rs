@@ -136,7 +136,7 @@ impl<'t, S> Deployment<'t, S> {
     }
 
     /// Notes that nothing was replaced, and gives the error back. A wish to stop is no end of it.
-    fn dropped(&mut self, error: DeployError) -> DeployError {
+    pub(super) fn dropped(&mut self, error: DeployError) -> DeployError {
         let error = self.tools.hidden(error);
         if !error.is_stop() {
             self.record.reason = Some(error.to_string());

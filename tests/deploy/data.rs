@@ -23,16 +23,7 @@ services:
 fn data_comes_back_with_the_version_that_wrote_it() {
     let stack = Stack::with(Docker::start(), Generation::Second);
     stack.write("checkout/docker-compose.yml", &COMPOSE.replace("IMAGE", IMAGE));
-    let path = stack.work.path().display();
-    stack.write(
-        "config.toml",
-        &format!(
-            "version = 1\nstate_dir = \"{path}/state\"\n[instance.mrs]\nhome = \"{path}/home/mrs\"\nrepository = \"{path}/repo\"\n\
-             key = {{ file = \"{path}/password\" }}\npaths = [\"docker-compose.yml\", \"mrsattachments\"]\n\
-             [instance.mrs.postgres]\ndatabases = [\"mrs\"]\ncontainer = {{ service = \"postgres\" }}\n\
-             [instance.mrs.deploy]\ntimeout = \"30s\"\n"
-        ),
-    );
+    configure(&stack);
     stack.write("home/mrs/mrsattachments/bill.pdf", "a bill");
     stack.expect(0, &["init", "--kdf-memory", "8"]);
     stack.expect(0, &["deploy", "mrs"]);
@@ -41,6 +32,9 @@ fn data_comes_back_with_the_version_that_wrote_it() {
         stack.docker.run(&[&["ps", "-q"][..], &filters].concat())
     };
     stack.docker.psql(&id(&stack), "postgres", "CREATE DATABASE mrs");
+    stack.docker.psql(&id(&stack), "postgres", "CREATE DATABASE second");
+    let second = |text: &str| stack.docker.psql(&id(&stack), "second", text);
+    second("CREATE TABLE t AS SELECT 1 AS n");
     let sql = |text: &str| stack.docker.psql(&id(&stack), "mrs", text);
     sql("CREATE TABLE django_migrations (id serial PRIMARY KEY, app text, name text); \
          INSERT INTO django_migrations (app, name) VALUES ('mrs', '0001_initial'); CREATE TABLE claim AS SELECT 1 AS n");
@@ -60,16 +54,20 @@ fn data_comes_back_with_the_version_that_wrote_it() {
     let files: Vec<String> =
         line.split(' ').skip_while(|word| *word != "restore").map(str::to_owned).collect();
     assert!(code == 0 && !files.is_empty(), "{said}");
-    // Killed before the swap, the live database is as it was; the next call does it.
+    second("UPDATE t SET n = 2");
+    // Killed before the swap, both live databases are as they were; the next call does it.
     let migrations = "SELECT count(*) FROM django_migrations";
     for step in ["stop", "rows"] {
         killed_at(&stack, step, &["rollback", "mrs", "--with-data", "--yes"]);
         assert_eq!(sql(migrations), "2", "{step}");
     }
+    // One is whole, the other one on its way: none is exchanged yet.
+    killed_in_second(&stack, &["rollback", "mrs", "--with-data", "--yes"]);
+    assert_eq!((sql(migrations), second("SELECT n FROM t")), ("2".to_owned(), "2".to_owned()));
     let last = stack.expect(0, &["rollback", "mrs", "--with-data", "--yes"]);
     assert_eq!((&last["with_data"], &last["to"]), (&true.into(), &1.into()), "{last}");
     assert_eq!(sql("SELECT string_agg(name, ',') FROM django_migrations"), "0001_initial");
-    assert_eq!(sql("SELECT n FROM claim"), "1");
+    assert_eq!((sql("SELECT n FROM claim"), second("SELECT n FROM t")), ("1".into(), "1".into()));
     assert!(stack.deployed().contains("mrs-django:deploy-1"));
     let uploads = stack.home().join("mrsattachments");
     std::fs::rename(uploads.join("bill.pdf"), uploads.join("new.pdf")).unwrap();
@@ -87,6 +85,20 @@ fn data_comes_back_with_the_version_that_wrote_it() {
     assert_eq!(stack.containers("mrs").len(), 2);
     sql("CREATE TABLE person AS SELECT 1 AS id, 'anne@example.org' AS email");
     copied_into_staging(&stack);
+}
+
+/// An instance with two databases in a container, and files.
+fn configure(stack: &Stack) {
+    let path = stack.work.path().display();
+    stack.write(
+        "config.toml",
+        &format!(
+            "version = 1\nstate_dir = \"{path}/state\"\n[instance.mrs]\nhome = \"{path}/home/mrs\"\nrepository = \"{path}/repo\"\n\
+             key = {{ file = \"{path}/password\" }}\npaths = [\"docker-compose.yml\", \"mrsattachments\"]\n\
+             [instance.mrs.postgres]\ndatabases = [\"mrs\", \"second\"]\ncontainer = {{ service = \"postgres\" }}\n\
+             [instance.mrs.deploy]\ntimeout = \"30s\"\n"
+        ),
+    );
 }
 
 const RULES: &str = "version = 1
@@ -124,6 +136,8 @@ fn copied_into_staging(stack: &Stack) {
          after = [[\"docker\", \"compose\", \"restart\", \"django\"]]\n\
          [notify.hook]\nkind = \"webhook\"\nurl = \"http://127.0.0.1:{port}/\"\non = [\"clone\"]\n"
     );
+    // A copy is of one database.
+    let config = config.replace("[\"mrs\", \"second\"]", "[\"mrs\"]");
     stack.write("config.toml", &format!("{config}{staging}"));
     stack.expect(0, &["deploy", "staging"]);
     let filters = ["project=staging", "service=postgres"]
@@ -142,6 +156,20 @@ fn copied_into_staging(stack: &Stack) {
     assert_eq!(stack.containers("staging").len(), 2);
     stack.expect(0, &["-i", "staging", "undo", "--database", "mrs", "--yes"]);
     assert_eq!(stack.docker.psql(&id, "mrs", "SELECT n FROM of_staging"), "5");
+}
+
+/// Killed when the rows of the second database come.
+fn killed_in_second(stack: &Stack, arguments: &[&str]) {
+    use std::io::{BufRead, BufReader};
+    let mut command = stack.command(arguments);
+    let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+    for step in ["rows", "gates", "rows"] {
+        let wanted = format!("\"step\":\"{step}\"");
+        assert!(lines.any(|line| line.contains(&wanted)), "{step} never began");
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 fn killed_at(stack: &Stack, step: &str, arguments: &[&str]) {
