@@ -17,19 +17,21 @@ fn killed_at_any_step_the_next_call_goes_on_or_goes_back() {
     let stack = Stack::start(Generation::Second);
     stack.expect(0, &["init", "--kdf-memory", "8"]);
     stack.expect(0, &["deploy", "mrs"]);
-    let next = ["deploy", "mrs", "compose_django_image=app:v2"];
-    for step in ["snapshot", "images", "write", "up", "check"] {
+    let next = ["deploy", "mrs", "compose_django_image=app:v2", "postdeploy=sleep 0.5"];
+    for step in
+        ["snapshot", "images", "directories", "write", "up", "health", "postdeploy", "check"]
+    {
         let mut command = stack.command(&next);
         let mut child = command.arg("--json").stdout(Stdio::piped()).spawn().unwrap();
         wait_for_step(&mut child, step);
         child.kill().unwrap();
         child.wait().unwrap();
         // Going on and going back, in turns.
-        if matches!(step, "snapshot" | "write") {
+        if matches!(step, "snapshot" | "write" | "postdeploy") {
             stack.expect(0, &next);
             assert_eq!(stack.page().as_deref(), Some("app:v2"), "{step}");
             stack.expect(0, &["rollback", "mrs"]);
-        } else if step != "images" {
+        } else if !matches!(step, "images" | "directories") {
             stack.expect(0, &["rollback", "mrs"]);
         }
         assert_eq!(stack.page().as_deref(), Some("app:v1"), "{step}");
