@@ -15,15 +15,23 @@ pub fn random_bytes<const N: usize>(random: &dyn Randomness) -> [u8; N] {
     bytes
 }
 
-/// The kernel's generator.
+/// What the kernel gives at once without a pause, however full its pool is: getrandom(2).
+const AT_ONCE: usize = 256;
+
+/// The kernel's generator, asked by its call: it also answers a static program that has no `/dev`.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 
 impl Randomness for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) {
-        // Without randomness nothing may be sealed; Linux fails here only before the pool is ready.
-        #[expect(clippy::expect_used, reason = "no safe way to go on")]
-        getrandom::fill(bytes).expect("the kernel gives random bytes");
+        for part in bytes.chunks_mut(AT_ONCE) {
+            let filled = rustix::io::retry_on_intr(|| {
+                rustix::rand::getrandom(&mut *part, rustix::rand::GetRandomFlags::empty())
+            });
+            // Without randomness nothing may be sealed. Linux waits until its pool is ready, and fails only where the
+            // call is forbidden.
+            assert!(filled == Ok(part.len()), "the kernel gives no random bytes: {filled:?}");
+        }
     }
 }
 

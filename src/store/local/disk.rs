@@ -12,6 +12,8 @@ use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::direct::Blocks;
+use crate::crypto::SystemRandom;
+use crate::crypto::random::random_bytes;
 use crate::id::from_hex;
 use crate::store::{ObjectKind, ObjectName, StoreErrorKind};
 
@@ -165,7 +167,7 @@ impl Temporary {
     /// A new file in the directory of `target`.
     pub(super) fn create(target: &Path) -> io::Result<Self> {
         // At random: process numbers repeat between containers that share a repository.
-        let nonce = getrandom::u64().map_err(|error| io::Error::other(error.to_string()))?;
+        let nonce = u64::from_le_bytes(random_bytes(&SystemRandom));
         let mut path = target.as_os_str().to_owned();
         path.push(format!(".{nonce:016x}.tmp"));
         let path = PathBuf::from(path);
