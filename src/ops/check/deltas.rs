@@ -16,7 +16,7 @@ use crate::repository::{Fetcher, RepositoryError};
 use super::packs::at_once;
 
 /// Sealed bytes after which deltas are opened.
-const FULL_BYTES: usize = 32 << 20;
+const FULL_BYTES: usize = 16 << 20;
 /// And their number.
 const FULL_DELTAS: usize = 1 << 17;
 /// Raw bytes of bases a thread keeps on its way down a family. An honest family needs less.

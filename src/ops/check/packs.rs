@@ -18,8 +18,11 @@ use crate::store::{ByteRange, ObjectName, StoreErrorKind};
 use super::affected::Needs;
 use super::deltas::{Aside, Delta, open_deltas};
 use super::report::{Findings, Severity, Step};
-use super::{Bad, BadPlaces, CACHE, ReadData};
+use super::{Bad, BadPlaces, ReadData};
 use crate::ops::pack_head::read_head;
+
+/// Bytes of opened segments kept on the way to what a family of deltas hangs on.
+const ROOTS: usize = 8 << 20;
 
 const DAMAGED: &str = "copy this pack back from another copy, or run `mrs-backup repair packs` (with `--from` that copy, if there is one); `affected` lists the paths that need it, all others can be restored";
 const WRONG_INDEX: &str = "the pack itself is whole: run `mrs-backup index rebuild --from-packs`";
@@ -168,7 +171,7 @@ struct Checker<'a, 'o> {
 
 impl Checker<'_, '_> {
     fn run(&self, jobs: &[Job]) -> Result<(), RepositoryError> {
-        let bases = Fetcher::new(self.repository, CACHE);
+        let bases = Fetcher::new(self.repository, ROOTS);
         let next = AtomicUsize::new(0);
         while next.load(Ordering::Relaxed) < jobs.len() {
             at_once(jobs.len(), &|| {
